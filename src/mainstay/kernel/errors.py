@@ -1,0 +1,107 @@
+"""Errors that know their HTTP status; the class docstring is the default message."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: a sentence, and a JSON pointer (`#/actor/id`) or parameter name."""
+
+    detail: str
+    pointer: str = "#"
+
+
+class MainstayError(Exception):
+    """Something went wrong on our side."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        faults: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip().split("\n")[0]
+        self.faults = tuple(faults)
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+        super().__init__(self.detail)
+
+    @property
+    def title(self) -> str:
+        """The kind of error in words: the class docstring's first line."""
+        return (type(self).__doc__ or self.detail).strip().split("\n")[0]
+
+
+class Invalid(MainstayError):
+    """The request is not valid."""
+
+    status = 400
+    code = "invalid"
+
+
+class Unauthenticated(MainstayError):
+    """The credential is missing, unknown, expired or revoked."""
+
+    status = 401
+    code = "unauthenticated"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(MainstayError):
+    """The credential is known and may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(MainstayError):
+    """There is no such thing here."""
+
+    status = 404
+    code = "not-found"
+
+
+class Conflict(MainstayError):
+    """The request meets a state that does not allow it."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(MainstayError):
+    """The request is larger than the stated limit."""
+
+    status = 413
+    code = "too-large"
+
+
+class Unprocessable(MainstayError):
+    """The request is well formed and cannot be carried out."""
+
+    status = 422
+    code = "unprocessable"
+
+
+class Throttled(MainstayError):
+    """Too many requests; try again later."""
+
+    status = 429
+    code = "quota-exceeded"
+
+
+class Unavailable(MainstayError):
+    """The database does not answer; nothing was changed. Try again shortly."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})

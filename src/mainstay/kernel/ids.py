@@ -1,0 +1,46 @@
+"""Identifiers: UUID version 7 (time-ordered, RFC 9562) as lower-case text, trace and span ids as W3C writes them."""
+
+import os
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+
+def new_id() -> str:
+    """A fresh UUIDv7 as text; its first 48 bits are the time in milliseconds."""
+    ms = time.time_ns() // 1_000_000
+    bits = int.from_bytes(os.urandom(10), "big")
+    text = f"{ms:012x}7{(bits >> 62) & 0xFFF:03x}{0x8000 | ((bits >> 48) & 0x3FFF):04x}{bits & 0xFFFFFFFFFFFF:012x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def new_trace_id() -> str:
+    """A fresh W3C trace id: 32 lower-case hex digits, never all zero."""
+    return os.urandom(16).hex()
+
+
+def new_span_id() -> str:
+    """A fresh W3C span id: 16 lower-case hex digits."""
+    return os.urandom(8).hex()
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text is a UUID in its usual form of 36 characters."""
+    if len(text) != 36:
+        return False
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def time_of(identifier: str) -> datetime:
+    """The moment inside a UUIDv7, to the millisecond. Any other UUID gives a meaningless but valid time."""
+    ms = min(int(identifier[:8] + identifier[9:13], 16), 4_102_444_800_000)
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def lowest_id(moment: datetime) -> str:
+    """The smallest UUIDv7 of that millisecond: a bound for range partitions and range reads by id."""
+    text = f"{int(moment.timestamp() * 1000):012x}" + "0" * 20
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,201 @@
+"""Every setting, read once from the environment: one field a setting, no secret with a default."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal
+
+from mainstay.kernel.addresses import AllowList, parse_allow_list
+
+_SECRET_CHARACTERS = 32
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names settings, never values."""
+
+
+def _setting(env: str, doc: str, default: Any = MISSING, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"env": env, "doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration of one process."""
+
+    profile: Literal["development", "production"] = _setting(
+        "PROFILE", "production asks for every secret and closes what is open for development", "production"
+    )
+    database_url: str = _setting(
+        "DATABASE_URL", "PostgreSQL 15 or newer; may be PgBouncer in transaction mode", secret=True
+    )
+    database_direct_url: str | None = _setting(
+        "DATABASE_DIRECT_URL",
+        "straight to PostgreSQL, for LISTEN and migrations behind a pooler; default DATABASE_URL",
+        None,
+        secret=True,
+    )
+    database_pool_size: int = _setting("DATABASE_POOL_SIZE", "connections a process may hold", 10)
+    database_statement_cache: int = _setting(
+        "DATABASE_STATEMENT_CACHE", "prepared statements kept a connection; 0 behind a transaction pooler", 512
+    )
+    host: str = _setting("HOST", "address that the API listens on", "127.0.0.1")
+    port: int = _setting("PORT", "port that the API listens on (examples elsewhere show 3000 and 5000)", 8080)
+    worker_metrics_port: int = _setting("WORKER_METRICS_PORT", "port of the worker's /metrics on HOST; 0 for none", 0)
+    public_url: str | None = _setting(
+        "PUBLIC_URL", "address under which people reach the API; default from HOST and PORT", None
+    )
+    brand: str = _setting(
+        "BRAND", "product name in webhook headers and mails: 1 to 40 letters, digits or dashes", "NovaPulse"
+    )
+    secret: str = _setting(
+        "MAINSTAY_SECRET",
+        "master secret of 32 characters or more: seals stored secrets, cursors, checkpoints",
+        secret=True,
+    )
+    secret_previous: tuple[str, ...] = _setting(
+        "MAINSTAY_SECRET_PREVIOUS",
+        "older master secrets, comma separated, still able to open what they sealed",
+        (),
+        secret=True,
+    )
+    jwt_access_secret: str = _setting(
+        "JWT_ACCESS_SECRET", "signs access tokens of people: 32 characters or more", secret=True
+    )
+    internal_token: str | None = _setting(
+        "INTERNAL_TOKEN",
+        "operators' token for /internal and, in production, /metrics: 32 characters or more",
+        None,
+        secret=True,
+    )
+    metrics_public: bool = _setting("METRICS_PUBLIC", "serve /metrics without the token in production", False)
+    queue_concurrency: int | None = _setting(
+        "QUEUE_CONCURRENCY",
+        "base for all queues in the ratio 1, 2, 0.6, 0.4; unset, each queue has its own default",
+        None,
+    )
+    queue_concurrency_overrides: Mapping[str, int] = _setting(
+        "QUEUE_CONCURRENCY_OVERRIDES", "per queue, such as nova:webhook=100,nova:report=1", MappingProxyType({})
+    )
+    outbound_allow: AllowList = _setting(
+        "OUTBOUND_ALLOW",
+        "private hosts and networks that webhooks may reach (development): 127.0.0.0/8,localhost",
+        parse_allow_list(""),
+    )
+    shutdown_seconds: float = _setting(
+        "SHUTDOWN_SECONDS", "time that running requests and jobs get to end at a stop", 20.0
+    )
+    service_name: str = _setting("SERVICE_NAME", "name in logs and traces; OTEL_SERVICE_NAME wins", "mainstay")
+    log_level: str = _setting("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR", "INFO")
+
+    @property
+    def direct_url(self) -> str:
+        """Where LISTEN and migrations go."""
+        return self.database_direct_url or self.database_url
+
+    @property
+    def base_url(self) -> str:
+        """The address under which people reach the API, without a slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this environment; SettingsError names everything that is missing or wrong, without values."""
+    given = os.environ if environment is None else environment
+    _refuse_mongo(given)
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for one in fields(Settings):
+        env = one.metadata["env"]
+        text = given.get(env, "").strip()
+        if text:
+            try:
+                values[one.name] = _parse(one.name, str(one.type), text)
+            except ValueError as error:
+                wrong.append(f"{env}: {error}")
+        elif one.default is MISSING and one.default_factory is MISSING:
+            wrong.append(f"{env} is missing: {one.metadata['doc']}")
+    if given.get("OTEL_SERVICE_NAME"):
+        values["service_name"] = given["OTEL_SERVICE_NAME"]
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _refuse_mongo(given: Mapping[str, str]) -> None:
+    if given.get("MONGO_URI") and not given.get("DATABASE_URL"):
+        raise SettingsError("MONGO_URI is set and not used: set DATABASE_URL to a PostgreSQL of version 15 or newer")
+
+
+def _parse(name: str, kind: str, text: str) -> Any:
+    if name == "outbound_allow":
+        return parse_allow_list(text)
+    if name == "queue_concurrency_overrides":
+        pairs = [part.rpartition("=") for part in text.split(",")]
+        return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
+    if name == "secret_previous":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if kind.startswith("int"):
+        return _whole(text, least=0)
+    if kind.startswith("float"):
+        return float(text)
+    if kind.startswith("bool"):
+        if text.lower() not in ("1", "0", "true", "false", "yes", "no"):
+            raise ValueError("must be true or false")
+        return text.lower() in ("1", "true", "yes")
+    return text
+
+
+def _whole(text: str, *, least: int) -> int:
+    if not text.strip().isdigit() or int(text) < least:
+        raise ValueError(f"must be a whole number of {least} or more")
+    return int(text)
+
+
+def _check(settings: Settings) -> None:
+    wrong = []
+    if settings.profile not in ("development", "production"):
+        wrong.append("PROFILE must be development or production")
+    if not settings.database_url.startswith(("postgresql://", "postgres://")):
+        wrong.append("DATABASE_URL must begin with postgresql://")
+    for env, value in (
+        ("MAINSTAY_SECRET", settings.secret),
+        ("JWT_ACCESS_SECRET", settings.jwt_access_secret),
+        ("INTERNAL_TOKEN", settings.internal_token),
+        *(("MAINSTAY_SECRET_PREVIOUS", old) for old in settings.secret_previous),
+    ):
+        if value is not None and len(value) < _SECRET_CHARACTERS:
+            wrong.append(f"{env} must have at least {_SECRET_CHARACTERS} characters")
+    if settings.secret == settings.jwt_access_secret:
+        wrong.append("MAINSTAY_SECRET and JWT_ACCESS_SECRET must differ")
+    brand = settings.brand.replace("-", "")
+    if not (brand.isascii() and brand.isalnum() and len(settings.brand) <= 40):
+        wrong.append("BRAND must be 1 to 40 letters, digits or dashes")
+    if not 1 <= settings.port <= 65_535:
+        wrong.append("PORT must be from 1 to 65535")
+    if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        wrong.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+
+
+def example() -> str:
+    """The text of `.env.example`: every setting with its meaning and, where it has one, its default."""
+    lines = ["# Every setting that Mainstay reads. Lines that begin with '#' show the default."]
+    for one in fields(Settings):
+        lines += ["", f"# {one.metadata['doc']}"]
+        if one.default is MISSING:
+            lines.append(f"{one.metadata['env']}=")
+        else:
+            default = one.default
+            shown = "" if default in (None, ()) or isinstance(default, AllowList | Mapping) else str(default)
+            lines.append(f"# {one.metadata['env']}={shown}")
+    lines += [
+        "",
+        "# name in logs and traces as OpenTelemetry spells it; wins over SERVICE_NAME",
+        "# OTEL_SERVICE_NAME=",
+    ]
+    lines += ["", "# known and not used: set DATABASE_URL instead", "# MONGO_URI="]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,123 @@
+"""The words for work: how a room declares its tasks and schedules without importing the engine that runs them."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import Any, Literal
+
+from mainstay.kernel.db import Tx
+from mainstay.kernel.retry import Backoff
+
+
+class Retry(Exception):
+    """This attempt failed; try again after the given time, or after the task's backoff."""
+
+    def __init__(self, reason: str = "", *, after: timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Snooze(Exception):
+    """Not yet: run again after the given time, and do not count this attempt."""
+
+    def __init__(self, after: timedelta, reason: str = "") -> None:
+        super().__init__(reason)
+        self.after = after
+        self.reason = reason
+
+
+class Discard(Exception):
+    """Never: the job is dead at once, with this reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One claimed job as its handler sees it. `epoch` is the fencing token of this claim."""
+
+    id: int
+    queue: str
+    kind: str
+    payload: Any
+    attempt: int
+    max_attempts: int
+    epoch: int
+    lane: str
+    company_id: str | None
+    trace_id: str
+    enqueued_at: datetime
+
+
+Outcome = None | Retry | Snooze | Discard
+"""How a handler ended: None is success; the three words may be returned or raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A handler for hot work: claimed jobs are loaded together, acted on with no connection held, recorded together.
+
+    `load(jobs)` gives a context per job id (a job without one is discarded); `act(job, context)` gives the outcome and
+    a result; `record(tx, results)` writes the results of those jobs whose lease still held, in the transaction that
+    acknowledges them.
+    """
+
+    load: Callable[[Sequence[Job]], Awaitable[Mapping[int, Any]]]
+    act: Callable[[Job, Any], Awaitable[tuple[Outcome, Any]]]
+    record: Callable[[Tx, Sequence[tuple[Job, Any, Outcome]]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A kind of job. Exactly one of `run`, `run_in_tx` and `batch` is its body.
+
+    `attempts` counts every start, so 1 means no second try. `lane_limit` bounds how many jobs of one lane one worker
+    runs at once. `history` 'failures' writes no row for a job that succeeded (for work with a ledger of its own).
+    """
+
+    kind: str
+    queue: str
+    run: Callable[[Job], Awaitable[Outcome]] | None = None
+    run_in_tx: Callable[[Tx, Job], Awaitable[Outcome]] | None = None
+    batch: Batch | None = None
+    attempts: int = 3
+    backoff: Backoff = field(default_factory=Backoff)
+    priority: int = 5
+    timeout: timedelta = timedelta(minutes=5)
+    lane_limit: int | None = None
+    history: Literal["all", "failures"] = "all"
+
+    def __post_init__(self) -> None:
+        if sum(body is not None for body in (self.run, self.run_in_tx, self.batch)) != 1:
+            raise ValueError(f"task {self.kind!r} needs exactly one of run, run_in_tx and batch")
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Slots at every multiple of a period since 1970 in UTC."""
+
+    period: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """One slot a day at a time of day in UTC."""
+
+    at: time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A recurring job: one run per slot over any number of nodes.
+
+    `missed` says what happens to slots that passed while nothing ran: 'latest' runs the newest only, 'skip' none.
+    """
+
+    name: str
+    slots: Every | Daily
+    kind: str
+    payload: Any = None
+    missed: Literal["latest", "skip"] = "latest"

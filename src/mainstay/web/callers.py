@@ -1,0 +1,140 @@
+"""Who is calling: the Caller that credentials turn into, and the guards that routes name in their signatures.
+
+Each family of paths takes one kind of credential: `/api/v1` people by bearer token, `/v1/key/*` API keys,
+`/internal/*` the operators' token. The identity room fulfils `Callers`; `main` puts it into the application's state.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+from fastapi import Depends, Request
+
+from mainstay.kernel.errors import Forbidden, Unauthenticated
+from mainstay.kernel.outbox import Actor
+from mainstay.web.asgi import Headers
+
+Role = Literal["owner", "manager", "staff"]
+Kind = Literal["person", "workspace_key", "company_key", "operator"]
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated caller. `company_id` is set for all but operators, `workspace_id` for workspace keys."""
+
+    kind: Kind
+    id: str
+    name: str
+    company_id: str
+    workspace_id: str = ""
+    role: Role | None = None
+    read_only: bool = False
+    email: str | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as the author of an announcement."""
+        kind = "api_key" if self.kind.endswith("_key") else self.kind
+        return Actor(kind=kind, id=self.id, name=self.name, email=self.email)
+
+
+class Callers(Protocol):
+    """Turns credentials into callers; raises Unauthenticated or Forbidden, never gives None."""
+
+    async def person(self, token: str) -> Caller: ...
+
+    async def key(self, token: str, address: str) -> Caller: ...
+
+    async def operator(self, token: str) -> Caller: ...
+
+
+def bearer_of(headers: Headers) -> str | None:
+    """The token of `Authorization: Bearer …`, or None."""
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").partition(" ")
+            return token.strip() if scheme.lower() == "bearer" else None
+    return None
+
+
+def key_of(headers: Headers) -> str | None:
+    """The API key of `Authorization: Bearer|ApiKey`, `x-api-key` or `x-hyrelog-key`, or None."""
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").partition(" ")
+            if scheme.lower() in ("bearer", "apikey"):
+                return token.strip()
+        elif name == b"x-api-key" or name == b"x-hyrelog-key":
+            return value.decode("latin-1").strip()
+    return None
+
+
+def address_of(client: tuple[str, int] | None) -> str:
+    """The caller's network address, or an empty text for in-process calls."""
+    return client[0] if client else ""
+
+
+def check_key(caller: Caller, kind: Kind, method: str) -> Caller:
+    """The caller itself where it is a key of that kind that may use the method; Forbidden otherwise."""
+    if caller.kind != kind:
+        wanted = "workspace" if kind == "workspace_key" else "company"
+        raise Forbidden(f"This path takes a {wanted} key.")
+    if caller.read_only and method not in READING:
+        raise Forbidden("This key may only read.")
+    return caller
+
+
+class KeyGuard:
+    """Admits API keys of one kind; a read-only key only on reading methods."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    async def __call__(self, request: Request) -> Caller:
+        token = key_of(request.scope["headers"])
+        if token is None:
+            raise Unauthenticated("Send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'.")
+        callers: Callers = request.app.state.callers
+        caller = await callers.key(token, address_of(request.scope.get("client")))
+        return check_key(caller, self.kind, request.method)
+
+
+class PersonGuard:
+    """Admits people who hold one of the roles in the company that their token names."""
+
+    kind: Kind = "person"
+
+    def __init__(self, roles: Collection[Role]) -> None:
+        self.roles = frozenset(roles)
+
+    async def __call__(self, request: Request) -> Caller:
+        token = bearer_of(request.scope["headers"])
+        if token is None:
+            raise Unauthenticated("Send the access token as 'Authorization: Bearer'.")
+        callers: Callers = request.app.state.callers
+        caller = await callers.person(token)
+        if caller.role not in self.roles:
+            raise Forbidden(f"This needs the role {' or '.join(sorted(self.roles))}.")
+        return caller
+
+
+class OperatorGuard:
+    """Admits operators by the header `x-internal-token`."""
+
+    kind: Kind = "operator"
+
+    async def __call__(self, request: Request) -> Caller:
+        token = request.headers.get("x-internal-token")
+        if token is None:
+            raise Unauthenticated("Send the operators' token as 'x-internal-token'.")
+        callers: Callers = request.app.state.callers
+        return await callers.operator(token)
+
+
+WorkspaceKey = Annotated[Caller, Depends(KeyGuard("workspace_key"))]
+CompanyKey = Annotated[Caller, Depends(KeyGuard("company_key"))]
+Member = Annotated[Caller, Depends(PersonGuard(("owner", "manager", "staff")))]
+Manager = Annotated[Caller, Depends(PersonGuard(("owner", "manager")))]
+Owner = Annotated[Caller, Depends(PersonGuard(("owner",)))]
+Operator = Annotated[Caller, Depends(OperatorGuard())]

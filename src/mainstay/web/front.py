@@ -1,0 +1,96 @@
+"""The outermost application: ids, figures, errors, and a straight way to the hottest routes."""
+
+import time
+from collections.abc import Mapping
+
+import asyncpg
+
+from mainstay.kernel import telemetry
+from mainstay.kernel.db import GONE
+from mainstay.kernel.errors import Invalid, MainstayError, Unavailable
+from mainstay.kernel.logs import logger
+from mainstay.web import problem
+from mainstay.web.asgi import App, Message, Receive, Scope, Send
+from mainstay.web.bodies import ClientGone, answer
+
+_log = logger(__name__)
+_SLOW_SECONDS = 1.0
+_SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
+MAX_HEADER_BYTES = 16_384
+
+
+class Front:
+    """Wraps the framework's application; `hot` maps (method, path) to plain ASGI handlers that skip it."""
+
+    def __init__(self, app: App, hot: Mapping[tuple[str, str], App]) -> None:
+        self._app = app
+        self._hot = dict(hot)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        trace = _trace_of(scope)
+        telemetry.enter_trace(trace)
+        status = 0
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", trace.request_id.encode()),
+                    (b"x-trace-id", trace.trace_id.encode()),
+                    *_SECURITY_HEADERS,
+                ]
+            await send(message)
+
+        method, path = scope["method"], scope["path"]
+        handler = self._hot.get((method, path))
+        telemetry.HTTP_ACTIVE.inc()
+        try:
+            await (handler or self._app)(scope, receive, counted_send)
+        except ClientGone:
+            status = status or 499
+        except Exception as error:
+            if status:
+                _log.exception("answer cut short", method=method, path=path)
+                raise
+            known = _as_known(error)
+            if known.status >= 500 and not isinstance(known, Unavailable):
+                _log.exception("request failed", method=method, path=path)
+            code, headers, body = problem.render(known, request_id=trace.request_id, instance=path)
+            await answer(counted_send, code, headers, body)
+        finally:
+            telemetry.HTTP_ACTIVE.dec()
+            seconds = time.perf_counter() - started
+            route = path if handler else getattr(scope.get("route"), "path", None) or "unmatched"
+            telemetry.RequestMeter.of(method, route, status).count(seconds)
+            if seconds > _SLOW_SECONDS or status >= 500:
+                _log.warning("request", method=method, route=route, status=status, seconds=round(seconds, 4))
+
+
+def _as_known(error: Exception) -> MainstayError:
+    if isinstance(error, MainstayError):
+        return error
+    if isinstance(error, GONE):
+        return Unavailable()
+    if isinstance(error, asyncpg.DataError | asyncpg.CharacterNotInRepertoireError):
+        return Invalid("A value cannot be stored as it is.")
+    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
+        return Unavailable(
+            "The database took too long to answer; nothing was changed. Try again, or narrow the request."
+        )
+    return MainstayError("Something went wrong on our side; nothing was changed by this request.")
+
+
+def _trace_of(scope: Scope) -> telemetry.Trace:
+    traceparent = request_id = None
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            traceparent = value.decode("latin-1")
+        elif name == b"x-request-id":
+            request_id = value.decode("latin-1")
+    return telemetry.start_trace(traceparent, request_id)

@@ -1,0 +1,26 @@
+"""Errors as `application/problem+json` (RFC 9457)."""
+
+import orjson
+
+from mainstay.kernel.errors import MainstayError
+
+TYPE_PREFIX = "https://mainstay.dev/problems/"
+_REGISTERED = {"quota-exceeded": "https://iana.org/assignments/http-problem-types#quota-exceeded"}
+
+
+def render(error: MainstayError, *, request_id: str, instance: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of the answer that tells of this error."""
+    body: dict[str, object] = {
+        "type": _REGISTERED.get(error.code, TYPE_PREFIX + error.code),
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": instance,
+        "requestId": request_id,
+        **error.extra,
+    }
+    if error.faults:
+        body["errors"] = [{"detail": fault.detail, "pointer": fault.pointer} for fault in error.faults]
+    headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    return error.status, headers, orjson.dumps(body)

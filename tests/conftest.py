@@ -1,0 +1,137 @@
+"""Fixtures for every test: one embedded PostgreSQL a run, one database a worker cut from a migrated template."""
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from mainstay.kernel import migrations
+from mainstay.kernel.db import Database
+
+_real_connect = socket.socket.connect
+
+
+def _loopback_only(self: socket.socket, address: object) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        host = address[0]  # type: ignore[index]
+        if host not in ("127.0.0.1", "::1", "localhost") and not str(host).startswith("127."):
+            raise AssertionError(f"a test tried to reach {host}: only loopback is allowed")
+    return _real_connect(self, address)  # type: ignore[arg-type]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "contract(*rows): rows of the requirements ledger that the test shows")
+    socket.socket.connect = _loopback_only  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The address of a PostgreSQL server (its `postgres` database) that this test process may fill."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    from mainstay import embedded
+
+    server = embedded.start(tmp_path_factory.mktemp("pg"), database="postgres", durable=False)
+    yield server.dsn
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_url(server_url: str, worker_id: str) -> str:
+    """A migrated database that fresh ones are cut from; nobody connects to it afterwards."""
+    from mainstay import main
+
+    name = f"template_{worker_id}_{uuid.uuid4().hex[:8]}"
+    url = database_url(server_url, name)
+
+    async def prepare() -> None:
+        admin = await asyncpg.connect(server_url)
+        await admin.execute(f'create database "{name}"')
+        await admin.close()
+        await migrations.migrate(url, main.partitioned())
+
+    asyncio.run(prepare())
+    return url
+
+
+def database_url(server_url: str, name: str) -> str:
+    """The address of another database on the same server."""
+    return server_url.rpartition("/")[0] + "/" + name
+
+
+async def cut_database(server_url: str, template_url: str) -> str:
+    """The address of a fresh database cut from the template."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(server_url)
+    try:
+        await admin.execute(f'create database "{name}" template "{template_url.rpartition("/")[2]}"')
+    finally:
+        await admin.close()
+    return database_url(server_url, name)
+
+
+async def drop_database(server_url: str, url: str) -> None:
+    """The database is gone, whoever was connected."""
+    admin = await asyncpg.connect(server_url)
+    try:
+        await admin.execute(f'drop database if exists "{url.rpartition("/")[2]}" with (force)')
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def fresh_url(server_url: str, template_url: str) -> AsyncIterator[str]:
+    """A database of the test's own."""
+    url = await cut_database(server_url, template_url)
+    yield url
+    await drop_database(server_url, url)
+
+
+@pytest.fixture
+async def db(fresh_url: str) -> AsyncIterator[Database]:
+    """A pool on a database of the test's own."""
+    database = Database(fresh_url, size=8)
+    yield database
+    await database.close()
+
+
+class SqlClock:
+    """Moves what SQL takes for now, in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.offset = timedelta(0)
+
+    async def move(self, by: timedelta) -> None:
+        """From now on `mainstay.now()` reads that much later than before."""
+        self.offset += by
+        async with self._db.connection() as connection:
+            await connection.execute(
+                f"""create or replace function mainstay.now() returns timestamptz language sql stable parallel safe
+                    as $$ select pg_catalog.now() + interval '{self.offset.total_seconds()} seconds' $$"""
+            )
+
+
+@pytest.fixture
+def sql_clock(db: Database) -> SqlClock:
+    """The clock of the test's own database."""
+    return SqlClock(db)
+
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The directory of real records beside the checkout; the test is skipped where it is not there."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real records (../shared/data) are not here")
+    return SHARED_DATA
