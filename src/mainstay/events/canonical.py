@@ -59,12 +59,12 @@ def canonical_parsed(value: Any) -> bytes:
 
 
 def read_json(raw: bytes) -> Any:
-    """Returns the value of exported JSON, exact or not at all: duplicate names and inexact integers raise NotCanonical."""
+    """Returns the value of one exported event, exact or not at all: what is ambiguous raises NotCanonical."""
     quick = _quick(raw)
     if quick is not None:
         return quick[0]
     value = _parse_exact(raw, _exported_number)
-    refusal = _first_refusal(value, 0)
+    refusal = _first_refusal(value, -1)
     if refusal is not None:
         raise NotCanonical(*refusal)
     return value
@@ -216,7 +216,7 @@ def _write_exact(value: Any) -> bytes:
 
 
 def _first_refusal(value: Any, depth: int) -> tuple[str, str] | None:
-    """The first thing to refuse in document order and the JSON pointer to it."""
+    """The first thing to refuse in document order and the JSON pointer to it; an event around a part has depth -1."""
     if isinstance(value, str):
         return (detail, "") if (detail := _text_refusal(value)) else None
     if isinstance(value, _Refused):
