@@ -128,7 +128,7 @@ def core_of(event: Mapping[str, Any]) -> bytes:
     Raises KeyError where a shown part has no salt, NotCanonical where a part cannot have been hashed.
     """
     proof = event["proof"]
-    entered: dict[str, str] = dict(proof.get("digests") or {})
+    entered: dict[str, str] = dict(proof.get("digests", {}))
     for part, value in parts_of(event).items():
         entered[part] = digest(bytes.fromhex(proof["salts"][part]), canonical_parsed(value))
     return orjson.dumps(

@@ -85,7 +85,7 @@ def _check_proof(event: Mapping[str, Any], proof: Any) -> None:
         raise Malformed("proof is not an object")
     if type(proof["v"]) is not int or proof["v"] != VERSION:
         raise Malformed(f"hash format {proof['v']!r} is not known here")
-    salts, digests = proof.get("salts") or {}, proof.get("digests") or {}
+    salts, digests = proof.get("salts", {}), proof.get("digests", {})
     if not isinstance(salts, Mapping) or not isinstance(digests, Mapping):
         raise Malformed("proof.salts and proof.digests are objects")
     shown = parts_of(event)
