@@ -17,7 +17,7 @@ def upgrade() -> None:
              meter text not null,
              period_start date not null
                constraint meter_counts_period_start_check check (extract(day from period_start) = 1),
-             quantity bigint not null,
+             quantity bigint not null constraint meter_counts_quantity_check check (quantity >= 0),
              constraint meter_counts_pkey primary key (workspace_id, meter, period_start)
            ) with (fillfactor = 50)"""
     )

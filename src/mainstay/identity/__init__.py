@@ -1,0 +1,71 @@
+"""Companies with their workspaces, people with their memberships, and API keys: who is calling, and for whom.
+
+    key:     working --rotated, overlap ends--> ended     working --expires_at--> expired     any --revoked--> revoked
+    person:  working --suspended--> refused at the next call, whatever tokens they hold
+
+Tenancy is company, then workspace. Every company has one reserved system workspace (D-04); the operator's own company
+and workspace have fixed ids. People are global; a membership gives a role in one company, and an access token names
+the company for which it acts (D-10).
+
+Guarantees: an email is unique, letter case aside, by the database itself. Passwords are argon2id hashes and keys
+SHA-256 digests; a key's secret is shown once. Once `revoke_key` has committed no later request succeeds with the key:
+readers ask the database, and writers that use the one-second cache re-check with `mainstay.key_is_valid` in the
+statement that writes. A login tells an unknown email from a wrong password neither by its answer nor by its work.
+Every change is announced with its actor: `company.opened`, `workspace.opened`, `person.added`, `key.issued`,
+`key.rotated`, `key.revoked`, `session.opened`.
+
+Refuses: another company's ids (404), a key of the wrong kind or from outside its allow-list (403), writing keys for a
+system workspace, a login for whom no thread is free (503).
+"""
+
+from mainstay.identity.callers import CachedKey, Identity
+from mainstay.identity.companies import (
+    OPERATOR_COMPANY_ID,
+    OPERATOR_WORKSPACE_ID,
+    Company,
+    Workspace,
+    find_company,
+    find_workspace,
+    get_company,
+    get_workspace,
+    list_companies,
+    list_workspaces,
+    open_company,
+    open_workspace,
+)
+from mainstay.identity.key_use import KeyUse, prune_key_uses, usage_5m
+from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
+from mainstay.identity.passwords import Passwords
+from mainstay.identity.people import Login, Person, add_person, log_in
+
+__all__ = [
+    "OPERATOR_COMPANY_ID",
+    "OPERATOR_WORKSPACE_ID",
+    "ApiKey",
+    "CachedKey",
+    "Company",
+    "Identity",
+    "IssuedKey",
+    "KeyUse",
+    "Login",
+    "Passwords",
+    "Person",
+    "Workspace",
+    "add_person",
+    "find_company",
+    "find_workspace",
+    "get_company",
+    "get_key",
+    "get_workspace",
+    "issue_key",
+    "list_companies",
+    "list_keys",
+    "list_workspaces",
+    "log_in",
+    "open_company",
+    "open_workspace",
+    "prune_key_uses",
+    "revoke_key",
+    "rotate_key",
+    "usage_5m",
+]

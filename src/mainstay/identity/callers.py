@@ -1,0 +1,147 @@
+"""Credentials into callers: the identity room's side of `web.callers.Callers`, with the cache for the hottest path."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mainstay.identity import queries
+from mainstay.identity.errors import AddressNotAllowed
+from mainstay.identity.key_use import KeyUse
+from mainstay.identity.keys import Network, is_allowed, is_token, networks_of
+from mainstay.identity.tokens import AccessTokens
+from mainstay.kernel.clock import Clock, SystemClock
+from mainstay.kernel.crypto import digest_of, same
+from mainstay.kernel.db import Database, Record
+from mainstay.kernel.errors import Unauthenticated
+from mainstay.web.callers import Caller
+
+T = TypeVar("T")
+
+CACHED_KEYS = 10_000
+CACHE_SECONDS = 1.0
+"""The longest that a cached key may be trusted (C-36); what writes re-checks the key in its own statement."""
+_UNKNOWN = "The API key is unknown, expired or revoked."
+
+
+@dataclass(frozen=True, slots=True)
+class CachedKey:
+    """A key that worked when it was last read, at most one second ago."""
+
+    caller: Caller
+    networks: tuple[Network, ...]
+
+    def admit(self, address: str) -> Caller:
+        """The caller, where the address is within the key's allow-list; AddressNotAllowed."""
+        if not is_allowed(self.networks, address):
+            raise AddressNotAllowed
+        return self.caller
+
+
+class Identity:
+    """Fulfils `Callers`. `person`, `key` and `operator` ask the database each time; `find_cached_key` does not."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        access_secret: str,
+        internal_token: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._db = db
+        self._clock = clock or SystemClock()
+        self._internal_token = internal_token
+        self.tokens = AccessTokens(access_secret, self._clock)
+        self.key_use = KeyUse()
+        self._cache: OrderedDict[bytes, tuple[float, CachedKey]] = OrderedDict()
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
+        self._loading: dict[bytes, asyncio.Task[CachedKey]] = {}
+
+    async def person(self, token: str) -> Caller:
+        """The person of an access token, a member of the token's company and not suspended; Unauthenticated."""
+        claims = self.tokens.read(token)
+        row = await queries.find_member(self._db, claims.company_id, claims.person_id)
+        if row is None or row["suspended_at"] is not None:
+            raise Unauthenticated("This person has no access to the company any more.")
+        return Caller(
+            kind="person",
+            id=str(row["id"]),
+            name=row["name"],
+            company_id=claims.company_id,
+            role=row["role"],
+            email=row["email"],
+        )
+
+    async def key(self, token: str, address: str) -> Caller:
+        """The caller of an API key that works now, from that address; one use is counted.
+        Unauthenticated, AddressNotAllowed."""
+        row = await queries.find_valid_key_everywhere(self._db, digest_of(token)) if is_token(token) else None
+        if row is None:
+            raise Unauthenticated(_UNKNOWN)
+        caller = _cached_of(row).admit(address)
+        self.key_use.count(caller.id)
+        return caller
+
+    async def operator(self, token: str) -> Caller:
+        """The operator, where the token is the internal one; Unauthenticated."""
+        if self._internal_token is None or not same(token, self._internal_token):
+            raise Unauthenticated("The operators' token is wrong.")
+        return Caller(kind="operator", id="operator", name="Operator", company_id="")
+
+    def find_cached_key(self, token: str) -> CachedKey | None:
+        """A key read within the last second, or None where `load_key` must be asked; no use is counted.
+        Unauthenticated where the token cannot be a key or was unknown within the last second."""
+        if not is_token(token):
+            raise Unauthenticated(_UNKNOWN)
+        digest, now = digest_of(token), self._clock.monotonic()
+        entry = self._cache.get(digest)
+        if entry is not None and now < entry[0]:
+            self._cache.move_to_end(digest)
+            return entry[1]
+        if now < self._refused.get(digest, 0.0):
+            raise Unauthenticated(_UNKNOWN)
+        return None
+
+    async def load_key(self, token: str) -> CachedKey:
+        """The key as the database has it now, cached for up to a second; Unauthenticated. Simultaneous calls share
+        one question."""
+        digest = digest_of(token)
+        task = self._loading.get(digest)
+        if task is None:
+            task = self._loading[digest] = asyncio.create_task(self._load(digest))
+            task.add_done_callback(lambda _: self._loading.pop(digest, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, digest: bytes) -> CachedKey:
+        asked_at = self._clock.monotonic()
+        row = await queries.find_valid_key_everywhere(self._db, digest)
+        if row is None:
+            self._cache.pop(digest, None)
+            _remember(self._refused, digest, asked_at + CACHE_SECONDS)
+            raise Unauthenticated(_UNKNOWN)
+        left = row["seconds_left"]
+        lease = CACHE_SECONDS if left is None else min(left, CACHE_SECONDS)
+        key = _cached_of(row)
+        _remember(self._cache, digest, (asked_at + lease, key))
+        return key
+
+
+def _remember(cache: OrderedDict[bytes, T], digest: bytes, value: T) -> None:
+    """The value is the newest of at most CACHED_KEYS."""
+    cache[digest] = value
+    cache.move_to_end(digest)
+    if len(cache) > CACHED_KEYS:
+        cache.popitem(last=False)
+
+
+def _cached_of(row: Record) -> CachedKey:
+    caller = Caller(
+        kind="workspace_key" if row["kind"] == "workspace" else "company_key",
+        id=str(row["id"]),
+        name=row["name"],
+        company_id=str(row["company_id"]),
+        workspace_id="" if row["workspace_id"] is None else str(row["workspace_id"]),
+        read_only=row["read_only"],
+    )
+    return CachedKey(caller, networks_of(row["allow_list"]))

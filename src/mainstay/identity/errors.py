@@ -1,0 +1,69 @@
+"""What the identity room refuses."""
+
+from mainstay.kernel.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
+
+
+class CompanyNotFound(NotFound):
+    """There is no such company here."""
+
+
+class WorkspaceNotFound(NotFound):
+    """There is no such workspace here."""
+
+
+class KeyNotFound(NotFound):
+    """There is no such API key here."""
+
+
+class SlugTaken(Conflict):
+    """Another one already has this slug."""
+
+    code = "slug-taken"
+
+
+class AlreadyMember(Conflict):
+    """This person is already a member of the company."""
+
+    code = "already-member"
+
+
+class KeyNotRotatable(Conflict):
+    """Only a key that works and was not rotated before can be rotated."""
+
+    code = "key-not-rotatable"
+
+
+class AddressNotAllowed(Forbidden):
+    """This key may not be used from your network address."""
+
+    code = "address-not-allowed"
+
+
+class LoginRefused(Unauthenticated):
+    """The email or the password is wrong."""
+
+    code = "login-refused"
+
+
+class PersonSuspended(Forbidden):
+    """This person is suspended."""
+
+    code = "person-suspended"
+
+
+class NoCompany(Forbidden):
+    """This person is not a member of any company."""
+
+    code = "no-company"
+
+
+class SeveralCompanies(Conflict):
+    """This person is a member of several companies; send `companyId` with one of `companies`."""
+
+    code = "several-companies"
+
+
+class TooManyLogins(Unavailable):
+    """Too many passwords are being checked at this moment; try again shortly."""
+
+    code = "too-many-logins"

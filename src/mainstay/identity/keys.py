@@ -1,0 +1,276 @@
+"""API keys: issued, listed without their secret, rotated with an overlap, revoked.
+
+working --rotated--> working until the overlap ends --> ended;  working --expires_at reached--> expired
+   any of these --revoked--> revoked, for good
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Literal
+
+import msgspec
+
+from mainstay.identity import companies, queries
+from mainstay.identity.errors import KeyNotFound, KeyNotRotatable
+from mainstay.identity.names import check_name
+from mainstay.kernel import clock, ids, outbox, paging
+from mainstay.kernel.crypto import digest_of, new_token
+from mainstay.kernel.db import Connection, Record, Tx
+from mainstay.kernel.errors import Fault, Invalid
+from mainstay.kernel.outbox import Actor
+
+KeyKind = Literal["workspace", "company"]
+Network = IPv4Network | IPv6Network
+
+TOKEN_PREFIXES: dict[KeyKind, str] = {"workspace": "mk_ws_", "company": "mk_co_"}
+TOKEN_CHARACTERS = 49
+"""Every token has this length: six of prefix and 43 that hold 256 random bits."""
+MAX_NETWORKS = 100
+MAX_OVERLAP = timedelta(days=30)
+_SHOWN_CHARACTERS = 12
+_MAPPED_BITS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as people see it; its secret is not kept anywhere."""
+
+    id: str
+    company_id: str
+    workspace_id: str | None
+    kind: KeyKind
+    name: str
+    prefix: str
+    read_only: bool
+    allow_list: tuple[str, ...]
+    expires_at: datetime | None
+    created_at: datetime
+    created_by: Actor
+    revoked_at: datetime | None
+    replaces: str | None
+    overlap_ends_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key with its secret, which is shown this once."""
+
+    secret: str
+    record: ApiKey
+
+    def __repr__(self) -> str:
+        return f"IssuedKey(secret=…, record={self.record!r})"
+
+
+async def issue_key(
+    tx: Tx,
+    actor: Actor,
+    company_id: str,
+    *,
+    kind: KeyKind,
+    name: str,
+    workspace_id: str | None = None,
+    read_only: bool = False,
+    allow_list: Sequence[str] = (),
+    expires_at: datetime | None = None,
+) -> IssuedKey:
+    """A new key works and `key.issued` is announced; CompanyNotFound, WorkspaceNotFound, Invalid.
+
+    `allow_list` are addresses and CIDRs (none: anywhere). A key of the system workspace can only be read-only.
+    """
+    name = check_name(name)
+    networks = check_allow_list(allow_list)
+    await _check_place(tx, company_id, kind, workspace_id, read_only)
+    if expires_at is not None:
+        await _check_expiry(tx, expires_at)
+    issued = await _insert(
+        tx,
+        actor,
+        company_id,
+        {
+            "workspace_id": workspace_id,
+            "kind": kind,
+            "name": name,
+            "read_only": read_only,
+            "allow_list": networks,
+            "expires_at": expires_at,
+        },
+    )
+    await outbox.announce(tx, "key.issued", company_id=company_id, actor=actor, data=_facts_of(issued.record))
+    return issued
+
+
+async def rotate_key(
+    tx: Tx, actor: Actor, company_id: str, key_id: str, *, overlap: timedelta = timedelta(hours=24)
+) -> IssuedKey:
+    """A successor with the same rights works, the old key does until the overlap (0 to 30 days) ends, and
+    `key.rotated` is announced; KeyNotFound, KeyNotRotatable, Invalid."""
+    if not timedelta(0) <= overlap <= MAX_OVERLAP:
+        raise Invalid(faults=[Fault("must be from 0 to 30 days", "#/overlap")])
+    old = await get_key(tx, company_id, key_id)
+    if not await queries.lock_rotatable_key(tx, company_id, key_id):
+        raise KeyNotRotatable
+    ends_at = await queries.end_overlap(tx, company_id, key_id, overlap)
+    issued = await _insert(
+        tx,
+        actor,
+        company_id,
+        {
+            "workspace_id": old.workspace_id,
+            "kind": old.kind,
+            "name": old.name,
+            "read_only": old.read_only,
+            "allow_list": list(old.allow_list),
+            "expires_at": old.expires_at,
+            "replaces": old.id,
+        },
+    )
+    data = {**_facts_of(issued.record), "replaces": old.id, "overlapEndsAt": clock.iso(ends_at)}
+    await outbox.announce(tx, "key.rotated", company_id=company_id, actor=actor, data=data)
+    return issued
+
+
+async def revoke_key(tx: Tx, actor: Actor, company_id: str, key_id: str) -> ApiKey:
+    """Once this commits no later request succeeds with the key; `key.revoked` is announced the first time.
+    KeyNotFound."""
+    key = await get_key(tx, company_id, key_id)
+    if await queries.revoke_key(tx, company_id, key_id, _as_json(actor)):
+        data = {"keyId": key.id, "name": key.name, "prefix": key.prefix, "workspaceId": key.workspace_id}
+        await outbox.announce(tx, "key.revoked", company_id=company_id, actor=actor, data=data)
+        key = await get_key(tx, company_id, key_id)
+    return key
+
+
+async def get_key(db: Connection, company_id: str, key_id: str) -> ApiKey:
+    """The company's key; KeyNotFound (also where it belongs to another company)."""
+    row = await queries.find_key(db, company_id, key_id) if ids.is_uuid(key_id) and ids.is_uuid(company_id) else None
+    if row is None:
+        raise KeyNotFound
+    return key_of(row)
+
+
+async def list_keys(
+    db: Connection,
+    company_id: str,
+    *,
+    workspace_id: str | None = None,
+    after: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> list[ApiKey]:
+    """Up to `limit` keys of the company (or of one workspace) after the given id, oldest first, ended ones too."""
+    rows = await queries.list_keys(db, company_id, workspace_id=workspace_id, after=after, limit=limit)
+    return [key_of(row) for row in rows]
+
+
+def check_allow_list(entries: Sequence[str]) -> list[str]:
+    """The networks in canonical text, IPv4 written inside IPv6 as IPv4; Invalid names a bad entry. At most 100."""
+    if len(entries) > MAX_NETWORKS:
+        raise Invalid(faults=[Fault(f"must have at most {MAX_NETWORKS} entries", "#/allowList")])
+    return [str(_network_of(entry, f"#/allowList/{index}")) for index, entry in enumerate(entries)]
+
+
+def networks_of(allow_list: Sequence[str]) -> tuple[Network, ...]:
+    """A stored allow-list, ready to be asked."""
+    return tuple(ip_network(entry) for entry in allow_list)
+
+
+def is_allowed(networks: tuple[Network, ...], address: str) -> bool:
+    """Whether a caller's address lies in the networks; no networks allow all, no readable address none."""
+    if not networks:
+        return True
+    try:
+        caller = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(caller, IPv6Address) and caller.ipv4_mapped is not None:
+        caller = caller.ipv4_mapped
+    return any(caller in network for network in networks)
+
+
+def is_token(text: str) -> bool:
+    """Whether the text has the form of a key, so that asking for it can make sense."""
+    return len(text) == TOKEN_CHARACTERS and text.isascii() and text[:6] in ("mk_ws_", "mk_co_")
+
+
+def key_of(row: Record) -> ApiKey:
+    """A key from the columns of its row."""
+    return ApiKey(
+        id=str(row["id"]),
+        company_id=str(row["company_id"]),
+        workspace_id=None if row["workspace_id"] is None else str(row["workspace_id"]),
+        kind=row["kind"],
+        name=row["name"],
+        prefix=row["prefix"],
+        read_only=row["read_only"],
+        allow_list=tuple(row["allow_list"]),
+        expires_at=row["expires_at"],
+        created_at=row["created_at"],
+        created_by=msgspec.json.decode(row["created_by"], type=Actor),
+        revoked_at=row["revoked_at"],
+        replaces=None if row["replaces"] is None else str(row["replaces"]),
+        overlap_ends_at=row["overlap_ends_at"],
+        last_used_at=row["last_used_at"],
+    )
+
+
+def _network_of(entry: str, pointer: str) -> Network:
+    try:
+        network = ip_network(entry)
+    except ValueError as error:
+        raise Invalid(faults=[Fault(f"must be an IP address or a CIDR: {error}", pointer)]) from error
+    if isinstance(network, IPv6Network):
+        mapped = network.network_address.ipv4_mapped
+        if network.network_address.scope_id is not None:
+            raise Invalid(faults=[Fault("must not have a zone id", pointer)])
+        if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
+
+
+async def _check_place(tx: Tx, company_id: str, kind: KeyKind, workspace_id: str | None, read_only: bool) -> None:
+    if kind == "company":
+        if workspace_id is not None:
+            raise Invalid(faults=[Fault("a company key has no workspace", "#/workspaceId")])
+        await companies.get_company(tx, company_id)
+        return
+    if workspace_id is None:
+        raise Invalid(faults=[Fault("a workspace key needs a workspace", "#/workspaceId")])
+    workspace = await companies.get_workspace(tx, company_id, workspace_id)
+    if workspace.system and not read_only:
+        raise Invalid(faults=[Fault("a key of the system workspace must be read-only", "#/readOnly")])
+
+
+async def _check_expiry(tx: Tx, expires_at: datetime) -> None:
+    if expires_at.tzinfo is None:
+        raise Invalid(faults=[Fault("must have a time zone", "#/expiresAt")])
+    if not await queries.is_future_everywhere(tx, expires_at):
+        raise Invalid(faults=[Fault("must be in the future", "#/expiresAt")])
+
+
+async def _insert(tx: Tx, actor: Actor, company_id: str, row: dict[str, object]) -> IssuedKey:
+    key_id = ids.new_id()
+    secret = new_token(TOKEN_PREFIXES["workspace" if row["workspace_id"] is not None else "company"])
+    prefix = secret[:_SHOWN_CHARACTERS]
+    stored = {**row, "id": key_id, "prefix": prefix, "digest": digest_of(secret), "created_by": _as_json(actor)}
+    await queries.insert_key(tx, company_id, stored)
+    return IssuedKey(secret, await get_key(tx, company_id, key_id))
+
+
+def _facts_of(key: ApiKey) -> dict[str, object]:
+    return {
+        "keyId": key.id,
+        "kind": key.kind,
+        "workspaceId": key.workspace_id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "readOnly": key.read_only,
+        "allowList": list(key.allow_list),
+        "expiresAt": None if key.expires_at is None else clock.iso(key.expires_at),
+    }
+
+
+def _as_json(actor: Actor) -> str:
+    return msgspec.json.encode(actor).decode()

@@ -1,0 +1,125 @@
+"""People: global, with memberships in companies, and how they log in."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from prometheus_client import Counter
+
+from mainstay.identity import companies, queries
+from mainstay.identity.companies import Company
+from mainstay.identity.errors import (
+    AlreadyMember,
+    CompanyNotFound,
+    LoginRefused,
+    NoCompany,
+    PersonSuspended,
+    SeveralCompanies,
+)
+from mainstay.identity.names import check_email, check_name, find_email_key
+from mainstay.identity.passwords import Passwords
+from mainstay.identity.tokens import LIFETIME, AccessTokens
+from mainstay.kernel import ids, outbox, telemetry
+from mainstay.kernel.db import Database, Record, Tx
+from mainstay.kernel.outbox import Actor
+from mainstay.web.callers import Role
+
+LOGINS = Counter("logins_total", "Attempts to log in", ["outcome"], registry=telemetry.REGISTRY)
+_MOST_COMPANIES_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person as one company sees them."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a successful login gives."""
+
+    access_token: str
+    expires_in: timedelta
+    person: Person
+    company: Company
+
+
+async def add_person(
+    tx: Tx, actor: Actor, company_id: str, *, email: str, name: str, password_hash: str, role: Role
+) -> Person:
+    """The person is a member with that role and `person.added` is announced; CompanyNotFound, AlreadyMember, Invalid.
+
+    Somebody who exists already, by the normalised email, keeps name and password and gains the membership.
+    `password_hash` comes from `Passwords.hash`, which is awaited before the transaction begins.
+    """
+    shown, key = check_email(email)
+    name = check_name(name)
+    if not password_hash.startswith("$argon2id$"):
+        raise ValueError("password_hash must be made by Passwords.hash")
+    await companies.get_company(tx, company_id)
+    row = {"id": ids.new_id(), "email": shown, "email_key": key, "name": name, "password_hash": password_hash}
+    found = await queries.insert_person_everywhere(tx, row) or await queries.find_person_everywhere(tx, key)
+    if found is None:
+        raise AlreadyMember("Somebody else already has this email.")
+    person = Person(str(found["id"]), found["email"], found["name"], role)
+    if not await queries.insert_membership(tx, company_id, person.id, role):
+        raise AlreadyMember
+    data = {"personId": person.id, "email": person.email, "name": person.name, "role": role}
+    await outbox.announce(tx, "person.added", company_id=company_id, actor=actor, data=data)
+    return person
+
+
+async def log_in(
+    db: Database,
+    passwords: Passwords,
+    tokens: AccessTokens,
+    *,
+    email: str,
+    password: str,
+    company_id: str | None = None,
+) -> Login:
+    """A token for the person in the company, and `session.opened` is announced.
+
+    LoginRefused for an unknown email as for a wrong password, after the same work. Only behind the right password:
+    PersonSuspended, NoCompany, CompanyNotFound, SeveralCompanies. No connection is held while the hash is checked.
+    """
+    key = find_email_key(email)
+    found = None if key is None else await queries.find_person_everywhere(db, key)
+    verdict = await passwords.verify(None if found is None else found["password_hash"], password)
+    if found is None or not verdict.right:
+        LOGINS.labels("refused").inc()
+        raise LoginRefused
+    if found["suspended_at"] is not None:
+        LOGINS.labels("suspended").inc()
+        raise PersonSuspended
+    membership = await _choose(db, str(found["id"]), company_id)
+    person = Person(str(found["id"]), found["email"], found["name"], membership["role"])
+    company = companies.company_of(membership)
+    async with db.begin() as tx:
+        if verdict.fresh_hash is not None:
+            await queries.replace_hash_everywhere(tx, person.id, old=found["password_hash"], new=verdict.fresh_hash)
+        actor = Actor(kind="person", id=person.id, name=person.name, email=person.email)
+        data: dict[str, Any] = {"personId": person.id, "role": person.role}
+        await outbox.announce(tx, "session.opened", company_id=company.id, actor=actor, data=data)
+    LOGINS.labels("opened").inc()
+    return Login(tokens.sign(person_id=person.id, company_id=company.id), LIFETIME, person, company)
+
+
+async def _choose(db: Database, person_id: str, company_id: str | None) -> Record:
+    """The membership that the login is for, with its company."""
+    if company_id is not None:
+        if ids.is_uuid(company_id):
+            for one in await queries.memberships_everywhere(db, person_id, company_id=company_id, most=1):
+                return one
+        raise CompanyNotFound
+    memberships = await queries.memberships_everywhere(db, person_id, company_id=None, most=_MOST_COMPANIES_SHOWN)
+    if not memberships:
+        raise NoCompany
+    if len(memberships) > 1:
+        shown = [{"id": str(m["id"]), "name": m["name"], "slug": m["slug"], "role": m["role"]} for m in memberships]
+        raise SeveralCompanies(extra={"companies": shown})
+    return memberships[0]

@@ -1,0 +1,161 @@
+"""Requests and answers of the identity room's routes."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from mainstay.identity.companies import Company, Plan, Region, Workspace
+from mainstay.identity.keys import ApiKey
+from mainstay.identity.people import Login
+from mainstay.kernel.clock import iso
+from mainstay.web.callers import Role
+
+
+class LoginRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """Email and password, and the company to act for where the person has several."""
+
+    email: Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    company_id: Annotated[str, msgspec.Meta(max_length=36)] | None = None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class PersonShown(_Answer):
+    """A person as their company sees them."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+
+
+class CompanyShown(_Answer):
+    """A company."""
+
+    id: str
+    name: str
+    slug: str
+    data_region: Region
+    plan: Plan
+    created_at: str
+
+
+class LoginAnswer(_Answer):
+    """A bearer token with its holder and the company for which it acts."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
+    expires_in: int
+    person: PersonShown
+    company: CompanyShown
+
+
+class KeyShown(_Answer):
+    """The key that asks, and how often it was used in the last five minutes."""
+
+    id: str
+    name: str
+    prefix: str
+    read_only: bool
+    expires_at: str | None
+    last_used_at: str | None
+    uses_5m: int
+
+
+class CompanyOfKey(CompanyShown):
+    """The company of the key that asks."""
+
+    key: KeyShown
+
+
+class WorkspaceShown(_Answer):
+    """A workspace; `system` marks the one that holds the acts on the service itself."""
+
+    id: str
+    company_id: str
+    name: str
+    slug: str
+    system: bool
+    created_at: str
+
+
+class WorkspaceOfKey(WorkspaceShown):
+    """The workspace of the key that asks, with its company's region and plan."""
+
+    data_region: Region
+    plan: Plan
+    key: KeyShown
+
+
+class ListMeta(_Answer):
+    """Where this page stands; `total` is exact up to 10,000 and a floor where `totalIsExact` is false."""
+
+    limit: int
+    total: int
+    total_is_exact: bool
+    next_cursor: str | None
+
+
+class WorkspaceList(_Answer):
+    """A page of workspaces, oldest first."""
+
+    data: list[WorkspaceShown]
+    meta: ListMeta
+
+
+def login_shown(login: Login) -> LoginAnswer:
+    """A login as its answer shows it."""
+    person = login.person
+    return LoginAnswer(
+        access_token=login.access_token,
+        expires_in=int(login.expires_in.total_seconds()),
+        person=PersonShown(id=person.id, email=person.email, name=person.name, role=person.role),
+        company=company_shown(login.company),
+    )
+
+
+def company_shown(company: Company) -> CompanyShown:
+    """A company as answers show it."""
+    return CompanyShown(
+        id=company.id,
+        name=company.name,
+        slug=company.slug,
+        data_region=company.data_region,
+        plan=company.plan,
+        created_at=iso(company.created_at),
+    )
+
+
+def workspace_shown(workspace: Workspace) -> WorkspaceShown:
+    """A workspace as answers show it."""
+    return WorkspaceShown(
+        id=workspace.id,
+        company_id=workspace.company_id,
+        name=workspace.name,
+        slug=workspace.slug,
+        system=workspace.system,
+        created_at=iso(workspace.created_at),
+    )
+
+
+def key_shown(key: ApiKey, uses_5m: int) -> KeyShown:
+    """A key as the routes that it opens show it."""
+    return KeyShown(
+        id=key.id,
+        name=key.name,
+        prefix=key.prefix,
+        read_only=key.read_only,
+        expires_at=_iso_or_none(key.expires_at),
+        last_used_at=_iso_or_none(key.last_used_at),
+        uses_5m=uses_5m,
+    )
+
+
+def _iso_or_none(moment: datetime | None) -> str | None:
+    return None if moment is None else iso(moment)

@@ -1,0 +1,132 @@
+"""The tables of the identity room: home rows of tenants and people, and the regional working copy of API keys."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from mainstay.kernel.db import metadata
+
+_NOW = text("mainstay.now()")
+_HOME = {"scope": "home"}
+_REGIONAL = {"scope": "regional"}
+
+
+def _moment(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=_NOW)
+
+
+companies = Table(
+    "companies",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False, unique=True),
+    Column("data_region", Text, nullable=False, server_default=text("'US'")),
+    Column("plan", Text, nullable=False, server_default=text("'free'")),
+    _moment("created_at"),
+    _moment("updated_at"),
+    CheckConstraint("data_region in ('US', 'EU', 'APAC')", name="data_region"),
+    CheckConstraint("plan in ('free', 'starter', 'growth', 'scale', 'enterprise')", name="plan"),
+    Index("companies_created_at_idx", "created_at"),
+    Index("companies_updated_at_idx", "updated_at"),
+    info=_HOME,
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("company_id", Uuid, ForeignKey(companies.c.id), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("system", Boolean, nullable=False, server_default=text("false")),
+    _moment("created_at"),
+    UniqueConstraint("company_id", "slug"),
+    Index("workspaces_one_system_idx", "company_id", unique=True, postgresql_where=text("system")),
+    info=_HOME,
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    _moment("created_at"),
+    _moment("updated_at"),
+    Column("suspended_at", DateTime(timezone=True)),
+    CheckConstraint('email_key = lower(email_key collate "C")', name="email_key_folded"),
+    Index("people_email_lower_idx", func.lower(text('email collate "C"')), unique=True),
+    Index("people_created_at_idx", "created_at"),
+    Index("people_updated_at_idx", "updated_at"),
+    info=_HOME,
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("company_id", Uuid, ForeignKey(companies.c.id), primary_key=True),
+    Column("person_id", Uuid, ForeignKey(people.c.id), primary_key=True),
+    Column("role", Text, nullable=False),
+    _moment("created_at"),
+    CheckConstraint("role in ('owner', 'manager', 'staff')", name="role"),
+    Index("memberships_company_id_role_idx", "company_id", "role"),
+    Index("memberships_person_id_idx", "person_id"),
+    info=_HOME,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("company_id", Uuid, nullable=False),
+    Column("workspace_id", Uuid),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("read_only", Boolean, nullable=False, server_default=text("false")),
+    Column("allow_list", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("expires_at", DateTime(timezone=True)),
+    _moment("created_at"),
+    Column("created_by", JSONB, nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("revoked_by", JSONB),
+    Column("replaces", Uuid, unique=True),
+    Column("overlap_ends_at", DateTime(timezone=True)),
+    CheckConstraint("kind in ('workspace', 'company')", name="kind"),
+    CheckConstraint("length(digest) = 32", name="digest_length"),
+    CheckConstraint("(kind = 'workspace') = (workspace_id is not null)", name="workspace"),
+    CheckConstraint("(revoked_at is null) = (revoked_by is null)", name="revoked"),
+    Index("api_keys_company_id_id_idx", "company_id", "id"),
+    info=_REGIONAL,
+)
+
+api_key_uses = Table(
+    "api_key_uses",
+    metadata,
+    Column("key_id", Uuid, ForeignKey(api_keys.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("minute", DateTime(timezone=True), primary_key=True),
+    Column("company_id", Uuid, nullable=False),
+    Column("uses", BigInteger, nullable=False),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),
+    Index("api_key_uses_minute_idx", "minute"),
+    Index("api_key_uses_company_id_minute_idx", "company_id", "minute"),
+    info=_REGIONAL,
+)

@@ -1,0 +1,11 @@
+"""What a company's plan allows and what it has used. So far: the meters.
+
+A meter is one row per workspace, name and calendar month (UTC), raised with `mainstay.meter(...)` or `meter(...)` in
+the transaction that uses, so the count is exact: it commits or rolls back with what it counts. One row a workspace
+means that writers of different workspaces never wait for one another. System workspaces are not metered: that is
+decided by whoever calls.
+"""
+
+from mainstay.plans.meters import Usage, meter, usage
+
+__all__ = ["Usage", "meter", "usage"]
