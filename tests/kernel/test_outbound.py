@@ -296,6 +296,17 @@ async def test_many_connections_closed_while_idle_are_no_failure(client: Outboun
     assert all(one.status == 200 for one in got)
 
 
+async def test_what_is_sent_once_more_goes_out_on_a_new_connection(client: Outbound, receiver: Receiver) -> None:
+    receiver.behave(after(0.05, ok()))
+    await asyncio.gather(*(client.post(receiver.url(), b"", {}) for _ in range(2)))
+    receiver.behave(close_after_reading(), ok())
+    receiver.requests.clear()
+    assert (await client.post(receiver.url(), b"", {})).status == 200
+    assert [seen.connection for seen in receiver.requests][1] == 3, (
+        "the other kept connection is as suspect as the first"
+    )
+
+
 async def test_a_reused_connection_that_began_to_answer_is_not_tried_again(
     client: Outbound, receiver: Receiver
 ) -> None:
@@ -434,6 +445,20 @@ async def test_a_silent_name_server_holds_up_only_its_own_host(receiver: Receive
     await asyncio.sleep(0.01)
     await outbound.close()
     assert (await waiting).error == "dns"
+
+
+async def test_who_gives_up_on_a_lookup_does_not_take_it_from_the_others(receiver: Receiver) -> None:
+    async def lookup(_: str) -> Sequence[str]:
+        await asyncio.sleep(0.2)
+        return ["127.0.0.1"]
+
+    outbound = Outbound(allow=LOOPBACK, resolver=lookup)
+    url = receiver.url(host="hooks.example.com")
+    hasty, patient = await asyncio.gather(
+        outbound.post(url, b"", {}, timeout_seconds=0.05), outbound.post(url, b"", {}, timeout_seconds=2)
+    )
+    await outbound.close()
+    assert (hasty.error, patient.status) == ("timeout", 200)
 
 
 async def test_the_systems_own_lookup(receiver: Receiver) -> None:

@@ -141,9 +141,13 @@ def test_during_a_rotation_the_holder_of_either_secret_accepts(peer: str) -> Non
     PEERS[peer](old, BODY, headers)
 
 
-@given(body=st.binary(max_size=300), message_id=st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True),
-       at_seconds=st.integers(0, 999_999_999_999), flip=st.integers(0, 7), keys=st.lists(st.binary(min_size=1, max_size=64),
-       min_size=1, max_size=3))  # fmt: skip
+@given(
+    body=st.binary(max_size=300),
+    message_id=st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True),
+    at_seconds=st.integers(0, 999_999_999_999),
+    flip=st.integers(0, 7),
+    keys=st.lists(st.binary(min_size=1, max_size=64), min_size=1, max_size=3),
+)
 @example(body=b"\xff\xfe not UTF-8", message_id="m", at_seconds=0, flip=0, keys=[b"k"])
 def test_what_was_signed_verifies_and_one_flipped_bit_does_not(
     body: bytes, message_id: str, at_seconds: int, flip: int, keys: list[bytes]
