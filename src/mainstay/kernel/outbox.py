@@ -46,6 +46,9 @@ class Announcement:
 Reaction = Callable[[Tx, Announcement], Awaitable[None]]
 """Runs inside the relay's transaction; must bear being run again after a crash."""
 
+Recorder = Callable[[Tx, Sequence[Announcement]], Awaitable[None]]
+"""Takes every announcement of a round at once, as the last act of the relay's transaction."""
+
 _INSERT = Sql(
     "outbox.announce",
     "insert into mainstay.announcements (id, name, company_id, actor, data, trace_id) values ($1, $2, $3, $4, $5, $6)",
@@ -88,29 +91,29 @@ async def announce(
 
 
 class Relay:
-    """Takes announcements to the reactions that are listed for them."""
+    """Takes announcements to the reactions that are listed for them, and all of them to one recorder."""
 
-    def __init__(
-        self, db: Database, reactions: Mapping[str, Sequence[Reaction]], always: Sequence[Reaction] = ()
-    ) -> None:
+    def __init__(self, db: Database, reactions: Mapping[str, Sequence[Reaction]], record: Recorder | None = None) -> None:
         self._db = db
         self._reactions = reactions
-        self._always = tuple(always)
+        self._record = record
 
     async def run_once(self) -> int:
         """Up to 100 due announcements have been reacted to, oldest first; how many were taken."""
         async with self._db.begin() as tx:
             taken = await tx.rows(_CLAIM, _BATCH)
-            done = [str(row["id"]) for row in taken if await self._react(tx, row)]
+            done = [fact for row in taken if (fact := await self._react(tx, row)) is not None]
             if done:
-                await tx.run(_DONE, done)
+                if self._record is not None:
+                    await self._record(tx, done)
+                await tx.run(_DONE, [fact.id for fact in done])
         lag = await self._db.row(_LAG, _STUCK_AFTER)
         if lag is not None:
             telemetry.ANNOUNCEMENT_LAG.set(max(lag["lag_seconds"], 0.0))
             telemetry.ANNOUNCEMENTS_STUCK.set(lag["stuck"])
         return len(taken)
 
-    async def _react(self, tx: Tx, row: Any) -> bool:
+    async def _react(self, tx: Tx, row: Any) -> Announcement | None:
         fact = Announcement(
             id=str(row["id"]),
             name=row["name"],
@@ -122,12 +125,12 @@ class Relay:
         )
         try:
             async with tx.savepoint():
-                for reaction in (*self._always, *self._reactions.get(fact.name, ())):
+                for reaction in self._reactions.get(fact.name, ()):
                     await reaction(tx, fact)
         except Exception as error:
             if tx.connection.is_closed():
                 raise
             _log.exception("reaction failed", announcement=fact.name, id=fact.id, failures=row["failures"] + 1)
             await tx.run(_FAILED, fact.id, f"{type(error).__name__}: {error}"[:2000])
-            return False
-        return True
+            return None
+        return fact

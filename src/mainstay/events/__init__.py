@@ -1,0 +1,49 @@
+"""Audit events: a gapless, hash-chained log per workspace that anybody can verify without us.
+
+    prepared --append_events--> stored (seq, hash) --> fanned out to endpoints, metered: one transaction
+        |  the same key and content within 24 hours: the event that is there already
+        |  the same key with other content: refused (422); a key that was revoked: refused (401)
+
+Guarantees: an event that was answered 201 is stored once, has its place in the chain, and its deliveries exist.
+Within a workspace seq has no gap and rises in the order of commits, under any number of writers on any number of
+nodes, because the statement that stores locks the chain's head. What may have to be erased one day enters the hash as
+salted digests. Lists are read by position and never counted whole.
+Refuses: what has no single exact JSON meaning, bodies over 1 MiB, batches over 1,000.
+
+Tables: events (by month), chain_heads (one row a workspace), checkpoints, signing_keys.
+`intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `chain` and `proof` are the format.
+"""
+
+from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, verify_note
+from mainstay.events.hot import IngestKeys, IngestRoutes
+from mainstay.events.ingest import Ingestion
+from mainstay.events.proof import Finding, Verdict, verify_file
+from mainstay.events.reading import Reader
+from mainstay.events.recording import record
+from mainstay.events.routes import describe, router
+from mainstay.events.sealing import Sealer, public_keys
+from mainstay.events.tables import PARTITIONED
+from mainstay.events.tasks import schedules, tasks
+from mainstay.events.verification import verify_workspace
+
+__all__ = [
+    "PARTITIONED",
+    "BadCheckpoint",
+    "Checkpoint",
+    "Finding",
+    "IngestKeys",
+    "IngestRoutes",
+    "Ingestion",
+    "Reader",
+    "Sealer",
+    "Verdict",
+    "describe",
+    "public_keys",
+    "record",
+    "router",
+    "schedules",
+    "tasks",
+    "verify_file",
+    "verify_note",
+    "verify_workspace",
+]

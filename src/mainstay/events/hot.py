@@ -1,0 +1,198 @@
+"""The ingest routes as plain ASGI handlers: authenticate, prepare, submit, answer."""
+
+import asyncio
+from typing import Any, Protocol
+
+import orjson
+
+from mainstay.events import intake, queries, schemas, shape
+from mainstay.events.errors import EventNotFound, KeyUsedForAnotherEvent
+from mainstay.events.ingest import Ingestion, Result, Stored
+from mainstay.events.intake import Place, Prepared
+from mainstay.kernel import telemetry
+from mainstay.kernel.db import Database
+from mainstay.kernel.errors import Forbidden, MainstayError, Unauthenticated
+from mainstay.web import bodies, callers
+from mainstay.web.asgi import App, Headers, Receive, Scope, Send
+from mainstay.web.callers import Caller, Callers
+
+SINGLE_PATH = "/v1/key/workspace/events"
+BATCH_PATH = "/v1/key/workspace/events/batch"
+_JSON: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_REPLAYED: Headers = [*_JSON, (b"idempotency-replayed", b"true")]
+_YIELD_EVERY = 50
+
+
+class IngestKey(Protocol):
+    """What ingest needs of an API key; `place` names workspace, company, region and the key itself."""
+
+    caller: Caller
+    region: str
+
+    def admits(self, address: str) -> bool: ...
+
+
+class IngestKeys(Protocol):
+    """Keys by token, from memory where they were asked for within the last second."""
+
+    def find_cached_key(self, token: str) -> IngestKey | None: ...
+
+    async def load_key(self, token: str) -> IngestKey: ...
+
+    def count_use(self, key_id: str) -> None: ...
+
+
+class IngestRoutes:
+    """The two hot routes. A revoked key is refused by the storing statement itself, whatever memory says."""
+
+    def __init__(self, db: Database, ingestion: Ingestion, keys: IngestKeys, identify: Callers) -> None:
+        self._db = db
+        self._ingestion = ingestion
+        self._keys = keys
+        self._identify = identify
+
+    def routes(self) -> dict[tuple[str, str], App]:
+        """(method, path) of each handler."""
+        return {("POST", SINGLE_PATH): self.post_event, ("POST", BATCH_PATH): self.post_batch}
+
+    async def post_event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """201 with the stored event; the same key and content within 24 hours gives the same event again."""
+        headers = scope["headers"]
+        key = await self._admit(scope, headers)
+        bodies.require_json(headers)
+        body = await bodies.read(scope, receive)
+        trace_id = telemetry.current_trace().trace_id
+        idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
+        prepared = intake.prepare(body, _place_of(key), trace_id, idempotency)
+        (result,) = await self._ingestion.submit([prepared])
+        if isinstance(result, MainstayError):
+            raise result
+        if result.replayed:
+            await self._answer_replay(scope, key, result, send)
+            return
+        await bodies.answer(send, 201, _JSON, result.flat.encode())
+
+    async def post_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """200 with one result per event in the order sent; what is good is stored in one transaction."""
+        headers = scope["headers"]
+        key = await self._admit(scope, headers)
+        bodies.require_json(headers)
+        body = await bodies.read(scope, receive, most=schemas.MAX_BATCH_BYTES)
+        idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
+        raw_events = intake.split_batch(body)
+        batch = _Batch(_place_of(key), telemetry.current_trace().trace_id, idempotency)
+        for index, raw in enumerate(raw_events):
+            batch.add(index, bytes(raw))
+            if index % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)
+        if batch.good:
+            batch.settle(await self._ingestion.submit(batch.good))
+        if any(isinstance(result, Unauthenticated) for result in batch.results):
+            raise Unauthenticated
+        await bodies.answer(send, 200, _JSON, batch.answer())
+
+    async def _admit(self, scope: Scope, headers: Headers) -> IngestKey:
+        token = callers.key_of(headers)
+        if token is None:
+            raise Unauthenticated("Send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'.")
+        key = self._keys.find_cached_key(token) or await self._keys.load_key(token)
+        if not key.admits(callers.address_of(scope.get("client"))):
+            raise Forbidden("This key may not be used from this address.")
+        callers.check_key(key.caller, "workspace_key", "POST")
+        self._keys.count_use(key.caller.id)
+        return key
+
+    async def _answer_replay(self, scope: Scope, key: IngestKey, result: Stored, send: Send) -> None:
+        """The event as it was stored then, once the database confirms that the key is still good."""
+        token = callers.key_of(scope["headers"]) or ""
+        await self._identify.key(token, callers.address_of(scope.get("client")))
+        row = await queries.find_event(
+            self._db, key.caller.company_id, result.event_id, workspace_id=key.caller.workspace_id
+        )
+        if row is None:
+            raise EventNotFound
+        await bodies.answer(send, 201, _REPLAYED, shape.flat(row))
+
+
+class _Batch:
+    """The events of one batch on their way: which are good, and what became of each."""
+
+    def __init__(self, place: Place, trace_id: str, key: str | None) -> None:
+        self._place = place
+        self._trace_id = trace_id
+        self._key = key
+        self.results: list[Result | int] = []
+        self.good: list[Prepared] = []
+        self._positions: list[int] = []
+        self._first_with_key: dict[bytes, int] = {}
+
+    def add(self, index: int, raw: bytes) -> None:
+        """The event is prepared, refused, or tied to an earlier one of the batch with the same key."""
+        try:
+            key = None if self._key is None else f"{self._key}#{index}"
+            event = intake.prepare(raw, self._place, self._trace_id, key, under=f"#/events/{index}")
+        except MainstayError as error:
+            self.results.append(error)
+            return
+        if event.idempotency is not None:
+            earlier = self._first_with_key.setdefault(event.idempotency, len(self.good))
+            if earlier != len(self.good):
+                same = self.good[earlier].fingerprint == event.fingerprint
+                self.results.append(earlier if same else KeyUsedForAnotherEvent())
+                return
+        self._positions.append(len(self.results))
+        self.results.append(-1)
+        self.good.append(event)
+
+    def settle(self, outcomes: list[Result]) -> None:
+        """Every good event has its outcome."""
+        for position, outcome in zip(self._positions, outcomes, strict=True):
+            self.results[position] = outcome
+        for position, result in enumerate(self.results):
+            if isinstance(result, int):
+                self.results[position] = _again(outcomes[result])
+
+    def answer(self) -> bytes:
+        """The body of the reply."""
+        data = [_item(index, result) for index, result in enumerate(self.results)]
+        stored = sum(1 for item in data if item["status"] == 201 and not item["replayed"])
+        replayed = sum(1 for item in data if item["status"] == 201) - stored
+        meta = {"received": len(data), "stored": stored, "replayed": replayed, "refused": len(data) - stored - replayed}
+        return orjson.dumps({"data": data, "meta": meta})
+
+
+def _place_of(key: IngestKey) -> Place:
+    caller = key.caller
+    return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
+
+
+def _again(result: Result) -> Result:
+    if isinstance(result, MainstayError):
+        return result
+    return Stored(
+        result.prepared, result.event_id, result.seq, result.prev_hash, result.hash, result.received_at, replayed=True
+    )
+
+
+def _item(index: int, result: Any) -> dict[str, Any]:
+    if isinstance(result, Stored):
+        return {
+            "index": index,
+            "status": 201,
+            "replayed": result.replayed,
+            "id": result.event_id,
+            "seq": result.seq,
+            "hash": result.hash.hex(),
+            "prevHash": result.prev_hash.hex(),
+            "createdAt": result.received_at,
+        }
+    assert isinstance(result, MainstayError)
+    return {
+        "index": index,
+        "status": result.status,
+        "error": {
+            "code": result.code,
+            "detail": result.detail,
+            "errors": [{"detail": fault.detail, "pointer": fault.pointer} for fault in result.faults],
+        },
+    }

@@ -1,0 +1,175 @@
+"""One transaction for the events that arrive together: the coalescer, and what each request learns from it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainstay.events import queries, shape
+from mainstay.events.errors import KeyUsedForAnotherEvent, SameKeyInFlight
+from mainstay.events.intake import Prepared
+from mainstay.kernel import telemetry
+from mainstay.kernel.clock import iso
+from mainstay.kernel.db import GONE, Connection, Database, Record
+from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Unavailable
+
+MAX_FLUSH_EVENTS = 1_000
+FLUSHES_AT_ONCE = 2
+MAX_WAITING_EVENTS = 50_000
+
+_STORED, _REPLAYED, _MISMATCH, _BAD_KEY, _NO_WORKSPACE = range(5)
+_count_stored = telemetry.EVENTS.labels("stored")
+_count_replayed = telemetry.EVENTS.labels("replayed")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event that has its place in the chain; `replayed` where the same request had been stored before."""
+
+    prepared: Prepared
+    event_id: str
+    seq: int
+    prev_hash: bytes
+    hash: bytes
+    received_at: str
+    replayed: bool = False
+
+    @property
+    def flat(self) -> str:
+        """The stored event as JSON text (not for a replay, whose event must be read)."""
+        return self.prepared.flat_half + shape.placed_half(self.seq, self.prev_hash, self.hash, self.received_at)
+
+
+Result = Stored | MainstayError
+
+
+class Ingestion:
+    """Stores what requests prepared, many requests a transaction; safe with any number of processes.
+
+    A request's events are in one transaction. At most `FLUSHES_AT_ONCE` transactions run at once; what arrives
+    meanwhile waits together for the next. A transaction of several requests that fails is run again request by request,
+    so that nobody pays for another's data.
+    """
+
+    def __init__(self, db: Database, after_flush: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._db = db
+        self._after_flush = after_flush
+        self._waiting: deque[tuple[list[Prepared], asyncio.Future[list[Result]]]] = deque()
+        self._waiting_events = 0
+        self._flushing = 0
+        self._scheduled = False
+        self._keys_in_flight: set[tuple[str, bytes]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, events: list[Prepared]) -> list[Result]:
+        """One result per event in the order given, once they are durable; Unavailable where the database is away."""
+        if self._waiting_events >= MAX_WAITING_EVENTS:
+            raise Unavailable("Too many events are waiting for the database; nothing was stored.")
+        keys = self._take_keys(events)
+        future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((events, future))
+        self._waiting_events += len(events)
+        self._schedule()
+        try:
+            return await future
+        finally:
+            if keys:
+                self._keys_in_flight.difference_update(keys)
+
+    def _take_keys(self, events: list[Prepared]) -> list[tuple[str, bytes]]:
+        keys = [(event.row[0], event.idempotency) for event in events if event.idempotency is not None]
+        if not self._keys_in_flight.isdisjoint(keys):
+            raise SameKeyInFlight
+        self._keys_in_flight.update(keys)
+        return keys
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._waiting and self._flushing < FLUSHES_AT_ONCE:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        self._scheduled = False
+        taken: list[tuple[list[Prepared], asyncio.Future[list[Result]]]] = []
+        size = 0
+        while self._waiting and (not taken or size + len(self._waiting[0][0]) <= MAX_FLUSH_EVENTS):
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1][0])
+        if not taken:
+            return
+        self._waiting_events -= size
+        self._flushing += 1
+        task = asyncio.get_running_loop().create_task(self._flush(taken))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flush(self, taken: list[tuple[list[Prepared], asyncio.Future[list[Result]]]]) -> None:
+        try:
+            events = [event for group, _ in taken for event in group]
+            try:
+                results = await append(self._db, events)
+            except Exception as error:
+                await self._one_by_one(taken, error)
+                return
+            telemetry.EVENTS_PER_FLUSH.observe(len(events))
+            at = 0
+            for group, future in taken:
+                if not future.done():
+                    future.set_result(results[at : at + len(group)])
+                at += len(group)
+        finally:
+            self._flushing -= 1
+            self._schedule()
+        if self._after_flush is not None:
+            await self._after_flush()
+
+    async def _one_by_one(
+        self, taken: list[tuple[list[Prepared], asyncio.Future[list[Result]]]], error: Exception
+    ) -> None:
+        away = isinstance(error, (Unavailable, *GONE))
+        for group, future in taken:
+            if future.done():
+                continue
+            if away or len(taken) == 1:
+                future.set_exception(error)
+                continue
+            try:
+                future.set_result(await append(self._db, group))
+            except Exception as own:
+                future.set_exception(own)
+
+    async def drain(self) -> None:
+        """Everything submitted so far has its result."""
+        while self._tasks or self._waiting:
+            self._schedule()
+            await asyncio.sleep(0.005)
+
+
+async def append(connection: Connection, events: Sequence[Prepared]) -> list[Result]:
+    """The events are chained and stored in the caller's transaction (or one of their own); one result per event."""
+    rows = await queries.append_everywhere(connection, [event.row for event in events])
+    results: list[Any] = [None] * len(events)
+    received: dict[Any, str] = {}
+    for row in rows:
+        place = row["n"] - 1
+        results[place] = _result(events[place], row, received)
+    stored = sum(1 for row in rows if row["outcome"] == _STORED)
+    if stored:
+        _count_stored.inc(stored)
+    return results
+
+
+def _result(event: Prepared, row: Record, received: dict[Any, str]) -> Result:
+    outcome = row["outcome"]
+    if outcome == _STORED or outcome == _REPLAYED:
+        moment = row["received_at"]
+        text = received.get(moment) or received.setdefault(moment, iso(moment))
+        if outcome == _REPLAYED:
+            _count_replayed.inc()
+        return Stored(event, str(row["id"]), row["seq"], row["prev_hash"], row["hash"], text, outcome == _REPLAYED)
+    if outcome == _MISMATCH:
+        return KeyUsedForAnotherEvent()
+    if outcome == _BAD_KEY:
+        return Unauthenticated()
+    return NotFound("There is no such workspace.")

@@ -1,0 +1,246 @@
+"""From the bytes of a request to a row ready to be chained: every check that needs no database."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mainstay.events import canonical, chain, schemas, shape
+from mainstay.events.schemas import EventIn
+from mainstay.kernel import ids
+from mainstay.kernel.errors import Fault, Invalid, TooLarge
+from mainstay.web.bodies import MAX_BODY_BYTES
+from mainstay.web.json import decode
+
+DEFAULT_CATEGORY = "general"
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z")
+_OLDEST, _NEWEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
+_sha256 = hashlib.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where events go and on whose word: the workspace, its company and region, and the API key (None for our own)."""
+
+    workspace_id: str
+    company_id: str
+    region: str
+    key_id: str | None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A row for `append_events` (its arguments in order) and what the answer needs of it."""
+
+    row: tuple[Any, ...]
+    flat_half: str
+    event_id: str
+    trace_id: str
+    idempotency: bytes | None
+    fingerprint: bytes | None
+
+
+def prepare(body: bytes, place: Place, trace_id: str, key: str | None = None, *, under: str = "#") -> Prepared:
+    """The event in these bytes, checked and made canonical; Invalid with pointers below `under`, TooLarge over 1 MiB.
+
+    `key` is the request's idempotency key; one inside the event wins.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(f"An event may have at most {MAX_BODY_BYTES} bytes.", faults=[Fault("too large", under)])
+    event = decode(schemas.EVENT, body, under=under)
+    _refuse_nul(event, body, under)
+    _refuse_duplicates(event, body, under)
+    if event.idempotencyKey:
+        key = event.idempotencyKey
+    actor, target = event.actor or None, event.target or None
+    parts = (
+        _canonical_struct(actor, under, "actor"),
+        _canonical_struct(target, under, "target"),
+        _canonical_object(event.payload, under, "payload"),
+        _canonical_object(event.metadata, under, "metadata"),
+        _canonical_changes(event.changes, under),
+    )
+    occurred = _time_of(event.occurredAt, under)
+    fingerprint = _fingerprint(event, occurred, parts) if key else None
+    return place_parts(
+        place, trace_id, action=event.action, category=event.category or DEFAULT_CATEGORY,
+        project_id=event.projectId or None, actor=actor, target=target, parts=parts, occurred=occurred,
+        idempotency=_sha256(key.encode()).digest()[:16] if key else None, fingerprint=fingerprint,
+    )
+
+
+def place_parts(
+    place: Place, trace_id: str, *, action: str, category: str, project_id: str | None,
+    actor: Any, target: Any, parts: Sequence[bytes | None], occurred: datetime | None,
+    idempotency: bytes | None, fingerprint: bytes | None,
+) -> Prepared:
+    """The row of checked and canonical parts, with a fresh id, salts and the halves of its core."""
+    event_id = ids.new_id()
+    occurred = occurred or ids.time_of(event_id)
+    occurred_at = chain.time_text(occurred)
+    salts = chain.salts()
+    core_head, core_tail = chain.core_halves(
+        event_id=event_id, company_id=place.company_id, workspace_id=place.workspace_id, project_id=project_id,
+        region=place.region, action=action, category=category, occurred_at=occurred_at, trace_id=trace_id,
+        digests=chain.digests(salts, parts),
+    )
+    payload, metadata, changes = (None if part is None else part.decode() for part in parts[2:])
+    actor_id, actor_email, actor_name = (actor.id, actor.email, actor.name) if actor else (None, None, None)
+    target_id, target_type = (target.id, target.type) if target else (None, None)
+    flat_half = shape.stored_half(
+        event_id, place.company_id, place.workspace_id, project_id, action, category, actor_id, actor_email, actor_name,
+        target_id, target_type, payload, metadata, changes, trace_id, place.region, occurred_at,
+    )
+    row = (
+        place.workspace_id, place.company_id, place.key_id, event_id, place.region, project_id, action, category,
+        actor_id, actor_email, actor_name, target_id, target_type, payload, metadata, changes, salts, trace_id,
+        occurred, idempotency, fingerprint, core_head, core_tail,
+        f'{{"type":"{action}","timestamp":"{occurred_at}","data":{flat_half}',
+    )
+    return Prepared(row, flat_half, event_id, trace_id, idempotency, fingerprint)
+
+
+def split_batch(body: bytes) -> list[Raw]:
+    """The events of a batch as raw bytes; Invalid for an empty one, TooLarge over 1,000."""
+    events = decode(schemas.BATCH, body).events
+    if not events:
+        raise Invalid(faults=[Fault("a batch holds at least 1 event", "#/events")])
+    if len(events) > schemas.MAX_BATCH:
+        raise TooLarge(
+            f"A batch may hold at most {schemas.MAX_BATCH} events; nothing was stored.",
+            faults=[Fault(f"at most {schemas.MAX_BATCH} events", "#/events")],
+        )
+    return events
+
+
+def header_key(value: bytes | None) -> str | None:
+    """The idempotency key of a header, bare or as a quoted structured string; Invalid past 256 characters."""
+    if value is None:
+        return None
+    key = value.decode("latin-1").strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    if not 1 <= len(key) <= schemas.MAX_KEY_CHARACTERS:
+        raise Invalid(faults=[Fault(f"must have 1 to {schemas.MAX_KEY_CHARACTERS} characters", "Idempotency-Key")])
+    return key
+
+
+def _refuse_nul(event: EventIn, body: bytes, under: str) -> None:
+    if b"\\u0000" not in body:
+        return
+    for name, value in _texts(event):
+        if "\0" in value:
+            raise Invalid(faults=[Fault("must not hold the character NUL", f"{under}/{name}")])
+
+
+def _texts(event: EventIn) -> list[tuple[str, str]]:
+    found: list[tuple[str, Any]] = [
+        (name, getattr(event, name)) for name in ("action", "category", "projectId", "occurredAt", "idempotencyKey")
+    ]
+    if event.actor:
+        found += [(f"actor/{name}", getattr(event.actor, name)) for name in ("id", "email", "name")]
+    if event.target:
+        found += [(f"target/{name}", getattr(event.target, name)) for name in ("id", "type")]
+    return [(name, value) for name, value in found if isinstance(value, str)]
+
+
+def _refuse_duplicates(event: EventIn, body: bytes, under: str) -> None:
+    """Members named twice outside the parts: counted first, searched for only where the count leaves room for one."""
+    members = 1 + sum(
+        value is not UNSET
+        for value in (event.category, event.actor, event.target, event.projectId, event.occurredAt, event.idempotencyKey)
+    )
+    if event.actor:
+        members += (event.actor.id is not None) + (event.actor.email is not None) + (event.actor.name is not None)
+    if event.target:
+        members += (event.target.id is not None) + (event.target.type is not None)
+    for raw in (event.payload, event.metadata, event.changes):
+        if raw:
+            members += 1 + bytes(raw).count(b'":')
+    if body.count(b'":') != members or _SPACED_COLON.search(body):
+        try:
+            canonical.read_json(body)
+        except canonical.NotCanonical as error:
+            if "duplicate" in error.detail:
+                raise Invalid(faults=[Fault(error.detail, under + error.pointer)]) from error
+
+
+def _canonical_struct(value: Any, under: str, name: str) -> bytes | None:
+    if value is None:
+        return None
+    members = {key: text for key in value.__struct_fields__ if (text := getattr(value, key)) is not None}
+    if not members:
+        raise Invalid(faults=[Fault("must have at least one member", f"{under}/{name}")])
+    try:
+        return canonical.canonical_value(members)
+    except canonical.NotCanonical as error:
+        raise Invalid(faults=[Fault(error.detail, f"{under}/{name}{error.pointer}")]) from error
+
+
+def _canonical_object(raw: Raw, under: str, name: str) -> bytes | None:
+    data = bytes(raw)
+    if not data or data == b"null":
+        return None
+    if data[:1] != b"{":
+        raise Invalid(faults=[Fault("must be an object", f"{under}/{name}")])
+    return _canonical(data, f"{under}/{name}")
+
+
+def _canonical_changes(raw: Raw, under: str) -> bytes | None:
+    data = bytes(raw)
+    if not data or data == b"null":
+        return None
+    whole = _canonical(data, f"{under}/changes")
+    changes = decode(schemas.CHANGES, data, under=f"{under}/changes")
+    if all(change.old and change.new for change in changes):
+        return whole
+    filled = [
+        {"field": change.field, "old": Raw(change.old or b"null"), "new": Raw(change.new or b"null")} for change in changes
+    ]
+    return _canonical(msgspec.json.encode(filled), f"{under}/changes")
+
+
+def _canonical(data: bytes, pointer: str) -> bytes:
+    try:
+        return canonical.canonical(data)
+    except canonical.NotCanonical as error:
+        raise Invalid(faults=[Fault(error.detail, pointer + error.pointer)]) from error
+
+
+def _time_of(text: Any, under: str) -> datetime | None:
+    if text is None or text is UNSET:
+        return None
+    moment = parse_time(text)
+    if moment is None:
+        raise Invalid(
+            faults=[Fault("must be a time with a zone such as 2026-01-02T03:04:05.678Z", f"{under}/occurredAt")]
+        )
+    return moment
+
+
+def parse_time(text: str) -> datetime | None:
+    """The time of an RFC 3339 text between the years 1900 and 3000, cut to microseconds; None where it is none."""
+    if not _TIME.match(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    try:
+        return moment.astimezone(UTC) if _OLDEST <= moment < _NEWEST else None
+    except OverflowError:
+        return None
+
+
+def _fingerprint(event: EventIn, occurred: datetime | None, parts: Sequence[bytes | None]) -> bytes:
+    """16 bytes that differ where the content differs, however it was spelled."""
+    content = "\0".join(
+        (event.action, event.category or "", event.projectId or "", occurred.isoformat() if occurred else "")
+    ).encode()
+    return _sha256(content + b"\0" + b"\0".join(part or b"" for part in parts)).digest()[:16]

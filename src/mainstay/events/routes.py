@@ -1,0 +1,134 @@
+"""Reading events over HTTP, and the description of the ingest routes that `hot` serves."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from mainstay.events import hot, schemas, sealing, shape
+from mainstay.events.checkpoints import public_key_text, read_note
+from mainstay.events.reading import Page, Reader, filters_of
+from mainstay.events.sealing import Sealer
+from mainstay.kernel import paging
+from mainstay.kernel.db import Database
+from mainstay.web.callers import CompanyKey, WorkspaceKey
+from mainstay.web.json import Answer, refuse_unknown_query, schema_of
+
+_FILTERS = (
+    "from", "to", "occurredFrom", "occurredTo", "action", "category", "actorId", "actorEmail", "targetId", "projectId",
+    "text",
+)
+_KNOWN = frozenset({*_FILTERS, "page", "limit", "cursor", "order", "include"})
+_DESCRIBED_FILTERS = [
+    {"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in _FILTERS
+]
+Limit = Annotated[int, Query(ge=1, le=paging.MAX_LIMIT)]
+PageNumber = Annotated[int, Query(ge=1, le=10_000)]
+Order = Annotated[Literal["asc", "desc"], Query(description="By seq in a workspace, by createdAt over a company.")]
+Include = Annotated[Literal["proof"] | None, Query(description="`proof` adds salts, to check hashes offline.")]
+Cursor = Annotated[str | None, Query(max_length=1_024)]
+
+
+def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
+    """The routes of this room over one database."""
+    routes = APIRouter(tags=["events"], default_response_class=Answer)
+
+    @routes.get("/v1/key/workspace/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
+    async def list_workspace_events(
+        request: Request, caller: WorkspaceKey, cursor: Cursor = None, page: PageNumber = 1, limit: Limit = paging.DEFAULT_LIMIT,
+        order: Order = "desc", include: Include = None,
+    ) -> Response:
+        """Events of the key's workspace, newest first unless `order=asc`."""
+        refuse_unknown_query(request, _KNOWN)
+        found = await reader.page(
+            caller.company_id, filters_of(request.query_params), workspace_id=caller.workspace_id, limit=limit, page=page,
+            cursor=cursor, ascending=order == "asc",
+        )
+        return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
+
+    @routes.get("/v1/key/company/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
+    async def list_company_events(
+        request: Request, caller: CompanyKey, cursor: Cursor = None, page: PageNumber = 1, limit: Limit = paging.DEFAULT_LIMIT,
+        order: Order = "desc", include: Include = None,
+    ) -> Response:
+        """Events of all workspaces of the key's company, newest first unless `order=asc`."""
+        refuse_unknown_query(request, _KNOWN)
+        found = await reader.page(
+            caller.company_id, filters_of(request.query_params), workspace_id=None, limit=limit, page=page,
+            cursor=cursor, ascending=order == "asc",
+        )
+        return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
+
+    @routes.get("/v1/key/workspace/events/{event_id}")
+    async def read_workspace_event(caller: WorkspaceKey, event_id: str, include: Include = None) -> Response:
+        """One event of the key's workspace."""
+        row = await reader.get(caller.company_id, event_id, workspace_id=caller.workspace_id)
+        return _json(shape.flat(row, with_proof=include == "proof"))
+
+    @routes.get("/v1/key/company/events/{event_id}")
+    async def read_company_event(caller: CompanyKey, event_id: str, include: Include = None) -> Response:
+        """One event of any workspace of the key's company."""
+        row = await reader.get(caller.company_id, event_id, workspace_id=None)
+        return _json(shape.flat(row, with_proof=include == "proof"))
+
+    @routes.get("/v1/key/workspace/checkpoint")
+    async def read_checkpoint(caller: WorkspaceKey) -> Answer:
+        """A signed statement of where the workspace's chain stands, with the keys that check it."""
+        async with db.begin() as tx:
+            note = await sealer.seal(tx, caller.company_id, caller.workspace_id)
+            keys = await sealing.public_keys(tx)
+        checkpoint = read_note(note)
+        return Answer(
+            {
+                "workspaceId": checkpoint.workspace_id,
+                "seq": checkpoint.seq,
+                "hash": checkpoint.hash.hex(),
+                "time": checkpoint.time,
+                "note": note,
+                "keys": [public_key_text(name, key) for name, key in keys.items()],
+            }
+        )
+
+    return routes
+
+
+def _list_answer(found: Page, *, page: int | None, limit: int, with_proof: bool) -> Response:
+    meta: dict[str, Any] = {
+        "page": page,
+        "limit": limit,
+        "total": found.total,
+        "totalIsFloor": found.total_is_floor,
+        "nextCursor": found.next_cursor,
+        "hasMore": found.next_cursor is not None,
+    }
+    body = b",".join(shape.flat(row, with_proof=with_proof) for row in found.rows)
+    return _json(b'{"data":[' + body + b'],"meta":' + Answer(meta).body + b"}")
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def describe(document: dict[str, Any]) -> None:
+    """Adds the ingest routes to an OpenAPI document."""
+    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": schemas.MAX_KEY_CHARACTERS}}
+    refusals = {
+        status: {"description": text, "content": {"application/problem+json": {}}}
+        for status, text in (
+            ("400", "Not valid; `errors` points at what is wrong"), ("401", "No key, or one that is not valid any more"),
+            ("403", "A company key, a reading key, or another address"), ("409", "The same key is being stored now"),
+            ("413", "Too large"), ("422", "The key was used for other content"), ("503", "The database is away"),
+        )
+    }
+    for path, shape_in, status, text in (
+        (hot.SINGLE_PATH, schemas.EventIn, "201", "Store one event"),
+        (hot.BATCH_PATH, schemas.BatchIn, "200", f"Store up to {schemas.MAX_BATCH} events, each judged on its own"),
+    ):
+        document["paths"].setdefault(path, {})["post"] = {
+            "tags": ["events"],
+            "summary": text,
+            "operationId": "store_" + path.rpartition("/")[2],
+            "parameters": [key],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(shape_in)}}},
+            "responses": {status: {"description": "Stored", "content": {"application/json": {}}}, **refusals},
+        }

@@ -1,0 +1,78 @@
+"""Proof of a live workspace: its rows against their hashes, its head, and its newest signed checkpoint."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mainstay.events import queries, shape
+from mainstay.events.chain import GENESIS
+from mainstay.events.checkpoints import Checkpoint, verify_note
+from mainstay.events.proof import Finding, Verdict, verify_events
+from mainstay.kernel.db import Database, Record
+from mainstay.kernel.errors import NotFound
+
+_CHUNK = 2_000
+_NEWEST = 2**62
+
+
+async def verify_workspace(
+    db: Database,
+    company_id: str,
+    workspace_id: str,
+    *,
+    public_keys: Mapping[str, Ed25519PublicKey],
+    checkpoint: Checkpoint | None = None,
+) -> Verdict:
+    """The verdict over every stored event, the chain's head and a checkpoint (the newest kept one unless given).
+
+    Reads in chunks with flat memory; events that arrive meanwhile are left for the next time. NotFound for an
+    unknown workspace.
+    """
+    head = await queries.head_of(db, company_id, workspace_id)
+    if head is None:
+        raise NotFound("There is no such workspace.")
+    if checkpoint is None:
+        kept = await queries.checkpoints_of(db, company_id, workspace_id, before=_NEWEST, limit=1)
+        checkpoint = verify_note(kept[0]["note"], public_keys) if kept else None
+    until = max(head["seq"], checkpoint.seq if checkpoint else 0)
+    verdict = Verdict(True, 0, None, (0, GENESIS))
+    compared = None
+    while True:
+        rows = await queries.chain_of(
+            db, company_id, workspace_id, after=verdict.head[0], until=until, limit=_CHUNK
+        )
+        if not rows:
+            break
+        last_seq = rows[-1]["seq"]
+        due = checkpoint if checkpoint and verdict.head[0] < checkpoint.seq <= last_seq else None
+        step = verify_events(_flat(rows), checkpoint=due, start=verdict.head)
+        compared = checkpoint.seq if due and checkpoint else compared
+        checked = verdict.checked + step.checked
+        if step.first_bad is not None:
+            line = verdict.checked + step.first_bad.line
+            return replace(step, checked=checked, first_bad=replace(step.first_bad, line=line), checkpoint_seq=compared)
+        verdict = replace(step, checked=checked, checkpoint_seq=compared)
+    return _against_ends(verdict, head, checkpoint)
+
+
+def _flat(rows: Iterable[Record]) -> Iterable[dict[str, Any]]:
+    for row in rows:
+        yield orjson.loads(shape.flat(row, with_proof=True))
+
+
+def _against_ends(verdict: Verdict, head: Record, checkpoint: Checkpoint | None) -> Verdict:
+    seq, seen_hash = verdict.head
+    line = verdict.checked + 1
+    if checkpoint is not None and checkpoint.seq > seq:
+        detail = f"ends at seq {seq}, but seq {checkpoint.seq} was signed"
+        return replace(verdict, ok=False, first_bad=Finding(seq + 1, None, line, "truncated", detail))
+    if head["seq"] > seq:
+        detail = f"ends at seq {seq}, but the chain's head is at seq {head['seq']}"
+        return replace(verdict, ok=False, first_bad=Finding(seq + 1, None, line, "truncated", detail))
+    if bytes(head["hash"]) != seen_hash:
+        detail = f"the chain's head at seq {seq} has another hash than the event there"
+        return replace(verdict, ok=False, first_bad=Finding(seq, None, line, "forked", detail))
+    return verdict
