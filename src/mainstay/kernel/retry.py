@@ -30,3 +30,14 @@ class Backoff:
         if not self.jitter:
             return gap
         return gap * (1 - self.jitter * (rng or random).random())
+
+    @property
+    def text(self) -> str:
+        """The rule in one word, as a job row keeps it: `exponential:2000:0.0` (milliseconds, jitter)."""
+        return f"{self.kind}:{round(self.delay / timedelta(milliseconds=1))}:{self.jitter}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Backoff":
+        """The rule that `text` gave."""
+        kind, delay_ms, jitter = text.split(":")
+        return cls("fixed" if kind == "fixed" else "exponential", timedelta(milliseconds=int(delay_ms)), float(jitter))

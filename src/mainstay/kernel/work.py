@@ -1,7 +1,7 @@
 """The words for work: how a room declares its tasks and schedules without importing the engine that runs them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any, Literal
 
@@ -74,8 +74,9 @@ class Batch:
 class Task:
     """A kind of job. Exactly one of `run`, `run_in_tx` and `batch` is its body.
 
-    `attempts` counts every start, so 1 means no second try. `lane_limit` bounds how many jobs of one lane one worker
-    runs at once. `history` 'failures' writes no row for a job that succeeded (for work with a ledger of its own).
+    `attempts` counts every start, so 1 means no second try; None, as for `backoff`, takes the queue's rule. `lane_limit`
+    bounds how many jobs of one lane one worker runs at once (a queue takes the smallest of its tasks). `history`
+    'failures' writes no row for a job that succeeded (for work with a ledger of its own).
     """
 
     kind: str
@@ -83,8 +84,8 @@ class Task:
     run: Callable[[Job], Awaitable[Outcome]] | None = None
     run_in_tx: Callable[[Tx, Job], Awaitable[Outcome]] | None = None
     batch: Batch | None = None
-    attempts: int = 3
-    backoff: Backoff = field(default_factory=Backoff)
+    attempts: int | None = None
+    backoff: Backoff | None = None
     priority: int = 5
     timeout: timedelta = timedelta(minutes=5)
     lane_limit: int | None = None

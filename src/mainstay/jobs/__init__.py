@@ -1,0 +1,47 @@
+"""Jobs: work that is put in line within a transaction and done later, at least once, by any worker.
+
+                      enqueue, due            claim (attempt + 1, epoch + 1)
+      enqueue --> delayed ------> waiting -------------------------------> active --completed--> finished_jobs
+      later          ^  promote     ^  ^                                    | | |
+                     |              |  |  hand back at a stop (attempt - 1) | | |
+                     |              |  +------------------------------------+ | |
+                     |              |     lease lost (a start counts)         | |
+                     +--------------|--- Snooze (attempt - 1) ----------------+ |
+                                    |                                         | |
+                                    +--promote-- retrying <-- failed, tries left|
+      waiting, delayed, retrying --cancel--> finished_jobs                      |
+      dead_jobs --redrive--> waiting, --clear--> gone   <-- failed for good ----+
+
+Guarantees: a job commits or rolls back with its caller; every start counts, so a job that kills its worker ends dead;
+an acknowledgement under an old epoch changes nothing, and the database effects made with it roll back; dead jobs keep
+payload, error and every attempt for 14 days; a lane's backlog delays another lane by one turn at most; a paused queue
+starts nothing once the pause has committed. What left the machine may happen twice: use idempotency keys.
+Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts.
+"""
+
+from mainstay.jobs.enqueueing import Enqueued, enqueue, enqueue_many, wake
+from mainstay.jobs.errors import Fenced, JobNotFound, JobRefused, QueueNotFound, RedriveRefused
+from mainstay.jobs.queues import EMAIL, REPORT, UPKEEP, WEBHOOK, WORKFLOW, QueueConfig, configs, pause, resume
+from mainstay.jobs.tasks import PARTITIONED
+
+__all__ = [
+    "EMAIL",
+    "PARTITIONED",
+    "REPORT",
+    "UPKEEP",
+    "WEBHOOK",
+    "WORKFLOW",
+    "Enqueued",
+    "Fenced",
+    "JobNotFound",
+    "JobRefused",
+    "QueueConfig",
+    "QueueNotFound",
+    "RedriveRefused",
+    "configs",
+    "enqueue",
+    "enqueue_many",
+    "pause",
+    "resume",
+    "wake",
+]

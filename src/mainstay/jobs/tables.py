@@ -1,0 +1,186 @@
+"""The tables of the engine, as the migration makes them."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+
+from mainstay.kernel.db import metadata
+
+_NOW = text("mainstay.now()")
+_REGIONAL = {"scope": "regional"}
+_ID = Sequence("jobs_id_seq", metadata=metadata, schema="mainstay")
+_POS = Sequence("jobs_pos_seq", metadata=metadata, schema="mainstay")
+_WAITING = text("state = 'waiting'")
+
+
+def _word(name: str, *, nullable: bool = False, default: str | None = None) -> Column[str]:
+    server_default = None if default is None else text(f"'{default}'")
+    return Column(name, Text(collation="C"), nullable=nullable, server_default=server_default)
+
+
+def _moment(name: str, *, nullable: bool = False, now: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=_NOW if now else None)
+
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("priority", SmallInteger, nullable=False),
+    _moment("paused_at", nullable=True),
+    Column("paused_by", Text),
+    CheckConstraint("name <> '' and length(name) <= 100", name="name"),
+    info=_REGIONAL,
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),
+    _moment("started_at"),
+    _moment("heartbeat_at"),
+    _moment("ended_at", nullable=True),
+    Column("end_reason", Text),
+    info=_REGIONAL,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, server_default=_ID.next_value()),
+    Column("pos", BigInteger, nullable=False, server_default=_POS.next_value()),
+    Column("worker_id", BigInteger),
+    _moment("enqueued_at", now=True),
+    _moment("due_at", nullable=True),
+    _moment("started_at", nullable=True),
+    Column("company_id", Uuid),
+    Column("epoch", Integer, nullable=False, server_default=text("0")),
+    Column("priority", SmallInteger, nullable=False, server_default=text("5")),
+    Column("attempt", SmallInteger, nullable=False, server_default=text("0")),
+    Column("max_attempts", SmallInteger, nullable=False, server_default=text("3")),
+    _word("state", default="waiting"),
+    _word("queue"),
+    _word("kind"),
+    _word("lane", default=""),
+    _word("trace_id", default=""),
+    _word("dedupe_key", nullable=True),
+    _word("backoff", nullable=True),
+    Column("payload", JSONB, nullable=False),
+    CheckConstraint("state in ('waiting', 'delayed', 'active', 'retrying')", name="state"),
+    CheckConstraint("priority between 0 and 10", name="priority"),
+    CheckConstraint("max_attempts between 1 and 1000", name="max_attempts"),
+    CheckConstraint("due_at is not null or state not in ('delayed', 'retrying')", name="due"),
+    Index("jobs_arrival_idx", "queue", "pos", postgresql_where=_WAITING),
+    Index("jobs_line_idx", "queue", "priority", "lane", "pos", postgresql_where=_WAITING),
+    Index("jobs_due_idx", "due_at", postgresql_where=text("state in ('delayed', 'retrying')")),
+    Index("jobs_active_idx", "worker_id", postgresql_where=text("state = 'active'")),
+    Index("jobs_dedupe_key_key", "kind", "dedupe_key", unique=True, postgresql_where=text("dedupe_key is not null")),
+    info=_REGIONAL,
+)
+
+finished_jobs = Table(
+    "finished_jobs",
+    metadata,
+    Column("id", BigInteger, nullable=False),
+    Column("worker_id", BigInteger),
+    _moment("enqueued_at"),
+    _moment("started_at", nullable=True),
+    _moment("finished_at", now=True),
+    Column("company_id", Uuid),
+    Column("duration_ms", REAL),
+    Column("attempt", SmallInteger, nullable=False),
+    _word("outcome"),
+    _word("queue"),
+    _word("kind"),
+    _word("lane"),
+    _word("trace_id"),
+    Column("payload", JSONB, nullable=False),
+    CheckConstraint("outcome in ('completed', 'cancelled')", name="outcome"),
+    Index("finished_jobs_queue_id_idx", "queue", "id"),
+    postgresql_partition_by="range (finished_at)",
+    info=_REGIONAL,
+)
+
+job_attempts = Table(
+    "job_attempts",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("worker_id", BigInteger),
+    _moment("started_at"),
+    _moment("finished_at", now=True),
+    Column("duration_ms", REAL),
+    Column("attempt", SmallInteger, nullable=False),
+    _word("outcome"),
+    _word("queue"),
+    _word("kind"),
+    Column("error", Text, nullable=False),
+    CheckConstraint("outcome in ('failed', 'timeout', 'lost', 'discarded')", name="outcome"),
+    Index("job_attempts_job_id_idx", "job_id"),
+    postgresql_partition_by="range (finished_at)",
+    info=_REGIONAL,
+)
+
+dead_jobs = Table(
+    "dead_jobs",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("worker_id", BigInteger),
+    _moment("enqueued_at"),
+    _moment("started_at", nullable=True),
+    _moment("died_at", now=True),
+    Column("company_id", Uuid),
+    Column("epoch", Integer, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("max_attempts", SmallInteger, nullable=False),
+    _word("reason"),
+    _word("queue"),
+    _word("kind"),
+    _word("lane"),
+    _word("trace_id"),
+    _word("dedupe_key", nullable=True),
+    _word("backoff", nullable=True),
+    Column("error", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    CheckConstraint("reason in ('failed', 'timeout', 'lost', 'discarded')", name="reason"),
+    Index("dead_jobs_queue_died_at_idx", "queue", "died_at", "id"),
+    Index("dead_jobs_died_at_idx", "died_at"),
+    info=_REGIONAL,
+)
+
+queue_tallies = Table(
+    "queue_tallies",
+    metadata,
+    Column("queue", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("completed", BigInteger, nullable=False),
+    info=_REGIONAL,
+)
+
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("schedule", Text),
+    _moment("due_at"),
+    Column("job_id", BigInteger),
+    _moment("recorded_at", now=True),
+    PrimaryKeyConstraint("schedule", "due_at"),
+    info=_REGIONAL,
+)
