@@ -45,6 +45,10 @@ def _endpoints() -> None:
     op.execute(
         """create index endpoints_company_id_id_idx on mainstay.endpoints (company_id, id) where deleted_at is null"""
     )
+    op.execute(
+        """create index endpoints_previous_secret_until_idx on mainstay.endpoints (previous_secret_until)
+           where previous_secret_until is not null"""
+    )
 
 
 def _messages() -> None:

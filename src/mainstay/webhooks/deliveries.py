@@ -1,0 +1,154 @@
+"""Deliveries: the log of an endpoint, tests and replays on request, and the search for those that were missed."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from mainstay.kernel import clock, ids, outbox, telemetry
+from mainstay.kernel.clock import Clock
+from mainstay.kernel.db import Connection, Tx
+from mainstay.kernel.outbox import Actor
+from mainstay.webhooks import endpoints, queries, schemas
+from mainstay.webhooks.errors import DeliveryNotFound, EndpointInactive, MessageGone
+
+TEST_TYPE: Final = "webhook.test"
+OVERDUE_SECONDS: Final = 120.0
+SWEPT_AT_MOST: Final = 500
+LOST: Final = "every worker that tried to send this was lost"
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Deliveries newest first as their owner reads them, and the id to go on before (None at the end)."""
+
+    deliveries: list[dict[str, Any]]
+    next_before: str | None
+
+
+async def read_log(
+    connection: Connection,
+    *,
+    company_id: str,
+    endpoint_id: str,
+    before_id: str | None = None,
+    status: str | None = None,
+    limit: int = 50,
+) -> LogPage:
+    """One page of the deliveries of an endpoint, deleted ones included, with every try."""
+    endpoint = await endpoints.get(connection, company_id=company_id, endpoint_id=endpoint_id, deleted_too=True)
+    found = await queries.log_of(
+        connection,
+        company_id=company_id,
+        endpoint_id=endpoint_id,
+        before_id=before_id,
+        endpoint_deleted=endpoint["deleted_at"] is not None,
+        status=status,
+        limit=limit + 1,
+    )
+    page = found[:limit]
+    tries: dict[str, list[Any]] = {str(row["id"]): [] for row in page}
+    if tries:
+        for attempt in await queries.attempts_of(connection, company_id=company_id, delivery_ids=list(tries)):
+            tries[str(attempt["delivery_id"])].append(attempt)
+    return LogPage(
+        [schemas.show_delivery(row, tries[str(row["id"])]) for row in page],
+        str(page[-1]["id"]) if len(found) > limit else None,
+    )
+
+
+async def send_test(tx: Tx, *, company_id: str, endpoint_id: str, now: Clock) -> str:
+    """A message of type `webhook.test` is on its way to this endpoint, whatever it subscribes to; the delivery's id."""
+    endpoint = await _get_active(tx, company_id=company_id, endpoint_id=endpoint_id)
+    message_id, trace_id = ids.new_id(), telemetry.current_trace().trace_id
+    body = {
+        "type": TEST_TYPE,
+        "timestamp": clock.iso(now.now()),
+        "data": {"webhookId": str(endpoint["id"]), "text": "A test message, sent on request."},
+    }
+    await queries.add_message(
+        tx,
+        company_id=company_id,
+        message_id=message_id,
+        workspace_id=endpoint["workspace_id"],
+        kind=TEST_TYPE,
+        body=orjson.dumps(body).decode(),
+        trace_id=trace_id,
+    )
+    return await _deliver_later(tx, company_id, endpoint["id"], message_id, trace_id, replay_of=None)
+
+
+async def replay(tx: Tx, actor: Actor, *, company_id: str, endpoint_id: str, delivery_id: str) -> str:
+    """The same message under the same `webhook-id` is on its way to the endpoint again; the new delivery's id."""
+    endpoint = await _get_active(tx, company_id=company_id, endpoint_id=endpoint_id)
+    found = None
+    if ids.is_uuid(delivery_id):
+        found = await queries.message_of_delivery(
+            tx, company_id=company_id, endpoint_id=endpoint_id, delivery_id=delivery_id
+        )
+    if found is None:
+        raise DeliveryNotFound
+    if found["trace_id"] is None:
+        raise MessageGone
+    made = await _deliver_later(
+        tx, company_id, endpoint["id"], found["message_id"], found["trace_id"], replay_of=delivery_id
+    )
+    await outbox.announce(
+        tx,
+        "delivery.replayed",
+        company_id=company_id,
+        actor=actor,
+        data={
+            "endpointId": str(endpoint["id"]),
+            "deliveryId": made,
+            "replayOf": delivery_id.lower(),
+            "messageId": found["message_id"],
+            "eventType": found["type"],
+        },
+    )
+    return made
+
+
+async def sweep(tx: Tx) -> int:
+    """Due deliveries whose job vanished have one again, and those whose job died have failed; how many were found.
+
+    Takes up to 500 that were due over two minutes ago; expired old secrets are forgotten on the way.
+    """
+    await queries.forget_previous_secrets_everywhere(tx)
+    found = await queries.overdue_everywhere(tx, grace_seconds=OVERDUE_SECONDS, limit=SWEPT_AT_MOST)
+    dead = [row["id"] for row in found if row["is_dead"]]
+    if dead:
+        await queries.give_up_everywhere(tx, dead, reason=LOST)
+    missed = [row for row in found if not row["is_dead"]]
+    if missed:
+        await queries.requeue_everywhere(
+            tx,
+            [row["id"] for row in missed],
+            lanes=[row["endpoint_id"] for row in missed],
+            companies=[row["company_id"] for row in missed],
+            traces=[row["trace_id"] or "" for row in missed],
+        )
+    return len(found)
+
+
+async def _get_active(tx: Tx, *, company_id: str, endpoint_id: str) -> Any:
+    endpoint = await endpoints.get(tx, company_id=company_id, endpoint_id=endpoint_id)
+    if not endpoint["is_active"]:
+        raise EndpointInactive
+    return endpoint
+
+
+async def _deliver_later(
+    tx: Tx, company_id: str, endpoint_id: Any, message_id: str, trace_id: str, *, replay_of: str | None
+) -> str:
+    delivery_id = ids.new_id()
+    await queries.add_delivery(
+        tx,
+        company_id=company_id,
+        endpoint_id=str(endpoint_id),
+        delivery_id=delivery_id,
+        message_id=message_id,
+        replay_of=replay_of,
+        trace_id=trace_id,
+    )
+    return delivery_id

@@ -1,0 +1,56 @@
+"""The jobs and schedules of this room."""
+
+import os
+import socket
+from datetime import timedelta
+
+from mainstay import jobs
+from mainstay.kernel.clock import Clock, SystemClock
+from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.db import Database, Tx
+from mainstay.kernel.outbound import Outbound
+from mainstay.kernel.settings import Settings
+from mainstay.kernel.work import Batch, Every, Job, Outcome, Schedule, Task
+from mainstay.webhooks import deliveries
+from mainstay.webhooks.courier import Courier
+
+LANE_LIMIT = 10
+TIMEOUT = timedelta(seconds=30)
+
+QUEUE = jobs.WEBHOOK
+
+
+def tasks(
+    db: Database, outbound: Outbound, keyring: Keyring, settings: Settings, *, clock: Clock | None = None
+) -> list[Task]:
+    """The kinds of job that a worker of this process can do."""
+    courier = Courier(
+        db,
+        keyring=keyring,
+        outbound=outbound,
+        brand=settings.brand,
+        clock=clock or SystemClock(),
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
+    return [
+        Task(
+            kind="webhooks.deliver",
+            queue=QUEUE,
+            batch=Batch(load=courier.load, act=courier.act, record=courier.record),
+            attempts=3,
+            lane_limit=LANE_LIMIT,
+            timeout=TIMEOUT,
+            history="failures",
+        ),
+        Task(kind="webhooks.sweep", queue=jobs.UPKEEP, run_in_tx=_sweep),
+    ]
+
+
+def schedules() -> list[Schedule]:
+    """The recurring jobs: a sweep for missed deliveries each minute (C-10)."""
+    return [Schedule(name="webhooks.sweep", slots=Every(timedelta(minutes=1)), kind="webhooks.sweep")]
+
+
+async def _sweep(tx: Tx, job: Job) -> Outcome:
+    await deliveries.sweep(tx)
+    return None
