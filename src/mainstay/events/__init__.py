@@ -17,6 +17,7 @@ Tables: events (by month), chain_heads (one row a workspace), checkpoints, signi
 from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, verify_note
 from mainstay.events.hot import IngestKeys, IngestRoutes
 from mainstay.events.ingest import Ingestion
+from mainstay.events.intake import Place
 from mainstay.events.proof import Finding, Verdict, verify_file
 from mainstay.events.reading import Reader
 from mainstay.events.recording import record
@@ -34,6 +35,7 @@ __all__ = [
     "IngestKeys",
     "IngestRoutes",
     "Ingestion",
+    "Place",
     "Reader",
     "Sealer",
     "Verdict",

@@ -11,10 +11,10 @@ from mainstay.events.ingest import Ingestion, Result, Stored
 from mainstay.events.intake import Place, Prepared
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
-from mainstay.kernel.errors import Forbidden, MainstayError, Unauthenticated
+from mainstay.kernel.errors import MainstayError, Unauthenticated
 from mainstay.web import bodies, callers
 from mainstay.web.asgi import App, Headers, Receive, Scope, Send
-from mainstay.web.callers import Caller, Callers
+from mainstay.web.callers import Caller
 
 SINGLE_PATH = "/v1/key/workspace/events"
 BATCH_PATH = "/v1/key/workspace/events/batch"
@@ -24,20 +24,22 @@ _YIELD_EVERY = 50
 
 
 class IngestKey(Protocol):
-    """What ingest needs of an API key; `place` names workspace, company, region and the key itself."""
+    """What ingest needs of an API key: the region of its company, and the caller it stands for."""
 
-    caller: Caller
-    region: str
+    @property
+    def region(self) -> str: ...
 
-    def admits(self, address: str) -> bool: ...
+    def admit(self, address: str) -> Caller: ...
 
 
 class IngestKeys(Protocol):
-    """Keys by token, from memory where they were asked for within the last second."""
+    """Keys by token, from memory where they were asked for within the last second; `key` always asks the database."""
 
     def find_cached_key(self, token: str) -> IngestKey | None: ...
 
     async def load_key(self, token: str) -> IngestKey: ...
+
+    async def key(self, token: str, address: str) -> Caller: ...
 
     def count_use(self, key_id: str) -> None: ...
 
@@ -45,11 +47,10 @@ class IngestKeys(Protocol):
 class IngestRoutes:
     """The two hot routes. A revoked key is refused by the storing statement itself, whatever memory says."""
 
-    def __init__(self, db: Database, ingestion: Ingestion, keys: IngestKeys, identify: Callers) -> None:
+    def __init__(self, db: Database, ingestion: Ingestion, keys: IngestKeys) -> None:
         self._db = db
         self._ingestion = ingestion
         self._keys = keys
-        self._identify = identify
 
     def routes(self) -> dict[tuple[str, str], App]:
         """(method, path) of each handler."""
@@ -58,29 +59,29 @@ class IngestRoutes:
     async def post_event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """201 with the stored event; the same key and content within 24 hours gives the same event again."""
         headers = scope["headers"]
-        key = await self._admit(scope, headers)
+        place = await self._admit(scope, headers)
         bodies.require_json(headers)
         body = await bodies.read(scope, receive)
         trace_id = telemetry.current_trace().trace_id
         idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
-        prepared = intake.prepare(body, _place_of(key), trace_id, idempotency)
+        prepared = intake.prepare(body, place, trace_id, idempotency)
         (result,) = await self._ingestion.submit([prepared])
         if isinstance(result, MainstayError):
             raise result
         if result.replayed:
-            await self._answer_replay(scope, key, result, send)
+            await self._answer_replay(scope, place, result, send)
             return
         await bodies.answer(send, 201, _JSON, result.flat.encode())
 
     async def post_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200 with one result per event in the order sent; what is good is stored in one transaction."""
         headers = scope["headers"]
-        key = await self._admit(scope, headers)
+        place = await self._admit(scope, headers)
         bodies.require_json(headers)
         body = await bodies.read(scope, receive, most=schemas.MAX_BATCH_BYTES)
         idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
         raw_events = intake.split_batch(body)
-        batch = _Batch(_place_of(key), telemetry.current_trace().trace_id, idempotency)
+        batch = _Batch(place, telemetry.current_trace().trace_id, idempotency)
         for index, raw in enumerate(raw_events):
             batch.add(index, bytes(raw))
             if index % _YIELD_EVERY == _YIELD_EVERY - 1:
@@ -91,24 +92,20 @@ class IngestRoutes:
             raise Unauthenticated
         await bodies.answer(send, 200, _JSON, batch.answer())
 
-    async def _admit(self, scope: Scope, headers: Headers) -> IngestKey:
+    async def _admit(self, scope: Scope, headers: Headers) -> Place:
         token = callers.key_of(headers)
         if token is None:
             raise Unauthenticated("Send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'.")
         key = self._keys.find_cached_key(token) or await self._keys.load_key(token)
-        if not key.admits(callers.address_of(scope.get("client"))):
-            raise Forbidden("This key may not be used from this address.")
-        callers.check_key(key.caller, "workspace_key", "POST")
-        self._keys.count_use(key.caller.id)
-        return key
+        caller = key.admit(callers.address_of(scope.get("client")))
+        callers.check_key(caller, "workspace_key", "POST")
+        self._keys.count_use(caller.id)
+        return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
 
-    async def _answer_replay(self, scope: Scope, key: IngestKey, result: Stored, send: Send) -> None:
+    async def _answer_replay(self, scope: Scope, place: Place, result: Stored, send: Send) -> None:
         """The event as it was stored then, once the database confirms that the key is still good."""
-        token = callers.key_of(scope["headers"]) or ""
-        await self._identify.key(token, callers.address_of(scope.get("client")))
-        row = await queries.find_event(
-            self._db, key.caller.company_id, result.event_id, workspace_id=key.caller.workspace_id
-        )
+        await self._keys.key(callers.key_of(scope["headers"]) or "", callers.address_of(scope.get("client")))
+        row = await queries.find_event(self._db, place.company_id, result.event_id, workspace_id=place.workspace_id)
         if row is None:
             raise EventNotFound
         await bodies.answer(send, 201, _REPLAYED, shape.flat(row))
@@ -159,11 +156,6 @@ class _Batch:
         replayed = sum(1 for item in data if item["status"] == 201) - stored
         meta = {"received": len(data), "stored": stored, "replayed": replayed, "refused": len(data) - stored - replayed}
         return orjson.dumps({"data": data, "meta": meta})
-
-
-def _place_of(key: IngestKey) -> Place:
-    caller = key.caller
-    return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
 
 
 def _again(result: Result) -> Result:

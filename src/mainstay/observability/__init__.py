@@ -1,0 +1,10 @@
+"""Health and metrics: is the process alive, may it get traffic, and the figures that Prometheus scrapes.
+
+Live is 200 as long as the process answers. Ready is 200 while the database answers with the schema that this code
+expects, 503 otherwise (C-06, C-08, C-31). `/metrics` and `/api/v1/metrics` serve one registry; in production they ask
+for the operators' token unless METRICS_PUBLIC is set (C-37).
+"""
+
+from mainstay.observability.routes import router
+
+__all__ = ["router"]

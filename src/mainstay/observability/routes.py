@@ -1,0 +1,66 @@
+"""The routes of health and metrics."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from mainstay import __version__
+from mainstay.kernel import migrations, telemetry
+from mainstay.kernel.db import Database
+from mainstay.kernel.errors import MainstayError, Unauthenticated
+from mainstay.kernel.settings import Settings
+from mainstay.web.callers import Callers
+from mainstay.web.json import Answer
+
+LEAST_RUNWAY = timedelta(days=2)
+Runway = Callable[[], Awaitable[timedelta]]
+
+
+def router(settings: Settings, db: Database, runway: Runway) -> APIRouter:
+    """The routes; `runway` tells how long until a table runs out of partitions."""
+    routes = APIRouter(tags=["operations"])
+    started = time.time()
+
+    @routes.get("/api/v1/health/live")
+    @routes.get("/api/_health/live", include_in_schema=False)
+    async def live() -> Answer:
+        """200 while the process answers."""
+        return Answer({"status": "live", "version": __version__, "uptimeSeconds": round(time.time() - started, 1)})
+
+    @routes.get("/api/v1/health/ready")
+    @routes.get("/api/_health/ready", include_in_schema=False)
+    async def ready() -> Answer:
+        """200 while requests can be served, 503 with the failing check otherwise."""
+        checks = await _checks(db, runway)
+        is_ready = all(check == "ok" for check in checks.values())
+        return Answer({"status": "ready" if is_ready else "unavailable", "checks": checks}, 200 if is_ready else 503)
+
+    @routes.get("/metrics", response_class=Response)
+    @routes.get("/api/v1/metrics", response_class=Response, include_in_schema=False)
+    async def metrics(request: Request) -> Response:
+        """Every figure of this process in Prometheus' text format."""
+        if settings.profile == "production" and not settings.metrics_public:
+            callers: Callers = request.app.state.callers
+            token = request.headers.get("x-internal-token")
+            if token is None:
+                raise Unauthenticated("Send the operators' token as 'x-internal-token', or set METRICS_PUBLIC.")
+            await callers.operator(token)
+        return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+async def _checks(db: Database, runway: Runway) -> dict[str, str]:
+    try:
+        found = await migrations.revision(db)
+        if found != migrations.newest():
+            return {"database": "ok", "schema": f"at {found}, this code expects {migrations.newest()}: run 'mainstay migrate'"}
+        left = await runway()
+    except MainstayError:
+        return {"database": "does not answer"}
+    enough = left > LEAST_RUNWAY
+    return {"database": "ok", "schema": "ok", "partitions": "ok" if enough else f"end in {left}: is a worker running?"}
