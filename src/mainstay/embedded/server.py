@@ -1,7 +1,6 @@
 """Starting and stopping the embedded server: the room's public verbs."""
 
 import atexit
-import os
 import re
 import subprocess
 import sys
@@ -37,17 +36,15 @@ class Server:
     notices: tuple[str, ...]
     _process: subprocess.Popen[bytes] = field(repr=False, compare=False)
     _lock: Lock = field(repr=False, compare=False)
-    _owner_pid: int = field(repr=False, compare=False)
 
     def stop(self, timeout_seconds: float = 10) -> None:
         """The server has shut down and the directory is free; open transactions are rolled back.
 
-        Past the timeout it is stopped hard and recovers at its next start. Repeating it is harmless, and a forked child
-        cannot stop its parent's server.
+        Past the timeout it is stopped hard and recovers at its next start. Repeating it is harmless; in a forked
+        child it leaves the parent's server alone.
         """
-        if os.getpid() == self._owner_pid:
-            end(self._process, timeout_seconds)
-            self._lock.release()
+        end(self._process, timeout_seconds)
+        self._lock.release()
 
     def is_running(self) -> bool:
         """Whether the server's process is alive."""
@@ -138,7 +135,6 @@ def _run(plan: _Plan, lock: Lock, password: str, database: str) -> Server:
         notices=tuple(notices),
         _process=process,
         _lock=lock,
-        _owner_pid=os.getpid(),
     )
 
 
