@@ -97,6 +97,8 @@ def _keys() -> None:
              id uuid not null constraint api_keys_pkey primary key,
              company_id uuid not null,
              workspace_id uuid,
+             data_region text not null default 'US'
+               constraint api_keys_data_region_check check (data_region in ('US', 'EU', 'APAC')),
              kind text not null
                constraint api_keys_kind_check check (kind in ('workspace', 'company')),
              name text not null,

@@ -20,9 +20,10 @@ system workspace, a login for whom no thread is free (503).
 
 from mainstay.identity.callers import CachedKey, Identity
 from mainstay.identity.companies import (
-    OPERATOR_COMPANY_ID,
-    OPERATOR_WORKSPACE_ID,
+    OPERATOR_COMPANY,
+    OPERATOR_WORKSPACE,
     Company,
+    SystemWorkspace,
     Workspace,
     find_company,
     find_workspace,
@@ -32,15 +33,18 @@ from mainstay.identity.companies import (
     list_workspaces,
     open_company,
     open_workspace,
+    system_workspaces,
 )
 from mainstay.identity.key_use import KeyUse, prune_key_uses, usage_5m
 from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
 from mainstay.identity.passwords import Passwords
 from mainstay.identity.people import Login, Person, add_person, log_in
+from mainstay.identity.routes import router
+from mainstay.identity.tasks import schedules, tasks
 
 __all__ = [
-    "OPERATOR_COMPANY_ID",
-    "OPERATOR_WORKSPACE_ID",
+    "OPERATOR_COMPANY",
+    "OPERATOR_WORKSPACE",
     "ApiKey",
     "CachedKey",
     "Company",
@@ -50,6 +54,7 @@ __all__ = [
     "Login",
     "Passwords",
     "Person",
+    "SystemWorkspace",
     "Workspace",
     "add_person",
     "find_company",
@@ -67,5 +72,9 @@ __all__ = [
     "prune_key_uses",
     "revoke_key",
     "rotate_key",
+    "router",
+    "schedules",
+    "system_workspaces",
+    "tasks",
     "usage_5m",
 ]

@@ -29,6 +29,7 @@ class CachedKey:
     """A key that worked when it was last read, at most one second ago."""
 
     caller: Caller
+    region: str
     networks: tuple[Network, ...]
 
     def admit(self, address: str) -> Caller:
@@ -82,6 +83,10 @@ class Identity:
         caller = _cached_of(row).admit(address)
         self.key_use.count(caller.id)
         return caller
+
+    def count_use(self, key_id: str) -> None:
+        """One more use of the key, for callers that were admitted from the cache."""
+        self.key_use.count(key_id)
 
     async def operator(self, token: str) -> Caller:
         """The operator, where the token is the internal one; Unauthenticated."""
@@ -144,4 +149,4 @@ def _cached_of(row: Record) -> CachedKey:
         workspace_id="" if row["workspace_id"] is None else str(row["workspace_id"]),
         read_only=row["read_only"],
     )
-    return CachedKey(caller, networks_of(row["allow_list"]))
+    return CachedKey(caller, row["data_region"], networks_of(row["allow_list"]))

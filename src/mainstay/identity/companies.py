@@ -1,6 +1,7 @@
 """Companies and their workspaces."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -15,9 +16,9 @@ from mainstay.kernel.outbox import Actor
 Region = Literal["US", "EU", "APAC"]
 Plan = Literal["free", "starter", "growth", "scale", "enterprise"]
 
-OPERATOR_COMPANY_ID = "00000000-0000-7000-8000-000000000000"
+OPERATOR_COMPANY = "00000000-0000-7000-8000-000000000000"
 """The operator's own company, which every database has from its first migration."""
-OPERATOR_WORKSPACE_ID = "00000000-0000-7000-8000-000000000001"
+OPERATOR_WORKSPACE = "00000000-0000-7000-8000-000000000001"
 """The operator's system workspace, where acts that belong to no company are events."""
 
 _SLUG_TRIES = 5
@@ -46,6 +47,15 @@ class Workspace:
     slug: str
     system: bool
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SystemWorkspace:
+    """Where a company's acts on Mainstay itself are events, and in which region."""
+
+    id: str
+    company_id: str
+    region: Region
 
 
 async def open_company(
@@ -134,6 +144,12 @@ async def list_workspaces(
 ) -> list[Workspace]:
     """Up to `limit` workspaces of the company after the given id, oldest first."""
     return [workspace_of(row) for row in await queries.list_workspaces(db, company_id, after=after, limit=limit)]
+
+
+async def system_workspaces(db: Connection, company_ids: Sequence[str]) -> list[SystemWorkspace]:
+    """The system workspaces of these companies, and always the operator's, in one question."""
+    rows = await queries.system_workspaces_everywhere(db, [*company_ids, OPERATOR_COMPANY])
+    return [SystemWorkspace(str(row["id"]), str(row["company_id"]), row["data_region"]) for row in rows]
 
 
 async def count_workspaces(db: Connection, company_id: str) -> tuple[int, bool]:

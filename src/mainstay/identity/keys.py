@@ -83,6 +83,7 @@ async def issue_key(
     """
     name = check_name(name)
     networks = check_allow_list(allow_list)
+    company = await companies.get_company(tx, company_id)
     await _check_place(tx, company_id, kind, workspace_id, read_only)
     if expires_at is not None:
         await _check_expiry(tx, expires_at)
@@ -92,6 +93,7 @@ async def issue_key(
         company_id,
         {
             "workspace_id": workspace_id,
+            "data_region": company.data_region,
             "kind": kind,
             "name": name,
             "read_only": read_only,
@@ -111,6 +113,7 @@ async def rotate_key(
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         raise Invalid(faults=[Fault("must be from 0 to 30 days", "#/overlap")])
     old = await get_key(tx, company_id, key_id)
+    company = await companies.get_company(tx, company_id)
     if not await queries.lock_rotatable_key(tx, company_id, key_id):
         raise KeyNotRotatable
     ends_at = await queries.end_overlap(tx, company_id, key_id, overlap)
@@ -120,6 +123,7 @@ async def rotate_key(
         company_id,
         {
             "workspace_id": old.workspace_id,
+            "data_region": company.data_region,
             "kind": old.kind,
             "name": old.name,
             "read_only": old.read_only,
@@ -234,7 +238,6 @@ async def _check_place(tx: Tx, company_id: str, kind: KeyKind, workspace_id: str
     if kind == "company":
         if workspace_id is not None:
             raise Invalid(faults=[Fault("a company key has no workspace", "#/workspaceId")])
-        await companies.get_company(tx, company_id)
         return
     if workspace_id is None:
         raise Invalid(faults=[Fault("a workspace key needs a workspace", "#/workspaceId")])

@@ -24,11 +24,11 @@ _LAST_USE = (
     .scalar_subquery()
     .label("last_used_at")
 )
-_KEY = (*(column for column in api_keys.c if column.name not in ("digest", "revoked_by")), _LAST_USE)
+_KEY = (*(column for column in api_keys.c if column.name not in ("digest", "revoked_by", "data_region")), _LAST_USE)
 
 _FIND_KEY = Sql(
     "identity.find_key",
-    """select k.id, k.company_id, k.workspace_id, k.kind, k.name, k.read_only, k.allow_list,
+    """select k.id, k.company_id, k.workspace_id, k.data_region, k.kind, k.name, k.read_only, k.allow_list,
          extract(epoch from least(k.expires_at, k.overlap_ends_at) - mainstay.now())::float8 as seconds_left
        from mainstay.api_keys k where k.digest = $1 and mainstay.key_is_valid(k)""",
 )
@@ -67,6 +67,11 @@ _PRUNE_USES = Sql(
     """delete from mainstay.api_key_uses u where u.minute < mainstay.now() - $1::interval
          and exists (select from mainstay.api_key_uses later
                      where later.key_id = u.key_id and later.minute > u.minute)""",
+)
+_SYSTEM_WORKSPACES = Sql(
+    "identity.system_workspaces",
+    """select w.id, w.company_id, c.data_region from mainstay.workspaces w
+       join mainstay.companies c on c.id = w.company_id where w.system and w.company_id = any($1::uuid[])""",
 )
 _ADD_MEMBERSHIP = Sql(
     "identity.add_membership",
@@ -129,6 +134,11 @@ async def list_workspaces(db: Connection, company_id: str, *, after: str | None,
     if after is not None:
         statement = statement.where(workspaces.c.id > after)
     return await db.rows(*compose("identity.list_workspaces", statement))
+
+
+async def system_workspaces_everywhere(db: Connection, company_ids: Sequence[str]) -> list[Record]:
+    """The system workspace of each company, with the company's region."""
+    return await db.rows(_SYSTEM_WORKSPACES, company_ids)
 
 
 async def count_workspaces(db: Connection, company_id: str, *, most: int) -> int:

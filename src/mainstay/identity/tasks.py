@@ -1,0 +1,25 @@
+"""The room's upkeep as jobs and schedules."""
+
+from datetime import time
+
+from mainstay import jobs
+from mainstay.identity import key_use
+from mainstay.kernel.db import Database
+from mainstay.kernel.work import Daily, Job, Outcome, Schedule, Task
+
+PRUNE = "identity.prune_key_uses"
+
+
+def tasks(db: Database) -> list[Task]:
+    """The room's kinds of job."""
+
+    async def prune(_: Job) -> Outcome:
+        await key_use.prune_key_uses(db)
+        return None
+
+    return [Task(kind=PRUNE, queue=jobs.UPKEEP, run=prune)]
+
+
+def schedules() -> list[Schedule]:
+    """When they run."""
+    return [Schedule(name=PRUNE, slots=Daily(time(3, 40)), kind=PRUNE)]

@@ -1,0 +1,284 @@
+"""Logging in and the tokens that come of it: refusals tell nothing, tokens are confused with nothing."""
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import orjson
+import pytest
+
+from mainstay import identity
+from mainstay.kernel import ids
+from mainstay.kernel.clock import MovableClock
+from mainstay.kernel.db import Database
+from mainstay.kernel.errors import Unauthenticated
+from tests.identity.conftest import ACCESS_SECRET, INTERNAL_TOKEN, PASSWORD, Client, KeyMaker, add, announced
+
+LOGIN = "/api/v1/auth/login"
+
+
+@pytest.fixture
+async def ada(db: Database, passwords: identity.Passwords, company: identity.Company) -> identity.Person:
+    return await add(db, passwords, company, "ada@example.com", "owner")
+
+
+@pytest.mark.contract("NP-A-05")
+async def test_the_right_password_gives_a_token_that_opens(
+    db: Database, client: Client, company: identity.Company, ada: identity.Person
+) -> None:
+    async with client() as anyone:
+        answer = await anyone.post(LOGIN, json={"email": "ADA@example.com", "password": PASSWORD})
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    told = answer.json()
+    assert told.keys() == {"accessToken", "tokenType", "expiresIn", "person", "company"}
+    assert (told["tokenType"], told["expiresIn"]) == ("Bearer", 900)
+    assert told["person"] == {"id": ada.id, "email": "ada@example.com", "name": "Ada Lane", "role": "owner"}
+    assert told["company"]["id"] == company.id
+    async with client(told["accessToken"]) as person:
+        assert (await person.get("/guard/owner")).json() == ada.id
+    (fact,) = await announced(db, "session.opened")
+    assert (fact["company_id"], orjson.loads(fact["actor"])["id"]) == (company.id, ada.id)
+
+
+@pytest.mark.contract("NP-A-05")
+async def test_an_unknown_email_and_a_wrong_password_get_the_same_answer(
+    db: Database,
+    client: Client,
+    passwords: identity.Passwords,
+    ada: identity.Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work: list[str] = []
+    hasher = passwords._hasher
+    real = type(hasher).verify
+    monkeypatch.setattr(type(hasher), "verify", lambda self, h, p: (work.append(h), real(self, h, p))[1])
+    told = []
+    async with client() as anyone:
+        for email, password in (
+            ("ada@example.com", "wrong password"),
+            ("nobody@example.com", PASSWORD),
+            ("not an address", PASSWORD),
+            ("nul\u0000@example.com", PASSWORD),
+        ):
+            answer = await anyone.post(LOGIN, json={"email": email, "password": password})
+            assert answer.status_code == 401
+            told.append({key: value for key, value in answer.json().items() if key != "requestId"})
+    assert all(one == told[0] for one in told)
+    parameters = [made.rsplit("$", 2)[0] for made in work]
+    assert len(work) == 4
+    assert parameters == [parameters[0]] * 4
+    assert await announced(db, "session.opened") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"email": "a@b.example"}, "#"),
+        ({"email": 1, "password": "x"}, "#/email"),
+        ({"email": "a@b.example", "password": "x", "remember": True}, "#"),
+        ({"email": "", "password": "x"}, "#/email"),
+        ({"email": "a" * 321, "password": "x"}, "#/email"),
+        ({"email": "a@b.example", "password": "x" * 1025}, "#/password"),
+        ({"email": "a@b.example", "password": "x", "companyId": "y" * 37}, "#/companyId"),
+    ],
+)
+async def test_bad_logins_are_told_what_is_wrong(client: Client, body: dict[str, Any], pointer: str) -> None:
+    async with client() as anyone:
+        answer = await anyone.post(LOGIN, json=body)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"email": "a@b", "password": "\xff"}', b"[" * 5000, b'"\\ud800"'])
+async def test_bodies_that_are_not_json_are_refused(client: Client, body: bytes) -> None:
+    async with client() as anyone:
+        assert (await anyone.post(LOGIN, content=body)).status_code == 400
+        assert (await anyone.post(LOGIN, content=b" " * 16_385)).status_code == 413
+
+
+async def test_who_has_several_companies_must_name_one(
+    db: Database,
+    client: Client,
+    passwords: identity.Passwords,
+    company: identity.Company,
+    other_company: identity.Company,
+    ada: identity.Person,
+) -> None:
+    await add(db, passwords, other_company, "ada@example.com", "staff")
+    async with client() as anyone:
+        right = {"email": "ada@example.com", "password": PASSWORD}
+        several = await anyone.post(LOGIN, json=right)
+        assert several.status_code == 409
+        assert [(one["id"], one["role"]) for one in several.json()["companies"]] == [
+            (company.id, "owner"),
+            (other_company.id, "staff"),
+        ]
+        wrong = await anyone.post(LOGIN, json={**right, "password": "wrong password"})
+        assert wrong.status_code == 401
+        assert "companies" not in wrong.json()
+        chosen = await anyone.post(LOGIN, json={**right, "companyId": other_company.id.upper()})
+        assert (chosen.json()["company"]["id"], chosen.json()["person"]["role"]) == (other_company.id, "staff")
+        for stranger in (identity.OPERATOR_COMPANY, "no-uuid"):
+            assert (await anyone.post(LOGIN, json={**right, "companyId": stranger})).status_code == 404
+        async with db.connection() as connection:
+            await connection.execute("delete from mainstay.memberships")
+        assert (await anyone.post(LOGIN, json=right)).status_code == 403
+
+
+async def test_suspension_and_removal_count_at_the_next_call(
+    db: Database, client: Client, company: identity.Company, callers: identity.Identity, ada: identity.Person
+) -> None:
+    token = callers.tokens.sign(person_id=ada.id, company_id=company.id)
+    async with client(token) as person, db.connection() as connection:
+        assert (await person.get("/guard/member")).status_code == 200
+        await connection.execute("update mainstay.people set suspended_at = mainstay.now()")
+        assert (await person.get("/guard/member")).status_code == 401
+        refused = await person.post(LOGIN, json={"email": "ada@example.com", "password": PASSWORD})
+        assert refused.status_code == 403
+        wrong = await person.post(LOGIN, json={"email": "ada@example.com", "password": "wrong password"})
+        assert wrong.status_code == 401
+        await connection.execute("update mainstay.people set suspended_at = null")
+        assert (await person.get("/guard/member")).status_code == 200
+        await connection.execute("delete from mainstay.memberships")
+        assert (await person.get("/guard/member")).status_code == 401
+
+
+async def test_a_token_is_for_the_company_that_it_names(
+    client: Client, other_company: identity.Company, callers: identity.Identity, ada: identity.Person
+) -> None:
+    async with client(callers.tokens.sign(person_id=ada.id, company_id=other_company.id)) as person:
+        assert (await person.get("/guard/member")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("role", "opens"), [("owner", "member manager owner"), ("manager", "member manager"), ("staff", "member")]
+)
+async def test_roles_open_their_guards_alone(
+    db: Database,
+    client: Client,
+    passwords: identity.Passwords,
+    company: identity.Company,
+    callers: identity.Identity,
+    role: str,
+    opens: str,
+) -> None:
+    person = await add(db, passwords, company, "bob@example.com", role)
+    async with client(callers.tokens.sign(person_id=person.id, company_id=company.id)) as caller:
+        for guard in ("member", "manager", "owner"):
+            expected = 200 if guard in opens.split() else 403
+            assert (await caller.get(f"/guard/{guard}")).status_code == expected
+
+
+async def test_no_credential_opens_another_family(
+    client: Client, callers: identity.Identity, company: identity.Company, ada: identity.Person, company_key: KeyMaker
+) -> None:
+    token = callers.tokens.sign(person_id=ada.id, company_id=company.id)
+    key = (await company_key()).secret
+    async with client() as nobody, client(token) as person, client(key) as holder, client(INTERNAL_TOKEN) as operator:
+        for path in ("/guard/member", "/guard/operator", "/v1/key/company", "/v1/key/workspace"):
+            assert (await nobody.get(path)).status_code == 401
+        for path in ("/guard/operator", "/v1/key/company", "/v1/key/workspace"):
+            assert (await person.get(path)).status_code == 401
+        for path in ("/guard/member", "/guard/operator"):
+            assert (await holder.get(path)).status_code == 401
+        for path in ("/guard/member", "/guard/operator", "/v1/key/company"):
+            assert (await operator.get(path)).status_code == 401
+        for wrong in ("", "x", INTERNAL_TOKEN[:-1], INTERNAL_TOKEN + "x", key, token):
+            assert (await nobody.get("/guard/operator", headers={"x-internal-token": wrong})).status_code == 401
+        right = await nobody.get("/guard/operator", headers={"x-internal-token": INTERNAL_TOKEN})
+        assert right.status_code == 200
+
+
+async def test_without_an_internal_token_nobody_is_an_operator(db: Database) -> None:
+    closed = identity.Identity(db, access_secret=ACCESS_SECRET)
+    for token in ("", "None", INTERNAL_TOKEN):
+        with pytest.raises(Unauthenticated):
+            await closed.operator(token)
+
+
+def _unsigned(claims: dict[str, Any]) -> str:
+    parts = ({"alg": "none", "typ": "JWT"}, claims)
+    return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts) + "."
+
+
+def _signed(claims: dict[str, Any], secret: str = ACCESS_SECRET, algorithm: str = "HS256") -> str:
+    return jwt.encode(claims, secret, algorithm=algorithm)
+
+
+FORGERIES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "alg none": _unsigned,
+    "other secret": lambda c: _signed(c, "another secret of more than 32 characters"),
+    "other algorithm": lambda c: _signed(c, ACCESS_SECRET * 2, "HS512"),
+    "same secret, other algorithm": lambda c: jwt.encode(c, ACCESS_SECRET + " " * 32, algorithm="HS384"),
+    "refresh": lambda c: _signed({**c, "typ": "refresh"}),
+    "no type": lambda c: _signed({k: v for k, v in c.items() if k != "typ"}),
+    "other audience": lambda c: _signed({**c, "aud": "somewhere-else"}),
+    "several audiences": lambda c: _signed({**c, "aud": [c["aud"], "somewhere-else"]}),
+    "no audience": lambda c: _signed({k: v for k, v in c.items() if k != "aud"}),
+    "other issuer": lambda c: _signed({**c, "iss": "somebody"}),
+    "no expiry": lambda c: _signed({k: v for k, v in c.items() if k != "exp"}),
+    "expiry as text": lambda c: _signed({**c, "exp": str(c["exp"])}),
+    "expiry as truth": lambda c: _signed({**c, "exp": True}),
+    "expired": lambda c: _signed({**c, "exp": c["iat"]}),
+    "company of another type": lambda c: _signed({**c, "company": [c["company"]]}),
+    "company that is no id": lambda c: _signed({**c, "company": "acme"}),
+    "person that is no id": lambda c: _signed({**c, "sub": "ada"}),
+    "person that does not exist": lambda c: _signed({**c, "sub": ids.new_id()}),
+    "cut": lambda c: _signed(c)[:-2],
+    "payload changed": lambda c: _signed(c).replace(".", ".e30", 1),
+    "too long": lambda c: _signed({**c, "filler": "x" * 4_096}),
+    "no token at all": lambda c: "a.b.c",
+    "empty": lambda c: "",
+}
+
+
+@pytest.mark.contract("NP-A-01")
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_tokens_that_are_not_ours_open_nothing(
+    client: Client, company: identity.Company, callers: identity.Identity, ada: identity.Person, forgery: str
+) -> None:
+    good = callers.tokens.sign(person_id=ada.id, company_id=company.id)
+    claims = jwt.decode(good, options={"verify_signature": False})
+    async with client(_signed(claims)) as person:
+        assert (await person.get("/guard/member")).status_code == 200
+    async with client(FORGERIES[forgery](claims)) as forger:
+        answer = await forger.get("/guard/member")
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.contract("NP-A-01")
+async def test_a_token_is_good_for_fifteen_minutes(
+    client: Client, clock: MovableClock, company: identity.Company, callers: identity.Identity, ada: identity.Person
+) -> None:
+    async with client(callers.tokens.sign(person_id=ada.id, company_id=company.id)) as person:
+        clock.move(timedelta(minutes=14, seconds=59))
+        assert (await person.get("/guard/member")).status_code == 200
+        clock.move(timedelta(seconds=1))
+        assert (await person.get("/guard/member")).status_code == 401
+
+
+@pytest.mark.contract("NP-A-03")
+async def test_a_token_of_one_process_opens_another(
+    db: Database, company: identity.Company, ada: identity.Person
+) -> None:
+    token = identity.Identity(db, access_secret=ACCESS_SECRET).tokens.sign(person_id=ada.id, company_id=company.id)
+    assert (await identity.Identity(db, access_secret=ACCESS_SECRET).person(token)).id == ada.id
+
+
+async def test_a_hash_of_older_parameters_is_renewed_at_login(
+    db: Database, company: identity.Company, callers: identity.Identity, ada: identity.Person
+) -> None:
+    stronger = identity.Passwords(memory_kib=20 * 1024, passes=3)
+    for _ in range(2):
+        await identity.log_in(db, stronger, callers.tokens, email=ada.email, password=PASSWORD)
+        async with db.connection() as connection:
+            stored = await connection.fetchval("select password_hash from mainstay.people")
+        assert stored.startswith("$argon2id$v=19$m=20480,t=3,p=1$")
+    assert (await stronger.verify(stored, PASSWORD)).fresh_hash is None
+    stronger.close()
