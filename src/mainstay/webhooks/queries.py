@@ -176,14 +176,8 @@ def now() -> ColumnElement[Any]:
 
 async def add_endpoint(tx: Tx, *, company_id: str, values: Mapping[str, Any]) -> Record:
     """The row as stored."""
-    row = await tx.row(
-        *compose(
-            "webhooks.add_endpoint",
-            insert(endpoints).values(company_id=company_id, **values).returning(*SHOWN),
-        )
-    )
-    assert row is not None
-    return row
+    query = insert(endpoints).values(company_id=company_id, **values).returning(*SHOWN)
+    return (await tx.rows(*compose("webhooks.add_endpoint", query)))[0]
 
 
 async def count_endpoints(tx: Tx, *, company_id: str) -> int:

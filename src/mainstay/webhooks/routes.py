@@ -73,7 +73,7 @@ def router(
 def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends) -> None:
     @router.post("", status_code=201, openapi_extra=dict(openapi_body(NewEndpoint)))
     async def create(
-        wanted: Annotated[NewEndpoint, Depends(json_body(NewEndpoint))], caller: Annotated[Caller, guard]
+        caller: Annotated[Caller, guard], wanted: Annotated[NewEndpoint, Depends(json_body(NewEndpoint))]
     ) -> Answer:
         """Makes a webhook; the answer shows its secret for the only time."""
         await endpoints.require_workspace(
@@ -104,8 +104,8 @@ def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends
     @router.patch("/{endpoint_id}", openapi_extra=dict(openapi_body(EndpointChange)))
     async def change(
         endpoint_id: str,
-        wanted: Annotated[EndpointChange, Depends(json_body(EndpointChange))],
         caller: Annotated[Caller, guard],
+        wanted: Annotated[EndpointChange, Depends(json_body(EndpointChange))],
     ) -> Answer:
         """Changes the given fields; what is pending goes to the new address."""
         await endpoints.require_workspace(
@@ -127,8 +127,8 @@ def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends
     @router.post("/{endpoint_id}/rotate-secret", openapi_extra=dict(openapi_body(Rotation)))
     async def rotate_secret(
         endpoint_id: str,
-        wanted: Annotated[Rotation, Depends(json_body(Rotation))],
         caller: Annotated[Caller, guard],
+        wanted: Annotated[Rotation, Depends(json_body(Rotation))],
     ) -> Answer:
         """Gives a new secret, shown once; the old one signs beside it for the overlap (0 to 7 days, default 1)."""
         async with parts.db.begin() as tx:
