@@ -5,14 +5,20 @@ import os
 import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
+from mainstay import embedded, main
 from mainstay.kernel import migrations
 from mainstay.kernel.db import Database
+from tests.tenancy import Tenancy, open_tenancy, test_settings
 
 _real_connect = socket.socket.connect
 
@@ -31,24 +37,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """The address of a PostgreSQL server (its `postgres` database) that this test process may fill."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield given
         return
-    from mainstay import embedded
-
-    server = embedded.start(tmp_path_factory.mktemp("pg"), database="postgres", durable=False)
-    yield server.dsn
-    server.stop()
+    memory = Path("/dev/shm")  # noqa: S108 - rows of tests need no disk
+    with TemporaryDirectory(prefix="mainstay-tests-", dir=memory if os.access(memory, os.W_OK) else None) as place:
+        Path(place).chmod(0o755)
+        server = embedded.start(Path(place) / "data", database="postgres", durable=False)
+        yield server.dsn
+        server.stop()
 
 
 @pytest.fixture(scope="session")
 def template_url(server_url: str, worker_id: str) -> str:
     """A migrated database that fresh ones are cut from; nobody connects to it afterwards."""
-    from mainstay import main
-
     name = f"template_{worker_id}_{uuid.uuid4().hex[:8]}"
     url = database_url(server_url, name)
 
@@ -135,3 +140,33 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real records (../shared/data) are not here")
     return SHARED_DATA
+
+
+@pytest.fixture
+async def tenancy(db: Database) -> Tenancy:
+    """A company in the test's own database."""
+    return await open_tenancy(db)
+
+
+@asynccontextmanager
+async def running_app(url: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole API on one database, called in this process."""
+    app = main.build_api(test_settings(url, **settings))
+    messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    await messages.put({"type": "lifespan.startup"})
+    lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, messages.get, answers.put))
+    assert (await answers.get())["type"] == "lifespan.startup.complete"
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+    await messages.put({"type": "lifespan.shutdown"})
+    assert (await answers.get())["type"] == "lifespan.shutdown.complete"
+    await lifespan
+
+
+@pytest.fixture
+async def api(fresh_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole API on the test's own database."""
+    async with running_app(fresh_url) as client:
+        yield client

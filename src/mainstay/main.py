@@ -22,6 +22,7 @@ from mainstay.kernel.partitions import Partitioned
 from mainstay.kernel.settings import Settings
 from mainstay.kernel.work import Schedule, Task
 from mainstay.web import reference
+from mainstay.web.framework import Framework
 from mainstay.web.front import Front
 
 _log = logger(__name__)
@@ -100,12 +101,12 @@ def build_api(settings: Settings) -> Front:
         async with base.db.begin(readonly=True) as tx:
             return min([await partitions.runway(tx, spec) for spec in partitioned()])
 
-    app = FastAPI(title="Mainstay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = Framework(title="Mainstay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.callers = who
     cursors = Cursors(base.keyring)
     app.include_router(events.router(base.db, events.Reader(base.db, cursors), events.Sealer(base.keyring)))
     app.include_router(identity.router(base.db, who, passwords, cursors))
-    app.include_router(webhooks.router(base.db, settings, base.keyring, cursors, identity.workspace_exists))
+    app.include_router(webhooks.router(base.db, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(observability.router(settings, base.db, runway))
     app.include_router(reference.router(app, [events.describe]))
     hot = events.IngestRoutes(base.db, ingestion, who)
@@ -116,7 +117,7 @@ def build_api(settings: Settings) -> Front:
 class WorkerParts:
     """What a worker runs: tasks, schedules, the loops beside them, and what to close at the end."""
 
-    worker: jobs.Worker
+    worker: "jobs.Worker"
     relay: outbox.Relay
     outbound: Outbound
     base: Foundation

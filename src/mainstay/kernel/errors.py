@@ -69,6 +69,13 @@ class NotFound(MainstayError):
     code = "not-found"
 
 
+class MethodNotAllowed(MainstayError):
+    """This path does not take this method."""
+
+    status = 405
+    code = "method-not-allowed"
+
+
 class Conflict(MainstayError):
     """The request meets a state that does not allow it."""
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from types import MappingProxyType
 from typing import Any, Literal
 
 from mainstay.kernel.addresses import AllowList, parse_allow_list
@@ -74,8 +73,13 @@ class Settings:
         "base for all queues in the ratio 1, 2, 0.6, 0.4; unset, each queue has its own default",
         None,
     )
-    queue_concurrency_overrides: Mapping[str, int] = _setting(
-        "QUEUE_CONCURRENCY_OVERRIDES", "per queue, such as nova:webhook=100,nova:report=1", MappingProxyType({})
+    queue_concurrency_overrides: Mapping[str, int] = field(
+        default_factory=dict,
+        metadata={
+            "env": "QUEUE_CONCURRENCY_OVERRIDES",
+            "doc": "per queue, such as nova:webhook=100,nova:report=1",
+            "secret": False,
+        },
     )
     outbound_allow: AllowList = _setting(
         "OUTBOUND_ALLOW",
@@ -186,11 +190,11 @@ def example() -> str:
     lines = ["# Every setting that Mainstay reads. Lines that begin with '#' show the default."]
     for one in fields(Settings):
         lines += ["", f"# {one.metadata['doc']}"]
-        if one.default is MISSING:
+        if one.default is MISSING and one.default_factory is MISSING:
             lines.append(f"{one.metadata['env']}=")
         else:
             default = one.default
-            shown = "" if default in (None, ()) or isinstance(default, AllowList | Mapping) else str(default)
+            shown = "" if default in (None, (), MISSING) or isinstance(default, AllowList) else str(default)
             lines.append(f"# {one.metadata['env']}={shown}")
     lines += [
         "",

@@ -4,7 +4,7 @@ import orjson
 
 from mainstay.kernel.errors import MainstayError
 
-TYPE_PREFIX = "https://mainstay.dev/problems/"
+TYPE_PREFIX = "urn:mainstay:problem:"
 _REGISTERED = {"quota-exceeded": "https://iana.org/assignments/http-problem-types#quota-exceeded"}
 
 

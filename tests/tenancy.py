@@ -1,0 +1,72 @@
+"""A company with workspaces, keys and people, made through the rooms' own verbs."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from mainstay import identity
+from mainstay.kernel.db import Database
+from mainstay.kernel.outbox import Actor
+from mainstay.kernel.settings import Settings, load
+
+OPERATOR = Actor(kind="operator", id="test", name="Test")
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """One company: two workspaces with a key each, and a company key."""
+
+    company_id: str
+    workspace_id: str
+    other_workspace_id: str
+    key: str
+    key_id: str
+    other_key: str
+    company_key: str
+    company_key_id: str
+
+    @property
+    def auth(self) -> dict[str, str]:
+        """The headers of the first workspace's key."""
+        return {"authorization": f"Bearer {self.key}"}
+
+    @property
+    def company_auth(self) -> dict[str, str]:
+        """The headers of the company key."""
+        return {"authorization": f"Bearer {self.company_key}"}
+
+
+async def open_tenancy(db: Database, *, region: Any = "US", plan: Any = "growth") -> Tenancy:
+    """A fresh company."""
+    async with db.begin() as tx:
+        company = await identity.open_company(
+            tx, OPERATOR, name="Test company", slug=f"c-{secrets.token_hex(6)}", region=region, plan=plan
+        )
+        first = await identity.open_workspace(tx, OPERATOR, company.id, name="Production")
+        second = await identity.open_workspace(tx, OPERATOR, company.id, name="Staging")
+        keys = [
+            await identity.issue_key(tx, OPERATOR, company.id, kind="workspace", name="k", workspace_id=workspace.id)
+            for workspace in (first, second)
+        ]
+        whole = await identity.issue_key(tx, OPERATOR, company.id, kind="company", name="k")
+    return Tenancy(
+        company.id, first.id, second.id, keys[0].secret, keys[0].record.id, keys[1].secret, whole.secret, whole.record.id
+    )
+
+
+def test_settings(url: str, **more: str) -> Settings:
+    """Settings for tests on one database: development, webhooks may reach loopback."""
+    return load(
+        {
+            "DATABASE_URL": url,
+            "PROFILE": "development",
+            "MAINSTAY_SECRET": "a-test-secret-of-forty-characters-or-so-1",
+            "JWT_ACCESS_SECRET": "a-test-secret-of-forty-characters-or-so-2",
+            "INTERNAL_TOKEN": "a-test-token-of-forty-characters-or-more-3",
+            "OUTBOUND_ALLOW": "127.0.0.0/8,localhost,::1",
+            **more,
+        }
+    )
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]
