@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from mainstay.identity.companies import Company, Plan, Region, Workspace
@@ -65,7 +65,7 @@ class KeyShown(_Answer):
     read_only: bool
     expires_at: str | None
     last_used_at: str | None
-    uses_5m: int
+    uses_5m: int = Field(alias="uses5m")
 
 
 class CompanyOfKey(CompanyShown):
@@ -153,7 +153,7 @@ def key_shown(key: ApiKey, uses_5m: int) -> KeyShown:
         read_only=key.read_only,
         expires_at=_iso_or_none(key.expires_at),
         last_used_at=_iso_or_none(key.last_used_at),
-        uses_5m=uses_5m,
+        uses5m=uses_5m,
     )
 
 
