@@ -57,8 +57,7 @@ async def test_workspaces_are_walked_in_pages_and_only_the_companys_own(
     company_key: KeyMaker,
 ) -> None:
     async with db.begin() as tx:
-        for number in range(6):
-            await identity.open_workspace(tx, ACTOR, company.id, name=f"W {number}")
+        opened = [await identity.open_workspace(tx, ACTOR, company.id, name=f"W {number}") for number in range(6)]
         await identity.open_workspace(tx, ACTOR, other_company.id, name="Theirs")
     key, pages = await company_key(), []
     async with client(key.secret) as caller:
@@ -68,14 +67,16 @@ async def test_workspaces_are_walked_in_pages_and_only_the_companys_own(
             page = (await caller.get(LIST, params=query)).json()
             cursor = page["meta"]["nextCursor"]
             assert page["meta"] == {"limit": 3, "total": 7, "totalIsExact": True, "nextCursor": cursor}
-            pages.append([one["slug"] for one in page["data"]])
+            pages.append([one["id"] for one in page["data"]])
             if cursor is None:
                 break
         whole = (await caller.get(LIST)).json()
-    assert pages == [["system", "w-0", "w-1"], ["w-2", "w-3", "w-4"], ["w-5"]]
-    assert [one["slug"] for one in whole["data"]] == [slug for page in pages for slug in page]
+    assert [len(page) for page in pages] == [3, 3, 1]
+    walked = [workspace_id for page in pages for workspace_id in page]
+    assert walked == [one["id"] for one in whole["data"]] == sorted(walked)
+    assert {workspace.id for workspace in opened} < set(walked)
     assert {one["companyId"] for one in whole["data"]} == {company.id}
-    assert [one["system"] for one in whole["data"]] == [True] + [False] * 6
+    assert [one["slug"] for one in whole["data"] if one["system"]] == ["system"]
 
 
 async def test_a_page_that_is_just_full_has_no_next(

@@ -31,7 +31,9 @@ async def _status(client: Client, secret: str, path: str = HERE, **more: Any) ->
 async def test_a_key_is_shown_once_and_kept_as_a_digest(
     db: Database, workspace: identity.Workspace, workspace_key: KeyMaker, company_key: KeyMaker
 ) -> None:
-    issued, whole = await workspace_key(name="ingest", read_only=True), await company_key()
+    issued = await workspace_key(name="ingest", read_only=True)
+    await asyncio.sleep(0.002)
+    whole = await company_key()
     assert issued.secret.startswith("mk_ws_")
     assert whole.secret.startswith("mk_co_")
     assert len(issued.secret) == len(whole.secret) == keys.TOKEN_CHARACTERS
@@ -48,9 +50,9 @@ async def test_a_key_is_shown_once_and_kept_as_a_digest(
     assert [row["digest"] for row in rows] == [digest_of(issued.secret), digest_of(whole.secret)]
     for secret in (issued.secret, whole.secret):
         assert secret[12:] not in "".join(row["whole"] for row in rows) + facts + repr(listed)
-    announcement = (await announced(db, "key.issued"))[0]
-    assert orjson.loads(announcement["data"])["keyId"] == issued.record.id
-    assert announcement["company_id"] == workspace.company_id
+    told = await announced(db, "key.issued")
+    assert {orjson.loads(fact["data"])["keyId"] for fact in told} == {issued.record.id, whole.record.id}
+    assert {fact["company_id"] for fact in told} == {workspace.company_id}
 
 
 @pytest.mark.contract("HL-E-11")

@@ -114,10 +114,10 @@ async def test_who_has_several_companies_must_name_one(
         right = {"email": "ada@example.com", "password": PASSWORD}
         several = await anyone.post(LOGIN, json=right)
         assert several.status_code == 409
-        assert [(one["id"], one["role"]) for one in several.json()["companies"]] == [
-            (company.id, "owner"),
-            (other_company.id, "staff"),
-        ]
+        assert {one["id"]: one["role"] for one in several.json()["companies"]} == {
+            company.id: "owner",
+            other_company.id: "staff",
+        }
         wrong = await anyone.post(LOGIN, json={**right, "password": "wrong password"})
         assert wrong.status_code == 401
         assert "companies" not in wrong.json()
