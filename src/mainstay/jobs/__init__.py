@@ -19,10 +19,26 @@ starts nothing once the pause has committed. What left the machine may happen tw
 Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts.
 """
 
+from mainstay.jobs.dead import (
+    Attempt,
+    DeadJob,
+    Match,
+    attempts_of_job,
+    cancel,
+    cancel_matching,
+    clear,
+    clear_matching,
+    get_dead,
+    list_dead,
+    redrive,
+    redrive_matching,
+)
 from mainstay.jobs.enqueueing import Enqueued, enqueue, enqueue_many, wake
-from mainstay.jobs.errors import Fenced, JobNotFound, JobRefused, QueueNotFound, RedriveRefused
-from mainstay.jobs.queues import EMAIL, REPORT, UPKEEP, WEBHOOK, WORKFLOW, QueueConfig, configs, pause, resume
-from mainstay.jobs.tasks import PARTITIONED
+from mainstay.jobs.errors import JobNotFound, JobRefused, QueueNotFound, RedriveRefused
+from mainstay.jobs.queues import EMAIL, REPORT, UPKEEP, WEBHOOK, WORKFLOW, QueueConfig, pause, queue_configs, resume
+from mainstay.jobs.stats import QueueStats, stats
+from mainstay.jobs.tasks import PARTITIONED, schedules, tasks
+from mainstay.jobs.worker import Timing, Worker
 
 __all__ = [
     "EMAIL",
@@ -31,17 +47,34 @@ __all__ = [
     "UPKEEP",
     "WEBHOOK",
     "WORKFLOW",
+    "Attempt",
+    "DeadJob",
     "Enqueued",
-    "Fenced",
     "JobNotFound",
     "JobRefused",
+    "Match",
     "QueueConfig",
     "QueueNotFound",
+    "QueueStats",
     "RedriveRefused",
-    "configs",
+    "Timing",
+    "Worker",
+    "attempts_of_job",
+    "cancel",
+    "cancel_matching",
+    "clear",
+    "clear_matching",
     "enqueue",
     "enqueue_many",
+    "get_dead",
+    "list_dead",
     "pause",
+    "queue_configs",
+    "redrive",
+    "redrive_matching",
     "resume",
+    "schedules",
+    "stats",
+    "tasks",
     "wake",
 ]

@@ -83,7 +83,7 @@ def concurrency_of(queue: str, base: int | None, overrides: Mapping[str, int]) -
     return max(1, round(base * rule.ratio))
 
 
-def configs(
+def queue_configs(
     base: int | None = None, overrides: Mapping[str, int] | None = None, *, extra: Sequence[str] = ()
 ) -> list[QueueConfig]:
     """Every documented queue, and the `extra` ones, as a worker with these settings serves them."""

@@ -1,11 +1,51 @@
-"""The engine's own upkeep."""
+"""The engine's own upkeep: partitions, expiry, folding."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
+from mainstay.jobs import queries
+from mainstay.jobs.dead import KEPT
+from mainstay.jobs.queues import UPKEEP
+from mainstay.kernel import partitions
+from mainstay.kernel.db import Database
 from mainstay.kernel.partitions import Partitioned
+from mainstay.kernel.work import Every, Job, Schedule, Task
 
 PARTITIONED = [
     Partitioned("finished_jobs", "time", "week", ahead=4, keep=timedelta(days=30)),
     Partitioned("job_attempts", "time", "week", ahead=4, keep=timedelta(days=60)),
 ]
-"""A dead job's attempts outlive its 14 days, as no job of ours takes over a month to die."""
+_HISTORY_KEPT = timedelta(days=30)
+_BATCH = 1_000
+_PERIODS = {
+    "jobs.partitions": timedelta(hours=1),
+    "jobs.expire": timedelta(hours=1),
+    "jobs.fold": timedelta(minutes=1),
+}
+
+
+def tasks(db: Database, specs: Sequence[Partitioned]) -> list[Task]:
+    """The tasks that keep the given tables partitioned and the engine's own tables small."""
+
+    async def keep_partitions(_: Job) -> None:
+        async with db.begin() as tx:
+            await partitions.ensure(tx, list(specs))
+        for spec in specs:
+            async with db.begin() as tx:
+                await partitions.drop_expired(tx, spec)
+
+    async def expire(_: Job) -> None:
+        while await queries.expire_dead_everywhere(db, KEPT, _BATCH) == _BATCH:
+            pass
+        await queries.prune_everywhere(db, _HISTORY_KEPT)
+
+    async def fold(_: Job) -> None:
+        await queries.fold_tallies_everywhere(db, _HISTORY_KEPT)
+
+    bodies = {"jobs.partitions": keep_partitions, "jobs.expire": expire, "jobs.fold": fold}
+    return [Task(kind=kind, queue=UPKEEP, run=body, history="failures") for kind, body in bodies.items()]
+
+
+def schedules() -> list[Schedule]:
+    """When the engine's tasks run."""
+    return [Schedule(name=kind, slots=Every(period), kind=kind) for kind, period in _PERIODS.items()]

@@ -1,0 +1,184 @@
+"""Taking jobs: look for new lines, decide whose turn it is, claim in batches, and sweep up what a look cannot see."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mainstay.jobs import queries
+from mainstay.jobs.lanes import Horizon, LaneBook, Take
+from mainstay.jobs.leases import Lease
+from mainstay.jobs.queues import QueueConfig
+from mainstay.kernel.db import Database, Record, Tx
+
+BATCH = 500
+_LOOK_JOBS = 2_000
+_LOOK_JOBS_MOST = 20_000
+_SWEEP_LINES = 1_000
+_SWEEP_LEAST_SECONDS = 1.0
+_SWEEP_SHARE = 20
+
+
+@dataclass(slots=True, eq=False)
+class Station:
+    """One queue in one worker: its slots, what is known of its lines, and where to look for more."""
+
+    config: QueueConfig
+    book: LaneBook
+    horizon: Horizon = field(default_factory=lambda: Horizon(0))
+    held: int = 0
+    is_paused: bool = False
+    look_jobs: int = _LOOK_JOBS
+    sweep_due: float = 0.0
+    turn: int = 0
+
+    @property
+    def free(self) -> int:
+        """Slots without a job."""
+        return self.config.concurrency - self.held
+
+
+class Claimer:
+    """Fills the slots of one worker. Not safe to run twice at once; the sweep may run beside it."""
+
+    def __init__(
+        self,
+        db: Database,
+        stations: Sequence[Station],
+        *,
+        lease: Lease,
+        held_ids: Callable[[], set[int]],
+        total_slots: int | None = None,
+    ) -> None:
+        self._db = db
+        self.stations = list(stations)
+        self._lease = lease
+        self._held_ids = held_ids
+        self._total_slots = total_slots
+        self._is_ready = False
+        self._is_in_doubt = False
+        self._round = 0
+
+    def forget(self) -> None:
+        """Nothing is held any more; what is in line is looked up from the start."""
+        for station in self.stations:
+            station.book = LaneBook(station.book.lane_limit)
+            station.held = 0
+            station.sweep_due = 0.0
+        self._is_ready = False
+
+    def total_free(self) -> int:
+        """Slots that the worker as a whole has left."""
+        held = sum(station.held for station in self.stations)
+        return 1_000_000 if self._total_slots is None else self._total_slots - held
+
+    def can_claim_more(self) -> bool:
+        """Whether a known line and a free slot meet."""
+        return self.total_free() > 0 and any(
+            station.free > 0 and len(station.book) and not station.is_paused for station in self.stations
+        )
+
+    async def run_once(self) -> list[tuple[Station, list[Record]]]:
+        """Free slots have been filled as far as waiting jobs are known; the claimed rows by queue."""
+        worker_id = self._lease.worker_id
+        stations = [station for station in self.stations if station.free > 0]
+        if worker_id is None or not stations or self.total_free() <= 0:
+            return []
+        await self._make_ready(worker_id)
+        claims: list[tuple[Station, list[Take], list[Record]]] = []
+        self._is_in_doubt = True
+        async with queries.begin_by_index(self._db) as tx:
+            await self._look(tx, stations)
+            for station, takes in self._plan(stations):
+                rows = await queries.claim_everywhere(
+                    tx, station.config.name, worker_id, [list(column) for column in zip(*takes, strict=True)]
+                )
+                claims.append((station, takes, rows))
+        self._is_in_doubt = False
+        if self._lease.id != worker_id:
+            return []
+        return [(station, self._book(station, takes, rows)) for station, takes, rows in claims]
+
+    async def sweep_once(self) -> int:
+        """Every line that had a waiting job is known again (late commits, other workers' leftovers); how many are new.
+
+        Each queue at most once a second, and never for more than a twentieth of the time.
+        """
+        new = 0
+        for station in self.stations:
+            if time.monotonic() < station.sweep_due:
+                continue
+            started, known = time.monotonic(), len(station.book)
+            priority, lane = -1, ""
+            while True:
+                async with queries.begin_by_index(self._db) as tx:
+                    lines = await queries.sweep_everywhere(tx, station.config.name, priority, lane, _SWEEP_LINES)
+                for priority, lane, pos in lines:
+                    station.book.learn(priority, lane, pos)
+                if len(lines) < _SWEEP_LINES:
+                    break
+            ended = time.monotonic()
+            station.sweep_due = ended + max(_SWEEP_LEAST_SECONDS, _SWEEP_SHARE * (ended - started))
+            new += max(len(station.book) - known, 0)
+        return new
+
+    async def _make_ready(self, worker_id: int) -> None:
+        if not self._is_ready:
+            head = await queries.head_everywhere(self._db)
+            for station in self.stations:
+                station.horizon = Horizon(head)
+            self._is_ready = True
+        if self._is_in_doubt:
+            held = self._held_ids()
+            async with queries.begin_by_index(self._db) as tx:
+                rows = await queries.active_of_everywhere(tx, worker_id)
+                strays = [(row["id"], row["epoch"]) for row in rows if row["id"] not in held]
+                if strays:
+                    await queries.hand_back_everywhere(tx, [job for job, _ in strays], [epoch for _, epoch in strays])
+            self._is_in_doubt = False
+
+    async def _look(self, tx: Tx, stations: Sequence[Station]) -> None:
+        now = time.monotonic()
+        starts = [station.horizon.start(now) for station in stations]
+        names, counts = [station.config.name for station in stations], [station.look_jobs for station in stations]
+        found: dict[str, list[Record]] = {name: [] for name in names}
+        for row in await queries.look_everywhere(tx, names, starts, counts):
+            found[row["queue"]].append(row)
+        for station, start, count in zip(stations, starts, counts, strict=True):
+            rows = found[station.config.name]
+            lines = [row for row in rows if row["lane"] is not None]
+            for row in lines:
+                station.book.learn(row["priority"], row["lane"], row["first"])
+            is_cut = sum(row["jobs"] for row in lines) >= count
+            last = max(row["last"] for row in lines) if is_cut else None
+            station.look_jobs = min(count * 2, _LOOK_JOBS_MOST) if is_cut else _LOOK_JOBS
+            station.is_paused = rows[0]["is_paused"]
+            seen = {name: rows[0][name] for name in ("head", "xmin", "xmax")}
+            station.horizon.looked(start, last, now=now, **seen)
+
+    def _plan(self, stations: Sequence[Station]) -> list[tuple[Station, list[Take]]]:
+        """Queues by priority; queues of one priority share what is left, the one served longest ago first."""
+        self._round += 1
+        left = self.total_free()
+        ready = [station for station in stations if len(station.book) and not station.is_paused]
+        ready.sort(key=lambda station: (station.config.priority, station.turn))
+        plans = []
+        for index, station in enumerate(ready):
+            peers = sum(other.config.priority == station.config.priority for other in ready[index:])
+            takes = station.book.plan(min(station.free, BATCH, -(-left // peers)))
+            if takes:
+                left -= sum(take.jobs for take in takes)
+                station.turn = self._round
+                plans.append((station, takes))
+        return plans
+
+    @staticmethod
+    def _book(station: Station, takes: Sequence[Take], rows: list[Record]) -> list[Record]:
+        got: dict[tuple[int, str], tuple[int, int]] = {}
+        for row in rows:
+            line = (row["priority"], row["lane"])
+            count, last = got.get(line, (0, 0))
+            got[line] = (count + 1, max(last, row["pos"]))
+        station.book.claimed(takes, got)
+        station.held += len(rows)
+        rows.sort(key=lambda row: (row["priority"], row["pos"]))
+        return rows

@@ -1,0 +1,82 @@
+"""A job in a worker's hands, and the figures that its end adds to."""
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
+
+from mainstay.jobs.claiming import Station
+from mainstay.kernel import telemetry
+from mainstay.kernel.retry import Backoff
+from mainstay.kernel.work import Discard, Job, Outcome, Snooze, Task
+
+ERROR_LENGTH = 2_000
+
+
+class Held:
+    """A job that this worker holds: what it is, how it is going, how it ended."""
+
+    __slots__ = (
+        "backoff",
+        "deadline",
+        "duration_ms",
+        "failure",
+        "handle",
+        "is_acted",
+        "is_settled",
+        "is_timed_out",
+        "job",
+        "outcome",
+        "result",
+        "started",
+        "station",
+        "task",
+    )
+
+    def __init__(self, job: Job, task: Task | None, backoff: Backoff, station: Station, deadline: float) -> None:
+        self.job = job
+        self.task = task
+        self.backoff = backoff
+        self.station = station
+        self.deadline = deadline
+        self.started = 0.0
+        self.duration_ms = 0.0
+        self.handle: asyncio.Task[None] | None = None
+        self.is_acted = self.is_settled = self.is_timed_out = False
+        self.outcome: Outcome = None
+        self.result: Any = None
+        self.failure: Literal["failed", "timeout", "discarded"] = "failed"
+
+
+def count_ended(taken: Iterable[Held], kept: Collection[int]) -> None:
+    """The ended attempts are in the metrics: time, failures, and jobs that ended for good."""
+    for held in taken:
+        if held.job.id not in kept:
+            continue
+        meter = _METERS.get(held.job.queue) or _METERS.setdefault(held.job.queue, _Meter(held.job.queue))
+        meter.seconds.observe(held.duration_ms / 1000)
+        if held.outcome is None:
+            meter.completed.inc()
+        elif not isinstance(held.outcome, Snooze):
+            meter.errors.inc()
+            if isinstance(held.outcome, Discard) or held.job.attempt >= held.job.max_attempts:
+                meter.dead.inc()
+
+
+class _Meter:
+    """The figures of one queue, looked up once."""
+
+    __slots__ = ("completed", "dead", "errors", "seconds")
+
+    def __init__(self, queue: str) -> None:
+        self.seconds = telemetry.JOB_SECONDS.labels(queue)
+        self.completed = telemetry.JOBS.labels(queue, "completed")
+        self.dead = telemetry.JOBS.labels(queue, "dead")
+        self.errors = telemetry.JOB_ERRORS.labels(queue)
+
+
+_METERS: dict[str, _Meter] = {}
+
+
+def clean(text: str) -> str:
+    """The text as PostgreSQL can keep it, cut at 2,000 characters."""
+    return text[:ERROR_LENGTH].replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,124 @@
+"""Who is alive: a worker's own lease by heartbeat, and giving back what the dead held."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from mainstay.jobs import queries
+from mainstay.jobs.dead import announce_deaths
+from mainstay.jobs.queues import QueueConfig
+from mainstay.kernel.db import Database
+from mainstay.kernel.logs import logger
+
+_log = logger(__name__)
+HEARTBEAT_SECONDS = 1.0
+LEASE_SECONDS = 6.0
+_PROMOTE_BATCH = 1_000
+_PROMOTE_LOOK_BACK = timedelta(seconds=30)
+_PROMOTE_ALL_EVERY_SECONDS = 20.0
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Lease:
+    """One worker's standing in the database: an id, renewed by heartbeat, lost after six seconds without one."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        queues: Sequence[QueueConfig],
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._db = db
+        self._name = name
+        self._queues = queues
+        self.lease_seconds = lease_seconds
+        self._id: int | None = None
+        self._renewed = self._healthy_since = float("-inf")
+
+    @property
+    def worker_id(self) -> int | None:
+        """The id under which jobs may be claimed now; None while the lease may have run out."""
+        return self._id if time.monotonic() - self._renewed < self.lease_seconds else None
+
+    @property
+    def id(self) -> int | None:
+        """The id under which jobs are held."""
+        return self._id
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether this worker has had good heartbeats for a whole lease, so that silence of others means something."""
+        now = time.monotonic()
+        return self.worker_id is not None and now - self._healthy_since >= self.lease_seconds
+
+    async def run_once(self) -> bool:
+        """The lease runs anew; False if the worker had been declared lost and goes on under a new id."""
+        started = time.monotonic()
+        is_mine = self._id is None or await queries.beat_everywhere(self._db, self._id)
+        was_lost = not is_mine
+        if self._id is None or was_lost:
+            names, priorities = [q.name for q in self._queues], [q.priority for q in self._queues]
+            self._id = await queries.enlist_worker_everywhere(self._db, self._name, names, priorities)
+        if started - self._renewed > self.lease_seconds / 2 or was_lost:
+            self._healthy_since = started
+        self._renewed = started
+        return not was_lost
+
+    async def leave(self) -> None:
+        """The worker has signed off."""
+        if self._id is not None:
+            await queries.leave_everywhere(self._db, self._id, "stopped")
+
+
+class Reaper:
+    """Gives back what lost workers held; says nothing about others until its own lease has been sound for a while."""
+
+    def __init__(self, db: Database, lease: Lease) -> None:
+        self._db = db
+        self._lease = lease
+
+    async def run_once(self) -> int:
+        """Every worker silent for over a lease is struck off and its jobs are in line again or dead; how many jobs."""
+        moved = 0
+        while self._lease.may_judge:
+            async with queries.begin_by_index(self._db) as tx:
+                lost = await queries.find_lost_worker_everywhere(tx, timedelta(seconds=self._lease.lease_seconds))
+                if lost is None:
+                    break
+                requeued = await queries.requeue_lost_everywhere(tx, lost)
+                dead = await queries.bury_lost_everywhere(tx, lost)
+                await announce_deaths(tx, dead)
+                await queries.leave_everywhere(tx, lost, "lost")
+            count = sum(row["jobs"] for row in requeued)
+            moved += count + len(dead)
+            _log.warning("a worker was lost", worker=lost, requeued=count, dead=len(dead))
+        return moved
+
+
+class Promoter:
+    """Puts delayed and retrying jobs in line when their time has come."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._since = _EVER
+        self._all_due = 0.0
+
+    async def run_once(self) -> int:
+        """Up to 1,000 due jobs are in line; how many.
+
+        It reads from half a minute before its last round, so that what an old snapshot keeps is not walked again; every
+        20 s it reads from the start, for what was committed long after its time.
+        """
+        started = time.monotonic()
+        is_whole = started >= self._all_due
+        async with queries.begin_by_index(self._db) as tx:
+            row = await queries.promote_everywhere(tx, _EVER if is_whole else self._since, _PROMOTE_BATCH)
+        count: int = row["jobs"]
+        if count < _PROMOTE_BATCH:
+            self._since = row["now"] - _PROMOTE_LOOK_BACK
+            if is_whole:
+                ended = time.monotonic()
+                self._all_due = ended + max(_PROMOTE_ALL_EVERY_SECONDS, 20 * (ended - started))
+        return count

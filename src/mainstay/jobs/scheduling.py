@@ -1,0 +1,66 @@
+"""Recurring jobs: each slot is a row, so that it runs once over any number of nodes."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from mainstay.jobs import enqueueing, queries
+from mainstay.kernel import telemetry
+from mainstay.kernel.db import Database
+from mainstay.kernel.work import Daily, Every, Schedule, Task
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SKIP_AFTER = timedelta(seconds=60)
+
+
+def last_slot(slots: Every | Daily, now: datetime) -> datetime:
+    """The latest slot that is not after `now`."""
+    if isinstance(slots, Every):
+        return now - (now - _EPOCH) % slots.period
+    now = now.astimezone(UTC)
+    today = datetime.combine(now.date(), slots.at, tzinfo=UTC)
+    return today if today <= now else today - timedelta(days=1)
+
+
+def next_slot(slots: Every | Daily, now: datetime) -> datetime:
+    """The first slot after `now`."""
+    return last_slot(slots, now) + (slots.period if isinstance(slots, Every) else timedelta(days=1))
+
+
+class Scheduler:
+    """Enqueues what is due. A schedule that was never seen before begins with its next slot."""
+
+    def __init__(self, db: Database, schedules: Sequence[Schedule], tasks: Mapping[str, Task]) -> None:
+        unknown = sorted({schedule.kind for schedule in schedules} - set(tasks))
+        if unknown:
+            raise ValueError(f"schedules name kinds without a task: {', '.join(unknown)}")
+        self._db = db
+        self._schedules = schedules
+        self._tasks = tasks
+        self._settled: dict[str, datetime] = {}
+
+    async def run_once(self) -> int:
+        """Every slot that is due by the database's clock is on record, with its job if it is to run; how many jobs."""
+        if not self._schedules:
+            return 0
+        now = await queries.now_everywhere(self._db)
+        started = 0
+        for schedule in self._schedules:
+            due_at = last_slot(schedule.slots, now)
+            if self._settled.get(schedule.name) != due_at:
+                started += await self._settle(schedule, due_at, now)
+                self._settled[schedule.name] = due_at
+        return started
+
+    async def _settle(self, schedule: Schedule, due_at: datetime, now: datetime) -> bool:
+        telemetry.enter_trace(telemetry.start_trace(None, None))
+        async with self._db.begin() as tx:
+            last = await queries.last_run_everywhere(tx, schedule.name)
+            if last is not None and last >= due_at:
+                return False
+            if not await queries.take_slot_everywhere(tx, schedule.name, due_at):
+                return False
+            if last is None or (schedule.missed == "skip" and now - due_at > SKIP_AFTER):
+                return False
+            job = await enqueueing.enqueue(tx, self._tasks[schedule.kind], schedule.payload)
+            await queries.fill_slot_everywhere(tx, schedule.name, due_at, job.id)
+        return True

@@ -1,0 +1,289 @@
+"""One worker: the loops that claim, act, acknowledge, keep its lease and do its share for all."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from mainstay.jobs import queries
+from mainstay.jobs.claiming import Claimer, Station
+from mainstay.jobs.finishing import Finisher
+from mainstay.jobs.held import Held
+from mainstay.jobs.lanes import LaneBook
+from mainstay.jobs.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Promoter, Reaper
+from mainstay.jobs.listening import Listener
+from mainstay.jobs.queues import QueueConfig
+from mainstay.jobs.running import Runner
+from mainstay.jobs.scheduling import Scheduler
+from mainstay.jobs.stats import stats
+from mainstay.kernel import telemetry
+from mainstay.kernel.clock import Clock, SystemClock
+from mainstay.kernel.db import Database
+from mainstay.kernel.errors import Unavailable
+from mainstay.kernel.logs import logger
+from mainstay.kernel.work import Schedule, Task
+
+_log = logger(__name__)
+_GAUGED_TO = 1_000_000
+_FIRST_GAP_SECONDS = 0.05
+_ENGINE_CONNECTIONS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The periods of a worker's loops in seconds. Polling alone is enough: notifications only shorten the wait."""
+
+    poll_busy: float = 0.01
+    poll_idle: float = 0.25
+    poll_deaf: float = 0.1
+    busy_for: float = 1.0
+    heartbeat: float = HEARTBEAT_SECONDS
+    lease: float = LEASE_SECONDS
+    reap: float = 1.0
+    promote: float = 0.1
+    schedule: float = 1.0
+    watch: float = 0.1
+    gauge: float = 5.0
+    gap_most: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat * 2 <= self.lease:
+            raise ValueError("a lease needs at least two heartbeats")
+        if min(self.poll_busy, self.poll_idle, self.poll_deaf, self.reap, self.promote, self.schedule) <= 0:
+            raise ValueError("periods are over zero")
+
+
+class Worker:
+    """Runs the jobs of its queues until it is told to stop.
+
+    `engine_db` is a pool that handlers do not use; without one, five connections of `db` are kept from `run_in_tx`.
+    `total_slots` bounds all queues together: then a queue of lower priority waits while a higher one has work.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        tasks: Sequence[Task],
+        *,
+        queues: Sequence[QueueConfig],
+        schedules: Sequence[Schedule] = (),
+        engine_db: Database | None = None,
+        clock: Clock | None = None,
+        listen_url: str | None = None,
+        name: str | None = None,
+        shutdown_seconds: float = 20.0,
+        total_slots: int | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        by_kind = {task.kind: task for task in tasks}
+        if len(by_kind) != len(tasks) or len({queue.name for queue in queues}) != len(queues) or not queues:
+            raise ValueError("a worker needs queues, and each queue and each kind once")
+        if total_slots is not None and total_slots < 1:
+            raise ValueError("a worker needs at least one slot")
+        engine = engine_db or db
+        self._db = engine
+        self._clock = clock or SystemClock()
+        self._timing = timing or Timing()
+        self._shutdown_seconds = shutdown_seconds
+        self.lease = Lease(
+            engine, name or f"{socket.gethostname()}:{os.getpid()}", queues, lease_seconds=self._timing.lease
+        )
+        self.finisher = Finisher(engine, worker_id=lambda: self.lease.id, release=self._release)
+        self.runner = Runner(
+            db,
+            by_kind,
+            ended=self.finisher.add,
+            settle=self.finisher.settle,
+            release=self._release,
+            connections=db.size if engine_db is not None else max(1, db.size - _ENGINE_CONNECTIONS),
+        )
+        self._held: dict[int, Held] = {}
+        self.claimer = Claimer(
+            engine,
+            [Station(queue, LaneBook(_lane_limit(queue.name, tasks))) for queue in queues],
+            lease=self.lease,
+            held_ids=lambda: set(self._held),
+            total_slots=total_slots,
+        )
+        self.reaper = Reaper(engine, self.lease)
+        self.promoter = Promoter(engine)
+        self.scheduler = Scheduler(engine, schedules, by_kind)
+        self.listener = Listener(listen_url, lambda _: self._wake.set())
+        self._wake = asyncio.Event()
+        self._found_at = float("-inf")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set; then running jobs get `shutdown_seconds` to end and the rest is handed back.
+
+        A cancelled run lets go at once, as a killed process would.
+        """
+        stopping = asyncio.Event()
+        timing = self._timing
+        front = [
+            self._loop("promote", self._promote, timing.promote),
+            self._loop("reap", self.reaper.run_once, timing.reap),
+            self._loop("sweep", self._sweep, timing.promote),
+            self._loop("schedule", self.scheduler.run_once, timing.schedule),
+            self._loop("gauge", self._gauge, timing.gauge),
+            self.listener.run(),
+        ]
+        back = [
+            self._loop("heartbeat", self._beat, timing.heartbeat),
+            self._loop("watch", self.runner.watch_once, timing.watch),
+            self._finish(),
+            self._finish(),
+        ]
+        front_tasks = [asyncio.create_task(loop) for loop in front]
+        back_tasks = [asyncio.create_task(loop) for loop in back]
+        claiming = asyncio.create_task(self._claim(stopping))
+        try:
+            await stop.wait()
+            stopping.set()
+            self._wake.set()
+            await asyncio.wait([claiming], timeout=5.0)
+            await _cancel([claiming, *front_tasks])
+            await self._wind_down()
+        finally:
+            await _cancel([claiming, *front_tasks, *back_tasks])
+            await self.runner.abandon()
+
+    async def _wind_down(self) -> None:
+        deadline = time.monotonic() + self._shutdown_seconds
+        await _until(lambda: not self.runner.running, deadline)
+        left = [held.job for held in await self.runner.abandon()]
+        until = time.monotonic() + 5.0
+        while left and time.monotonic() < until:
+            try:
+                async with queries.begin_by_index(self._db) as tx:
+                    await queries.hand_back_everywhere(tx, [job.id for job in left], [job.epoch for job in left])
+                left = []
+            except Unavailable:
+                await asyncio.sleep(0.2)
+        await _until(lambda: self.finisher.is_idle, until)
+        try:
+            await self.lease.leave()
+        except Unavailable:
+            _log.warning("could not sign off; the lease will run out")
+
+    async def _claim(self, stopping: asyncio.Event) -> None:
+        gap = _FIRST_GAP_SECONDS
+        while not stopping.is_set():
+            self._wake.clear()
+            try:
+                claims = await self.claimer.run_once()
+            except Exception as error:
+                self._failed("claim", error)
+                await asyncio.sleep(gap)
+                gap = min(gap * 2, self._timing.gap_most)
+                continue
+            gap = _FIRST_GAP_SECONDS
+            self._ended("claim")
+            for station, rows in claims:
+                for held in self.runner.start(station, rows):
+                    self._held[held.job.id] = held
+            if claims:
+                self._found_at = time.monotonic()
+            if claims and self.claimer.can_claim_more():
+                await asyncio.sleep(0)
+            else:
+                await self._doze()
+
+    async def _doze(self) -> None:
+        timing = self._timing
+        is_busy = time.monotonic() - self._found_at < timing.busy_for
+        idle = timing.poll_idle if self.listener.is_hearing else timing.poll_deaf
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timing.poll_busy if is_busy else idle)
+
+    async def _finish(self) -> None:
+        gap = _FIRST_GAP_SECONDS
+        while True:
+            await self.finisher.wait()
+            try:
+                await self.finisher.run_once()
+            except Exception as error:
+                self._failed("finish", error)
+                await asyncio.sleep(gap)
+                gap = min(gap * 2, self._timing.gap_most)
+            else:
+                gap = _FIRST_GAP_SECONDS
+                self._ended("finish")
+
+    async def _loop(self, name: str, run_once: Callable[[], Awaitable[object]], period: float) -> None:
+        gap = _FIRST_GAP_SECONDS
+        while True:
+            try:
+                await run_once()
+            except Exception as error:
+                self._failed(name, error)
+                await asyncio.sleep(gap)
+                gap = min(gap * 2, self._timing.gap_most)
+            else:
+                gap = _FIRST_GAP_SECONDS
+                self._ended(name)
+                await asyncio.sleep(period)
+
+    async def _beat(self) -> None:
+        async with asyncio.timeout(self._timing.lease / 2):
+            is_same = await self.lease.run_once()
+        if not is_same:
+            _log.warning("this worker was declared lost; its claims are abandoned", worker=self.lease.id)
+            self._held.clear()
+            self.finisher.forget()
+            self.claimer.forget()
+            await self.runner.abandon()
+            self._wake.set()
+
+    async def _promote(self) -> None:
+        if await self.promoter.run_once():
+            self._wake.set()
+
+    async def _sweep(self) -> None:
+        if await self.claimer.sweep_once():
+            self._wake.set()
+
+    async def _gauge(self) -> None:
+        started = time.monotonic()
+        for queue, counts in (await stats(self._db, bound=_GAUGED_TO)).items():
+            telemetry.QUEUE_SIZE.labels(queue).set(counts.waiting)
+        await asyncio.sleep(20 * (time.monotonic() - started))
+
+    def _release(self, helds: Sequence[Held]) -> None:
+        was_full = self.claimer.total_free() <= 0
+        for held in helds:
+            if self._held.get(held.job.id) is held:
+                del self._held[held.job.id]
+                was_full = was_full or held.station.free <= 0
+                held.station.held -= 1
+                held.station.book.ended(held.job.lane)
+        if was_full or self.claimer.can_claim_more():
+            self._wake.set()
+
+    def _ended(self, loop: str) -> None:
+        telemetry.LOOP_LAST_RUN.labels(loop).set(self._clock.now().timestamp())
+
+    def _failed(self, loop: str, error: Exception) -> None:
+        telemetry.LOOP_ERRORS.labels(loop).inc()
+        if isinstance(error, Unavailable | TimeoutError):
+            _log.warning("the database does not answer", loop=loop)
+        else:
+            _log.error("a round failed", loop=loop, exc_info=error)
+
+
+def _lane_limit(queue: str, tasks: Sequence[Task]) -> int | None:
+    limits = [task.lane_limit for task in tasks if task.queue == queue and task.lane_limit is not None]
+    return min(limits, default=None)
+
+
+async def _until(is_so: Callable[[], bool], deadline: float) -> None:
+    while not is_so() and time.monotonic() < deadline:  # noqa: ASYNC110 (the end of a process, once)
+        await asyncio.sleep(0.01)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
