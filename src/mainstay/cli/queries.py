@@ -1,0 +1,91 @@
+"""What `up` and `doctor` ask the database: figures and standing of the whole installation."""
+
+from typing import Any
+
+from mainstay.kernel.db import Connection, Record, Sql
+
+_EVENTS = Sql("cli.count_events", "select coalesce(sum(seq), 0)::bigint from mainstay.chain_heads")
+_DELIVERIES = Sql("cli.count_deliveries", "select status, count(*) from mainstay.deliveries group by status")
+_JOBS = Sql("cli.count_jobs", "select state, count(*) from mainstay.jobs group by state")
+_QUEUES = Sql(
+    "cli.queue_stats",
+    """select q.name, q.paused_at is not null as is_paused,
+              count(j.id) filter (where j.state = 'waiting') as waiting,
+              count(j.id) filter (where j.state = 'delayed') as delayed,
+              count(j.id) filter (where j.state = 'active') as active,
+              count(j.id) filter (where j.state = 'retrying') as retrying,
+              (select count(*) from mainstay.dead_jobs d where d.queue = q.name) as dead,
+              coalesce(extract(epoch from mainstay.now() - min(coalesce(j.due_at, j.enqueued_at))
+                       filter (where j.state = 'waiting')), 0)::float8 as oldest_waiting_seconds
+       from mainstay.queues q left join mainstay.jobs j on j.queue = q.name
+       group by q.name, q.paused_at, q.priority order by q.priority, q.name""",
+)
+_WORKERS = Sql(
+    "cli.live_workers",
+    """select name, extract(epoch from mainstay.now() - heartbeat_at)::float8 as silent_seconds
+       from mainstay.workers where ended_at is null order by heartbeat_at desc limit 100""",
+)
+_TROUBLE = Sql(
+    "cli.recent_trouble",
+    """select (select count(*) from mainstay.job_attempts where finished_at > mainstay.now() - $1::interval) as failed,
+              (select count(*) from mainstay.dead_jobs
+                where died_at > mainstay.now() - $1::interval and queue <> all ($2::text[])) as dead,
+              (select kind || ': ' || left(error, 200) from mainstay.job_attempts
+                where finished_at > mainstay.now() - $1::interval order by finished_at desc limit 1) as latest""",
+)
+_ANNOUNCEMENTS = Sql(
+    "cli.announcements",
+    """select coalesce(extract(epoch from mainstay.now() - min(at)), 0)::float8 as lag_seconds,
+              count(*) filter (where failures >= 5) as stuck from mainstay.announcements""",
+)
+_SERVER = Sql(
+    "cli.server",
+    """select current_setting('server_version_num')::int as version, current_setting('server_encoding') as encoding,
+              pg_is_in_recovery() as is_standby, extract(epoch from clock_timestamp())::float8 as clock_seconds""",
+)
+
+
+async def count_events_everywhere(db: Connection) -> int:
+    """How many events the log has."""
+    return int(await db.value(_EVENTS))
+
+
+async def count_deliveries_everywhere(db: Connection) -> dict[str, int]:
+    """Deliveries by status; reads them all, so ask seldom when there are many."""
+    return {row[0]: row[1] for row in await db.rows(_DELIVERIES)}
+
+
+async def count_jobs_everywhere(db: Connection) -> dict[str, int]:
+    """Jobs that are not over, by state."""
+    return {row[0]: row[1] for row in await db.rows(_JOBS)}
+
+
+async def queue_stats_everywhere(db: Connection) -> list[Record]:
+    """Each queue with its jobs by state and the age of the one that waits longest."""
+    return await db.rows(_QUEUES)
+
+
+async def live_workers_everywhere(db: Connection) -> list[Record]:
+    """Workers that did not end, with the seconds since they were last heard of."""
+    return await db.rows(_WORKERS)
+
+
+async def recent_trouble_everywhere(db: Connection, within: object, forgiven_queues: list[str]) -> Record:
+    """Attempts that failed and jobs that died within that time (deaths in forgiven queues aside), the last error."""
+    row = await db.row(_TROUBLE, within, forgiven_queues)
+    assert row is not None
+    return row
+
+
+async def announcements_everywhere(db: Connection) -> Record:
+    """Age of the oldest announcement not yet reacted to, and how many keep failing."""
+    row = await db.row(_ANNOUNCEMENTS)
+    assert row is not None
+    return row
+
+
+async def server_everywhere(db: Connection) -> Record:
+    """Version, encoding, role and clock of the server."""
+    row = await db.row(_SERVER)
+    assert row is not None
+    return row
