@@ -1,0 +1,375 @@
+"""Every route of the application against everybody who may not call it.
+
+The table is the application itself: a new route is covered by what its guard says. A route without a guard must be
+listed in PUBLIC, a path parameter or a body that is new here must be described, or these tests fail.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+
+from mainstay import identity, main
+from mainstay.kernel import ids
+from mainstay.kernel.clock import SystemClock
+from mainstay.kernel.db import Database
+from mainstay.web.callers import READING, KeyGuard, OperatorGuard, PersonGuard, Role
+from tests.conftest import cut_database, drop_database, running_app
+from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings
+
+PUBLIC = {
+    ("GET", "/openapi.json"): "the description of the API",
+    ("GET", "/docs"): "the same as a page",
+    ("GET", "/api/v1/health/live"): "probes carry no credential",
+    ("GET", "/api/v1/health/ready"): "probes carry no credential",
+    ("GET", "/api/_health/live"): "probes carry no credential",
+    ("GET", "/api/_health/ready"): "probes carry no credential",
+    ("GET", "/metrics"): "open in development; in production the token is asked for inside (C-37), see below",
+    ("GET", "/api/v1/metrics"): "the same figures",
+    ("POST", "/api/v1/auth/login"): "gives the credential",
+}
+FAMILIES = (
+    ("/v1/key/workspace", "workspace_key"),
+    ("/v1/key/company", "company_key"),
+    ("/internal", "operator"),
+    ("/api/v1", "person"),
+)
+EVENT = {"action": "user.signed_in", "actor": {"id": "u-1"}}
+ENDPOINT = {"url": "http://127.0.0.1:9/hook", "events": ["never.sent"]}
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/v1/key/workspace/events"): EVENT,
+    ("POST", "/v1/key/workspace/events/batch"): {"events": [EVENT]},
+    **{
+        (method, family + path): body
+        for family in ("/api/v1/webhooks", "/v1/key/company/webhooks")
+        for method, path, body in (
+            ("POST", "", ENDPOINT),
+            ("PATCH", "/{endpoint_id}", {"description": "changed"}),
+            ("POST", "/{endpoint_id}/rotate-secret", {}),
+            ("POST", "/{endpoint_id}/test", None),
+            ("POST", "/{endpoint_id}/deliveries/{delivery_id}/replay", None),
+        )
+    },
+}
+INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
+ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row of the table."""
+
+    method: str
+    path: str
+    kind: str | None
+    roles: frozenset[Role] = frozenset()
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> bool:
+        """Whether a key that may only read may call it."""
+        return self.method in READING
+
+
+def routes() -> list[Route]:
+    """Every route of the application, in the framework and beside it."""
+    front = main.build_api(test_settings("postgresql://nobody@127.0.0.1/none"))
+    found = [Route(method, path, "workspace_key") for method, path in front._hot]
+    for context in iter_route_contexts(front._app.routes):
+        guards = _guards(context.dependant) if getattr(context, "dependant", None) else []
+        assert len(guards) <= 1, f"{context.path} has two guards"
+        guard = guards[0] if guards else None
+        roles = guard.roles if isinstance(guard, PersonGuard) else frozenset()
+        parameters = tuple(getattr(context, "param_convertors", None) or _parameters(context.path))
+        for method in sorted((context.methods or set()) - {"HEAD"}):
+            found.append(Route(method, context.path, guard.kind if guard else None, roles, parameters))
+    return list(dict.fromkeys(found))
+
+
+def _guards(dependant: Dependant) -> list[Any]:
+    own = [dependant.call] if isinstance(dependant.call, KeyGuard | PersonGuard | OperatorGuard) else []
+    return own + [guard for inner in dependant.dependencies for guard in _guards(inner)]
+
+
+def _parameters(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def named(route: Route) -> str:
+    """A route as a test's id."""
+    return f"{route.method} {route.path}"
+
+
+TABLE = routes()
+GUARDED = [route for route in TABLE if route.kind is not None]
+BY_KEY = [route for route in GUARDED if route.kind in ("workspace_key", "company_key")]
+BY_PERSON = [route for route in GUARDED if route.kind == "person"]
+WITH_IDS = [route for route in GUARDED if route.parameters]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+each = pytest.mark.parametrize
+Headers = dict[str, str]
+
+
+@dataclass
+class Side:
+    """One company as the tests know it: its credentials, and one thing of each kind that has an id."""
+
+    tenancy: Tenancy
+    people: dict[Role, Headers]
+    read_only: dict[str, Headers]
+    ids: dict[str, str] = field(default_factory=dict)
+    event_of_sibling: str = ""
+
+    def credential(self, route: Route) -> Headers:
+        """A credential that the route takes."""
+        if route.kind == "workspace_key":
+            return self.tenancy.auth
+        if route.kind == "company_key":
+            return self.tenancy.company_auth
+        if route.kind == "operator":
+            return {"x-internal-token": INTERNAL_TOKEN}
+        return self.people[sorted(route.roles)[0]]
+
+
+@dataclass
+class World:
+    """The running application and two companies that must not see each other."""
+
+    api: httpx.AsyncClient
+    db: Database
+    ours: Side
+    theirs: Side
+
+    async def call(self, route: Route, headers: Headers, with_ids: dict[str, str] | None = None) -> httpx.Response:
+        """The answer to a well-formed request."""
+        path = route.path.format_map(with_ids or self.ours.ids)
+        return await self.api.request(route.method, path, headers=headers, json=BODIES.get((route.method, route.path)))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(server_url: str, template_url: str) -> AsyncIterator[World]:
+    url = await cut_database(server_url, template_url)
+    db = Database(url, size=2)
+    async with running_app(url) as api:
+        yield World(api, db, await _side(api, db), await _side(api, db))
+    await db.close()
+    await drop_database(server_url, url)
+
+
+async def _side(api: httpx.AsyncClient, db: Database) -> Side:
+    tenancy = await open_tenancy(db)
+    settings = test_settings(db.dsn)
+    tokens = identity.Identity(db, access_secret=settings.jwt_access_secret, clock=SystemClock()).tokens
+    people: dict[Role, Headers] = {}
+    async with db.begin() as tx:
+        for role in ROLES:
+            person = await identity.add_person(
+                tx, OPERATOR, tenancy.company_id, email=f"{secrets.token_hex(6)}@example.com", name="P",
+                password_hash="$argon2id$unused", role=role,
+            )  # fmt: skip
+            token = tokens.sign(person_id=person.id, company_id=tenancy.company_id)
+            people[role] = {"authorization": f"Bearer {token}"}
+        reading = {
+            "workspace_key": await identity.issue_key(
+                tx, OPERATOR, tenancy.company_id, kind="workspace", name="r", workspace_id=tenancy.workspace_id,
+                read_only=True,
+            ),
+            "company_key": await identity.issue_key(
+                tx, OPERATOR, tenancy.company_id, kind="company", name="r", read_only=True
+            ),
+        }  # fmt: skip
+    read_only = {kind: {"x-api-key": key.secret} for kind, key in reading.items()}
+    side = Side(tenancy, people, read_only)
+    await _furnish(api, side)
+    return side
+
+
+async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
+    """The company has a fresh event, endpoint and delivery; every path parameter has its id here."""
+    event = await api.post("/v1/key/workspace/events", json=EVENT, headers=side.tenancy.auth)
+    sibling = await api.post("/v1/key/workspace/events", json=EVENT, headers={"x-api-key": side.tenancy.other_key})
+    endpoint = await api.post("/v1/key/company/webhooks", json=ENDPOINT, headers=side.tenancy.company_auth)
+    assert (event.status_code, sibling.status_code, endpoint.status_code) == (201, 201, 201)
+    endpoint_id = endpoint.json()["id"]
+    test = await api.post(f"/v1/key/company/webhooks/{endpoint_id}/test", headers=side.tenancy.company_auth)
+    side.ids = {"event_id": event.json()["id"], "endpoint_id": endpoint_id, "delivery_id": test.json()["deliveryId"]}
+    side.event_of_sibling = sibling.json()["id"]
+
+
+def assert_refused(answer: httpx.Response, status: int) -> None:
+    """The refusal has that status and is a problem with all its members."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["type"].startswith(("urn:mainstay:problem:", "https://"))
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["requestId"] == answer.headers["x-request-id"]
+    if status == 401:
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_table_holds_the_whole_application() -> None:
+    assert len(GUARDED) >= 20
+    assert {(route.method, route.path) for route in TABLE if route.kind is None} == set(PUBLIC)
+
+
+@each("route", GUARDED, ids=named)
+async def test_a_route_takes_the_credential_of_its_family(route: Route) -> None:
+    family = next(kind for prefix, kind in FAMILIES if route.path.startswith(prefix))
+    assert route.kind == family
+
+
+@each("route", [route for route in GUARDED if not route.reads and route.method != "DELETE"], ids=named)
+async def test_a_writing_route_has_its_body_described_here(route: Route) -> None:
+    assert (route.method, route.path) in BODIES
+
+
+@each("route", GUARDED, ids=named)
+async def test_the_right_caller_is_let_in(route: Route, world: World) -> None:
+    """Without this, the refusals below could be refusals of everybody."""
+    await _furnish(world.api, world.ours)
+    answer = await world.call(route, world.ours.credential(route))
+    assert answer.status_code < 300, answer.text
+
+
+@each("route", GUARDED, ids=named)
+async def test_without_a_credential_401(route: Route, world: World) -> None:
+    assert_refused(await world.call(route, {}), 401)
+
+
+FALSE: dict[str, Callable[[World], Headers]] = {
+    "empty": lambda world: {"authorization": "Bearer "},
+    "garbage": lambda world: {"authorization": "Bearer garbage", "x-internal-token": "garbage"},
+    "unknown key": lambda world: {"authorization": "Bearer mk_ws_" + "x" * 43},
+    "another scheme": lambda world: {"authorization": "Basic dTpw"},
+}
+
+
+@each(("route", "false"), list(product(GUARDED, FALSE)), ids=lambda one: one if isinstance(one, str) else named(one))
+async def test_with_a_false_credential_401(route: Route, false: str, world: World) -> None:
+    assert_refused(await world.call(route, FALSE[false](world)), 401)
+
+
+@each("route", GUARDED, ids=named)
+async def test_with_a_credential_of_another_kind_401_or_403(route: Route, world: World) -> None:
+    ours = world.ours
+    kinds = {
+        "workspace_key": ours.tenancy.auth,
+        "company_key": ours.tenancy.company_auth,
+        "person": ours.people["owner"],
+        "operator": {"x-internal-token": INTERNAL_TOKEN},
+    }
+    for kind, headers in kinds.items():
+        if kind != route.kind:
+            both_keys = kind.endswith("_key") and str(route.kind).endswith("_key")
+            assert_refused(await world.call(route, headers), 403 if both_keys else 401)
+
+
+@each("route", [route for route in BY_KEY if not route.reads], ids=named)
+async def test_writing_with_a_key_that_may_only_read_403(route: Route, world: World) -> None:
+    assert_refused(await world.call(route, world.ours.read_only[str(route.kind)]), 403)
+
+
+@each("route", [route for route in BY_KEY if route.reads], ids=named)
+async def test_reading_with_a_key_that_may_only_read(route: Route, world: World) -> None:
+    await _furnish(world.api, world.ours)
+    answer = await world.call(route, world.ours.read_only[str(route.kind)])
+    assert answer.status_code == 200, answer.text
+
+
+@each("route", BY_PERSON, ids=named)
+async def test_with_a_role_that_does_not_suffice_403(route: Route, world: World) -> None:
+    assert route.roles
+    for role in set(ROLES) - route.roles:
+        assert_refused(await world.call(route, world.ours.people[role]), 403)
+
+
+@each("state", ["revoked", "expired", "elsewhere"])
+@each("route", BY_KEY, ids=named)
+async def test_with_a_key_that_ended_401_and_from_elsewhere_403(route: Route, state: str, world: World) -> None:
+    tenancy = world.ours.tenancy
+    workspace_id = tenancy.workspace_id if route.kind == "workspace_key" else None
+    allow_list = ["203.0.113.0/24"] if state == "elsewhere" else []
+    async with world.db.begin() as tx:
+        key = await identity.issue_key(
+            tx, OPERATOR, tenancy.company_id, kind="workspace" if workspace_id else "company", name="k",
+            workspace_id=workspace_id, allow_list=allow_list,
+        )  # fmt: skip
+        if state == "revoked":
+            await identity.revoke_key(tx, OPERATOR, tenancy.company_id, key.record.id)
+        if state == "expired":
+            await tx.connection.execute(
+                "update mainstay.api_keys set expires_at = mainstay.now() where id = $1", key.record.id
+            )
+    assert_refused(await world.call(route, {"x-api-key": key.secret}), 403 if state == "elsewhere" else 401)
+
+
+@each("route", WITH_IDS, ids=named)
+async def test_every_id_in_a_path_is_described_here(route: Route, world: World) -> None:
+    assert set(route.parameters) <= set(world.theirs.ids)
+
+
+@each("route", WITH_IDS, ids=named)
+async def test_with_ids_of_another_company_404_and_nothing_happens(route: Route, world: World) -> None:
+    await _furnish(world.api, world.ours)
+    before = await _standing(world)
+    for mixture in product((world.ours.ids, world.theirs.ids), repeat=len(route.parameters)):
+        if all(side is world.ours.ids for side in mixture):
+            continue
+        given = {name: side[name] for name, side in zip(route.parameters, mixture, strict=True)}
+        assert_refused(await world.call(route, world.ours.credential(route), given), 404)
+    assert await _standing(world) == before
+
+
+@each("route", WITH_IDS, ids=named)
+@each("value", ["00000000-0000-7000-8000-00000000dead", "no-uuid", "%00", "'"])
+async def test_with_ids_of_nothing_404(route: Route, value: str, world: World) -> None:
+    given = dict.fromkeys(route.parameters, value)
+    assert_refused(await world.call(route, world.ours.credential(route), given), 404)
+
+
+@each("route", [route for route in WITH_IDS if route.kind == "workspace_key"], ids=named)
+async def test_with_ids_of_another_workspace_404(route: Route, world: World) -> None:
+    given = {"event_id": world.ours.event_of_sibling}
+    assert set(route.parameters) == set(given)
+    assert_refused(await world.call(route, world.ours.credential(route), given), 404)
+
+
+async def test_an_unknown_path_is_a_problem_too(world: World) -> None:
+    assert_refused(await world.api.get(f"/{ids.new_id()}"), 404)
+    refused = await world.api.delete("/v1/key/workspace")
+    assert_refused(refused, 405)
+    assert refused.headers["allow"] == "GET"
+
+
+@each("path", ["/metrics", "/api/v1/metrics"])
+async def test_metrics_ask_for_the_token_in_production(path: str, server_url: str, template_url: str) -> None:
+    url = await cut_database(server_url, template_url)
+    async with running_app(url, PROFILE="production") as api:
+        assert_refused(await api.get(path), 401)
+        assert_refused(await api.get(path, headers={"x-internal-token": "wrong"}), 401)
+        assert (await api.get(path, headers={"x-internal-token": INTERNAL_TOKEN})).status_code == 200
+    await drop_database(server_url, url)
+
+
+async def _standing(world: World) -> list[Any]:
+    """Everything of the other company that a route could change."""
+    async with world.db.begin(readonly=True) as tx:
+        rows = await tx.connection.fetch(
+            """select to_jsonb(e)::text from mainstay.endpoints e where company_id = $1
+               union all select to_jsonb(d)::text from mainstay.deliveries d where company_id = $1
+               union all select to_jsonb(h)::text from mainstay.chain_heads h where company_id = $1
+               order by 1""",
+            world.theirs.tenancy.company_id,
+        )
+    return [row[0] for row in rows]
