@@ -15,7 +15,7 @@ from mainstay.webhooks.errors import DeliveryNotFound, EndpointInactive, Message
 TEST_TYPE: Final = "webhook.test"
 OVERDUE_SECONDS: Final = 120.0
 SWEPT_AT_MOST: Final = 500
-LOST: Final = "every worker that tried to send this was lost"
+UNFINISHED: Final = "no worker could finish a try"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,11 @@ async def sweep(tx: Tx) -> int:
     """
     await queries.forget_previous_secrets_everywhere(tx)
     found = await queries.overdue_everywhere(tx, grace_seconds=OVERDUE_SECONDS, limit=SWEPT_AT_MOST)
-    dead = [row["id"] for row in found if row["is_dead"]]
+    dead = [row for row in found if row["death"] is not None]
     if dead:
-        await queries.give_up_everywhere(tx, dead, reason=LOST)
-    missed = [row for row in found if not row["is_dead"]]
+        reasons = [f"{UNFINISHED}: {row['death']}" for row in dead]
+        await queries.give_up_everywhere(tx, [row["id"] for row in dead], reasons=reasons)
+    missed = [row for row in found if row["death"] is None]
     if missed:
         await queries.requeue_everywhere(
             tx,

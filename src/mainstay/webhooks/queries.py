@@ -146,17 +146,19 @@ _OVERDUE = Sql(
           order by d.next_attempt_at limit $2 for update skip locked
        )
        select due.id::text, due.endpoint_id::text, due.company_id, m.trace_id,
-              exists (select from mainstay.dead_jobs x
-                       where x.queue = 'nova:webhook' and x.payload = to_jsonb(due.id::text)) as is_dead
+              (select x.error from mainstay.dead_jobs x
+                where x.queue = 'nova:webhook' and x.payload = to_jsonb(due.id::text)
+                order by x.died_at desc limit 1) as death
          from due left join mainstay.messages m on m.id = due.message_id
         where not exists (select from mainstay.jobs j
                            where j.queue = 'nova:webhook' and j.payload = to_jsonb(due.id::text))""",
 )
 _GIVE_UP = Sql(
     "webhooks.give_up_deliveries",
-    """update mainstay.deliveries
-          set status = 'FAILED', next_attempt_at = null, updated_at = mainstay.now(), last_error = $2
-        where id = any($1::uuid[])""",
+    """update mainstay.deliveries d
+          set status = 'FAILED', next_attempt_at = null, updated_at = mainstay.now(), last_error = r.reason
+         from unnest($1::uuid[], $2::text[]) as r (id, reason)
+        where d.id = r.id""",
 )
 _REQUEUE = Sql(
     "webhooks.requeue_deliveries",
@@ -327,13 +329,13 @@ async def discard_everywhere(tx: Tx, delivery_ids: Sequence[str], *, reason: str
 
 
 async def overdue_everywhere(tx: Tx, *, grace_seconds: float, limit: int) -> list[Record]:
-    """Open deliveries, locked, that were due that long ago and have no live job; `is_dead` where their job died."""
+    """Open deliveries, locked, that were due that long ago and have no live job; `death` tells of a dead one."""
     return await tx.rows(_OVERDUE, grace_seconds, limit)
 
 
-async def give_up_everywhere(tx: Tx, delivery_ids: Sequence[str], *, reason: str) -> None:
-    """These deliveries have failed."""
-    await tx.run(_GIVE_UP, delivery_ids, reason)
+async def give_up_everywhere(tx: Tx, delivery_ids: Sequence[str], *, reasons: Sequence[str]) -> None:
+    """These deliveries have failed, each for its reason."""
+    await tx.run(_GIVE_UP, delivery_ids, reasons)
 
 
 async def requeue_everywhere(
