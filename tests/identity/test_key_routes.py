@@ -128,9 +128,13 @@ async def test_another_companys_cursor_is_refused(
         assert (await stranger.get(LIST, params={"cursor": cursor})).status_code == 400
 
 
-async def test_system_workspaces_come_with_the_operators(db: Database, company: identity.Company) -> None:
-    found = {one.company_id: one for one in await identity.system_workspaces(db, [company.id])}
-    assert found.keys() == {company.id, identity.OPERATOR_COMPANY}
+async def test_system_workspaces_come_with_the_operators(
+    db: Database, company: identity.Company, workspace: identity.Workspace
+) -> None:
+    rows = await identity.system_workspaces(db, [company.id])
+    found = {one.company_id: one for one in rows}
+    assert sorted(one.company_id for one in rows) == sorted([company.id, identity.OPERATOR_COMPANY])
+    assert found[company.id].id != workspace.id
     assert found[identity.OPERATOR_COMPANY].id == identity.OPERATOR_WORKSPACE
     assert found[company.id].region == "US"
     assert [one.company_id for one in await identity.system_workspaces(db, [])] == [identity.OPERATOR_COMPANY]

@@ -263,8 +263,7 @@ async def test_a_token_is_good_for_fifteen_minutes(
         assert (await person.get("/guard/member")).status_code == 401
 
 
-@pytest.mark.contract("NP-A-03")
-async def test_a_token_of_one_process_opens_another(
+async def test_a_token_needs_nothing_that_one_node_remembers(
     db: Database, company: identity.Company, ada: identity.Person
 ) -> None:
     token = identity.Identity(db, access_secret=ACCESS_SECRET).tokens.sign(person_id=ada.id, company_id=company.id)
