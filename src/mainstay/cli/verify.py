@@ -1,0 +1,139 @@
+"""Proving that events are whole and unchanged: an export offline, or a workspace in its database."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mainstay import events, identity
+from mainstay.cli import output
+from mainstay.cli.operating import all_workspaces, company_named, operators_database, workspace_named
+from mainstay.cli.output import FAILED, USAGE, CommandFailed
+from mainstay.events import BadCheckpoint, Verdict
+
+NO_CHECKPOINT = "no signed checkpoint was compared: events missing at the end could not be seen"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was judged, by name, and the verdict."""
+
+    name: str
+    verdict: Verdict
+
+
+def verify(
+    file: Annotated[Path | None, typer.Argument(help="An export, NDJSON, plain or gzip.")] = None,
+    *,
+    checkpoint: Annotated[Path | None, typer.Option(help="A signed checkpoint, not the export's own.")] = None,
+    key: Annotated[list[str] | None, typer.Option("--key", help="A public key name+hash+base64, or a file.")] = None,
+    start: Annotated[str | None, typer.Option(help="SEQ:HASH, trusted, before the first event.")] = None,
+    company: Annotated[str | None, typer.Option(help="Online on DATABASE_URL: slug or id of the company.")] = None,
+    workspace: Annotated[str | None, typer.Option(help="Online: slug or id of the workspace.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Online: every workspace of the company.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a verdict a line as JSON.")] = False,
+) -> None:
+    """Verify the chain of an export, or of a workspace in the database; ends with 1 if anything is wrong.
+
+    \b
+    Public keys are in the answer of GET /v1/key/workspace/checkpoint; keep them apart from exports.
+    Found and named by its first bad row: an edit, deletion, reordering, duplicate, fork, or missing end.
+      mainstay verify export.ndjson.gz --key mainstay+1a2b3c4d+AbC...
+      mainstay verify export.ndjson --checkpoint note.txt --key keys.txt --json
+      mainstay verify --company acme --all
+    """
+    if (file is None) == (company is None):
+        output.fail(CommandFailed("give a file, or --company for the database", code=USAGE))
+    try:
+        if file is not None:
+            judged = [Judged(str(file), _verify_file(file, checkpoint, key or [], start))]
+        else:
+            judged = output.run(_verify_database(company or "", workspace, every=every))
+    except CommandFailed as failure:
+        output.fail(failure)
+    for one in judged:
+        if as_json:
+            output.show_json({"name": one.name, **shown(one.verdict)})
+        else:
+            print("\n".join(sentences(one)))
+    if not all(one.verdict.ok for one in judged):
+        raise typer.Exit(FAILED)
+
+
+def sentences(judged: Judged) -> list[str]:
+    """The verdict in words."""
+    verdict = judged.verdict
+    seq, event_hash = verdict.head
+    bad = verdict.first_bad
+    if bad is not None:
+        where = "" if bad.seq is None else f", seq {bad.seq}"
+        named = "" if bad.id is None else f", id {bad.id}"
+        lines = [
+            f"{judged.name}: NOT OK, {bad.kind}",
+            f"  first bad row: line {bad.line}{where}{named}",
+            f"  {bad.detail}",
+            f"  proven before it: {verdict.checked} events",
+        ]
+    else:
+        lines = [f"{judged.name}: ok, {verdict.checked} events, head seq {seq} {event_hash.hex()}"]
+    if verdict.checkpoint_seq is None:
+        return [*lines, f"  note: {NO_CHECKPOINT}"]
+    return [*lines, f"  compared with the signed checkpoint of seq {verdict.checkpoint_seq}"]
+
+
+def shown(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for a script."""
+    bad = verdict.first_bad
+    return {
+        "ok": verdict.ok,
+        "checked": verdict.checked,
+        "head": {"seq": verdict.head[0], "hash": verdict.head[1].hex()},
+        "checkpointSeq": verdict.checkpoint_seq,
+        "firstBad": bad and {"seq": bad.seq, "id": bad.id, "line": bad.line, "kind": bad.kind, "detail": bad.detail},
+    }
+
+
+def _verify_file(file: Path, checkpoint: Path | None, keys: list[str], start: str | None) -> Verdict:
+    try:
+        known = dict(events.checkpoints.read_public_key(text) for given in keys for text in _keys_in(given))
+        if checkpoint is not None and not known:
+            raise CommandFailed("a checkpoint needs the public key that signed it", "Give it with --key.", code=USAGE)
+        return events.verify_file(file, checkpoint, known, start=None if start is None else _start_of(start))
+    except BadCheckpoint as error:
+        raise CommandFailed(f"the checkpoint cannot be relied on: {error}") from None
+    except OSError as error:
+        raise CommandFailed(f"cannot read {error.filename}: {error.strerror}", code=USAGE) from None
+    except ValueError as error:
+        raise CommandFailed(str(error), code=USAGE) from None
+
+
+def _keys_in(given: str) -> list[str]:
+    if "+" in given and not os.path.exists(given):
+        return [given]
+    return [line.strip() for line in Path(given).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _start_of(text: str) -> tuple[int, bytes]:
+    seq, _, digest = text.partition(":")
+    if not (seq.isascii() and seq.isdigit() and len(digest) == 64):
+        raise CommandFailed("--start reads SEQ:HASH, with the hash as 64 hex digits", code=USAGE)
+    return int(seq), bytes.fromhex(digest)
+
+
+async def _verify_database(company: str, workspace: str | None, *, every: bool) -> list[Judged]:
+    if every == (workspace is not None):
+        raise CommandFailed("name a --workspace, or say --all", code=USAGE)
+    async with operators_database() as db:
+        owner = await company_named(db, company)
+        wanted = [await workspace_named(db, owner, workspace)] if workspace else await all_workspaces(db, owner)
+        keys = await events.public_keys(db)
+        return [Judged(f"{owner.slug}/{one.slug}", await _verdict_of(db, one, keys)) for one in wanted]
+
+
+async def _verdict_of(db: Any, workspace: identity.Workspace, keys: Any) -> Verdict:
+    try:
+        return await events.verify_workspace(db, workspace.company_id, workspace.id, public_keys=keys)
+    except BadCheckpoint as error:
+        raise CommandFailed(f"a stored checkpoint of {workspace.slug} cannot be relied on: {error}") from None
