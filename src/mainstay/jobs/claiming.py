@@ -86,7 +86,7 @@ class Claimer:
         await self._make_ready(worker_id)
         claims: list[tuple[Station, list[Take], list[Record]]] = []
         self._is_in_doubt = True
-        async with queries.begin_by_index(self._db) as tx:
+        async with queries.begin_by_line(self._db) as tx:
             await self._look(tx, stations)
             for station, takes in self._plan(stations):
                 rows = await queries.claim_everywhere(
@@ -110,7 +110,7 @@ class Claimer:
             started, known = time.monotonic(), len(station.book)
             priority, lane = -1, ""
             while True:
-                async with queries.begin_by_index(self._db) as tx:
+                async with queries.begin_by_line(self._db) as tx:
                     lines = await queries.sweep_everywhere(tx, station.config.name, priority, lane, _SWEEP_LINES)
                 for priority, lane, pos in lines:
                     station.book.learn(priority, lane, pos)
@@ -129,10 +129,11 @@ class Claimer:
             self._is_ready = True
         if self._is_in_doubt:
             held = self._held_ids()
-            async with queries.begin_by_index(self._db) as tx:
+            async with queries.begin_by_line(self._db) as tx:
                 rows = await queries.active_of_everywhere(tx, worker_id)
                 strays = [(row["id"], row["epoch"]) for row in rows if row["id"] not in held]
                 if strays:
+                    await queries.plan_by_id(tx)
                     await queries.hand_back_everywhere(tx, [job for job, _ in strays], [epoch for _, epoch in strays])
             self._is_in_doubt = False
 

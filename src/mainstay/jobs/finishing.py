@@ -79,9 +79,14 @@ class Finisher:
     async def _flush(self, taken: Sequence[Held]) -> None:
         batch = taken[0].task.batch if taken[0].task is not None else None
         try:
-            async with queries.begin_by_index(self._db) as tx:
-                kept = await self.settle(tx, taken)
-                if batch is not None:
+            if batch is None:
+                async with queries.begin_by_id(self._db) as tx:
+                    kept = await self.settle(tx, taken)
+            else:
+                async with self._db.begin() as tx:
+                    await queries.plan_by_id(tx)
+                    kept = await self.settle(tx, taken)
+                    await queries.plan_freely(tx)
                     await _record(tx, batch, taken, kept)
         except Unavailable:
             raise
@@ -102,7 +107,7 @@ class Finisher:
         (held,) = taken
         _log.error("record failed", kind=held.job.kind, job=held.job.id, error=repr(error))
         held.outcome = Retry(f"{type(error).__name__}: {error}")
-        async with queries.begin_by_index(self._db) as tx:
+        async with queries.begin_by_id(self._db) as tx:
             kept = await self.settle(tx, taken)
         count_ended(taken, kept)
         self._release(taken)

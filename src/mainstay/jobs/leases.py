@@ -83,7 +83,7 @@ class Reaper:
         """Every worker silent for over a lease is struck off and its jobs are in line again or dead; how many jobs."""
         moved = 0
         while self._lease.may_judge:
-            async with queries.begin_by_index(self._db) as tx:
+            async with queries.begin_by_line(self._db) as tx:
                 lost = await queries.find_lost_worker_everywhere(tx, timedelta(seconds=self._lease.lease_seconds))
                 if lost is None:
                     break
@@ -113,7 +113,7 @@ class Promoter:
         """
         started = time.monotonic()
         is_whole = started >= self._all_due
-        async with queries.begin_by_index(self._db) as tx:
+        async with queries.begin_by_line(self._db) as tx:
             row = await queries.promote_everywhere(tx, _EVER if is_whole else self._since, _PROMOTE_BATCH)
         count: int = row["jobs"]
         if count < _PROMOTE_BATCH:

@@ -94,24 +94,61 @@ async def resume_queue_everywhere(tx: Tx, queue: str) -> bool:
 
 
 # Plans of hot statements must not hang on statistics: the table is empty one minute and has a million rows the next.
-_BY_INDEX = (
-    "set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off;"
-    "set local enable_incremental_sort = off; set local enable_hashjoin = off; set local enable_mergejoin = off;"
-    "set local jit = off; set local plan_cache_mode = force_generic_plan"
+# So jobs are reached by their lines in order, or by `id = any(...)` for which only the primary key serves.
+_SAME_PLAN = (
+    "set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_mergejoin = off;"
+    "set local jit = off; set local plan_cache_mode = force_generic_plan;"
 )
-
-
-async def plan_by_index(tx: Tx) -> None:
-    """For the rest of the transaction every plan walks an index in its order."""
-    await tx.connection.execute(_BY_INDEX)
+_BY_LINE = _SAME_PLAN + (
+    "set local enable_sort = off; set local enable_incremental_sort = off; set local enable_hashjoin = off;"
+    "set local enable_nestloop = on"
+)
+_FREE = "; ".join(
+    f"set local {name} to default"
+    for name in (
+        "enable_seqscan", "enable_bitmapscan", "enable_mergejoin", "enable_hashjoin", "enable_nestloop", "jit",
+        "plan_cache_mode",
+    )
+)  # fmt: skip
+_BY_ID = _SAME_PLAN + "set local enable_nestloop = off; set local enable_hashjoin = on"
 
 
 @asynccontextmanager
-async def begin_by_index(db: Database) -> AsyncIterator[Tx]:
-    """A transaction in which every plan walks an index in its order."""
-    async with db.begin() as tx:
-        await plan_by_index(tx)
+async def begin_by_line(db: Database) -> AsyncIterator[Tx]:
+    """A transaction in which every plan walks an index in its order. It has no savepoints."""
+    async with _begin(db, _BY_LINE) as tx:
         yield tx
+
+
+@asynccontextmanager
+async def begin_by_id(db: Database) -> AsyncIterator[Tx]:
+    """A transaction in which every plan reaches its jobs by id. It has no savepoints."""
+    async with _begin(db, _BY_ID) as tx:
+        yield tx
+
+
+async def plan_by_id(tx: Tx) -> None:
+    """For the rest of the transaction every plan reaches its jobs by id, and matches them to arrays by hashing."""
+    await tx.connection.execute(_BY_ID)
+
+
+async def plan_freely(tx: Tx) -> None:
+    """For the rest of the transaction plans are the planner's choice again."""
+    await tx.connection.execute(_FREE)
+
+
+@asynccontextmanager
+async def _begin(db: Database, settings: str) -> AsyncIterator[Tx]:
+    """Begin and settings in one trip, because the hot loops make little else than trips."""
+    async with db.connection() as connection:
+        await connection.execute("begin;" + settings)
+        try:
+            yield Tx(connection)
+        except BaseException:
+            if not connection.is_closed():
+                await connection.execute("rollback")
+            raise
+        await connection.execute("commit")
 
 
 _HEAD = Sql("jobs.head", "select last_value from mainstay.jobs_pos_seq")
@@ -159,7 +196,7 @@ _CLAIM = Sql(
            and not exists (select from mainstay.queues where name = $1 and paused_at is not null))
        update mainstay.jobs j
           set state = 'active', attempt = attempt + 1, epoch = epoch + 1, worker_id = $2, started_at = mainstay.now()
-       from turn where j.id = turn.id
+       where j.id = any(array(select id from turn))
        returning j.id, j.kind, j.payload, j.attempt, j.max_attempts, j.epoch, j.lane, j.company_id, j.trace_id,
                  j.enqueued_at, j.priority, j.pos, j.backoff""",
 )
@@ -194,7 +231,7 @@ _COMPLETE = Sql(
     """with gone as (
          delete from mainstay.jobs j
          using unnest($1::bigint[], $2::int[], $3::real[], $4::boolean[]) as a(id, epoch, duration_ms, is_kept)
-         where j.id = a.id and j.epoch = a.epoch and j.state = 'active'
+         where j.id = any($1) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null
          returning j.*, a.duration_ms, a.is_kept
        ), kept as (
          insert into mainstay.finished_jobs (id, worker_id, enqueued_at, started_at, company_id, duration_ms, attempt,
@@ -213,7 +250,7 @@ _RETRY = Sql(
             set state = 'retrying', due_at = mainstay.now() + a.delay, worker_id = null
          from unnest($2::bigint[], $3::int[], $4::interval[], $5::text[], $6::text[], $7::real[])
               as a(id, epoch, delay, outcome, error, duration_ms)
-         where j.id = a.id and j.epoch = a.epoch and j.state = 'active'
+         where j.id = any($2) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null
          returning j.id, j.started_at, j.attempt, j.queue, j.kind, a.outcome, a.error, a.duration_ms
        ), logged as (
          insert into mainstay.job_attempts (job_id, worker_id, started_at, duration_ms, attempt, outcome, queue, kind,
@@ -226,7 +263,7 @@ _SNOOZE = Sql(
     """update mainstay.jobs j
           set state = 'delayed', due_at = mainstay.now() + a.delay, attempt = j.attempt - 1, worker_id = null
        from unnest($1::bigint[], $2::int[], $3::interval[]) as a(id, epoch, delay)
-       where j.id = a.id and j.epoch = a.epoch and j.state = 'active' returning j.id""",
+       where j.id = any($1) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null returning j.id""",
 )
 _HAND_BACK = Sql(
     "jobs.hand_back",
@@ -235,7 +272,7 @@ _HAND_BACK = Sql(
             set state = 'waiting', pos = nextval('mainstay.jobs_pos_seq'), attempt = j.attempt - 1,
                 epoch = j.epoch + 1, worker_id = null, started_at = null
          from unnest($1::bigint[], $2::int[]) as a(id, epoch)
-         where j.id = a.id and j.epoch = a.epoch and j.state = 'active' returning j.id, j.queue)
+         where j.id = any($1) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null returning j.id, j.queue)
        select id, pg_notify('mainstay_jobs', queue)::text from back""",
 )
 _DIED = """ died as (
@@ -254,7 +291,7 @@ _BURY = Sql(
          delete from mainstay.jobs j
          using unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::real[])
                as a(id, epoch, reason, error, duration_ms)
-         where j.id = a.id and j.epoch = a.epoch and j.state = 'active'
+         where j.id = any($1) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null
          returning j.*, a.reason, a.error, a.duration_ms
        ),{_DIED}""",  # noqa: S608 (two constants)
 )
@@ -296,7 +333,7 @@ _PROMOTE = Sql(
            and due_at >= $1 and due_at <= mainstay.now() order by due_at limit $2 for update skip locked
        ), ready as (
          update mainstay.jobs j set state = 'waiting', pos = nextval('mainstay.jobs_pos_seq')
-         from due where j.id = due.id returning j.queue)
+         where j.id = any(array(select id from due)) returning j.queue)
        select mainstay.now() as now, (select count(*) from ready) as jobs""",
 )
 _ENLIST = Sql(

@@ -152,7 +152,7 @@ class Runner:
                 held.started = time.monotonic()
                 held.outcome = await run(tx, job)
                 held.duration_ms = (time.monotonic() - held.started) * 1000
-                await queries.plan_by_index(tx)
+                await queries.plan_by_id(tx)
                 if not await self._settle(tx, [held]):
                     raise Fenced
             held.is_settled = True

@@ -36,6 +36,6 @@ class QueueStats:
 
 async def stats(db: Database, *, bound: int = COUNTED_TO) -> dict[str, QueueStats]:
     """Every queue's counts, exact up to `bound` a state; completed is always exact."""
-    async with queries.begin_by_index(db) as tx:
+    async with queries.begin_by_line(db) as tx:
         rows = await queries.stats_everywhere(tx, bound)
     return {row["queue"]: QueueStats(**dict(row), bound=bound) for row in rows}

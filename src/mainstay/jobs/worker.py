@@ -157,7 +157,7 @@ class Worker:
         until = time.monotonic() + 5.0
         while left and time.monotonic() < until:
             try:
-                async with queries.begin_by_index(self._db) as tx:
+                async with queries.begin_by_id(self._db) as tx:
                     await queries.hand_back_everywhere(tx, [job.id for job in left], [job.epoch for job in left])
                 left = []
             except Unavailable:
@@ -186,9 +186,7 @@ class Worker:
                     self._held[held.job.id] = held
             if claims:
                 self._found_at = time.monotonic()
-            if claims and self.claimer.can_claim_more():
-                await asyncio.sleep(0)
-            else:
+            if not (claims and self.claimer.can_claim_more()):
                 await self._doze()
 
     async def _doze(self) -> None:
@@ -228,7 +226,10 @@ class Worker:
 
     async def _beat(self) -> None:
         async with asyncio.timeout(self._timing.lease / 2):
+            was_ready = self.lease.worker_id is not None
             is_same = await self.lease.run_once()
+        if not was_ready:
+            self._wake.set()
         if not is_same:
             _log.warning("this worker was declared lost; its claims are abandoned", worker=self.lease.id)
             self._held.clear()
