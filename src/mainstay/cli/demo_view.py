@@ -5,13 +5,13 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from mainstay.cli import queries
 from mainstay.cli.demo_receiver import Receiver
 from mainstay.cli.demo_traffic import Trickle
+from mainstay.cli.terminal import Terminal
 from mainstay.kernel.db import GONE, Database
 from mainstay.kernel.errors import MainstayError
 
@@ -35,8 +35,8 @@ class Figures:
 class View:
     """Reads the figures and shows them until cancelled."""
 
-    def __init__(self, console: Console, db: Database, receiver: Receiver | None, trickle: Trickle | None) -> None:
-        self._console = console
+    def __init__(self, terminal: Terminal, db: Database, receiver: Receiver | None, trickle: Trickle | None) -> None:
+        self._terminal = terminal
         self._db = db
         self._receiver = receiver
         self._trickle = trickle
@@ -47,7 +47,7 @@ class View:
     async def show_table(self) -> None:
         """A table that renews itself in place."""
         await self.read()
-        with Live(self._table(), console=self._console, auto_refresh=False, transient=True) as live:
+        with Live(self._table(), console=self._terminal, auto_refresh=False, transient=True) as live:
             while True:
                 await asyncio.sleep(TABLE_SECONDS)
                 await self.read()
@@ -59,7 +59,7 @@ class View:
         while True:
             await asyncio.sleep(LINE_SECONDS)
             await self.read()
-            self._console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
+            self._terminal.say(self.line())
 
     async def read(self) -> Figures:
         """The figures of now; those of before, with the trouble, where the database does not answer."""

@@ -1,28 +1,20 @@
 """What `up` and `doctor` ask the database: figures and standing of the whole installation."""
 
-from typing import Any
-
 from mainstay.kernel.db import Connection, Record, Sql
 
 _EVENTS = Sql("cli.count_events", "select coalesce(sum(seq), 0)::bigint from mainstay.chain_heads")
 _DELIVERIES = Sql("cli.count_deliveries", "select status, count(*) from mainstay.deliveries group by status")
 _JOBS = Sql("cli.count_jobs", "select state, count(*) from mainstay.jobs group by state")
-_QUEUES = Sql(
-    "cli.queue_stats",
-    """select q.name, q.paused_at is not null as is_paused,
-              count(j.id) filter (where j.state = 'waiting') as waiting,
-              count(j.id) filter (where j.state = 'delayed') as delayed,
-              count(j.id) filter (where j.state = 'active') as active,
-              count(j.id) filter (where j.state = 'retrying') as retrying,
-              (select count(*) from mainstay.dead_jobs d where d.queue = q.name) as dead,
-              coalesce(extract(epoch from mainstay.now() - min(coalesce(j.due_at, j.enqueued_at))
-                       filter (where j.state = 'waiting')), 0)::float8 as oldest_waiting_seconds
-       from mainstay.queues q left join mainstay.jobs j on j.queue = q.name
-       group by q.name, q.paused_at, q.priority order by q.priority, q.name""",
+_OVERDUE = Sql(
+    "cli.overdue",
+    """select q.queue, coalesce(extract(epoch from mainstay.now() - first.due), 0)::float8 as overdue_seconds
+       from unnest($1::text[]) as q (queue) left join lateral (
+         select coalesce(j.due_at, j.enqueued_at) as due from mainstay.jobs j
+         where j.state = 'waiting' and j.queue = q.queue order by j.pos limit 1) as first on true""",
 )
 _WORKERS = Sql(
     "cli.live_workers",
-    """select name, extract(epoch from mainstay.now() - heartbeat_at)::float8 as silent_seconds
+    """select name, extract(epoch from clock_timestamp() - heartbeat_at)::float8 as silent_seconds
        from mainstay.workers where ended_at is null order by heartbeat_at desc limit 100""",
 )
 _TROUBLE = Sql(
@@ -41,7 +33,9 @@ _ANNOUNCEMENTS = Sql(
 _SERVER = Sql(
     "cli.server",
     """select current_setting('server_version_num')::int as version, current_setting('server_encoding') as encoding,
-              pg_is_in_recovery() as is_standby, extract(epoch from clock_timestamp())::float8 as clock_seconds""",
+              pg_is_in_recovery() as is_standby,
+              current_setting('transaction_read_only') = 'on' as is_read_only,
+              extract(epoch from clock_timestamp())::float8 as clock_seconds""",
 )
 
 
@@ -60,9 +54,9 @@ async def count_jobs_everywhere(db: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in await db.rows(_JOBS)}
 
 
-async def queue_stats_everywhere(db: Connection) -> list[Record]:
-    """Each queue with its jobs by state and the age of the one that waits longest."""
-    return await db.rows(_QUEUES)
+async def overdue_everywhere(db: Connection, queues: list[str]) -> list[Record]:
+    """For each queue the seconds for which the first job in its line has been due; 0 for an empty line."""
+    return await db.rows(_OVERDUE, queues)
 
 
 async def live_workers_everywhere(db: Connection) -> list[Record]:

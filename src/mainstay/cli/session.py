@@ -10,7 +10,6 @@ from pathlib import Path
 
 import aiohttp
 import asyncpg
-from rich.console import Console
 
 from mainstay import main
 from mainstay.cli import demo_company
@@ -23,6 +22,7 @@ from mainstay.cli.own_database import OwnDatabase
 from mainstay.cli.places import DEMO, RUNNING, Place, UpRefused, secrets_of
 from mainstay.cli.ports import free_port
 from mainstay.cli.supervisor import READY_SECONDS, Child, Leash
+from mainstay.cli.terminal import Terminal
 from mainstay.kernel import migrations
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import GONE, Database
@@ -53,23 +53,18 @@ class Session:
     """Everything above the database, from its migration to its stop."""
 
     def __init__(
-        self,
-        place: Place,
-        wishes: Wishes,
-        console: Console,
-        database: OwnDatabase,
-        interruption: Interruption,
-        port: int,
+        self, place: Place, wishes: Wishes, terminal: Terminal, database: OwnDatabase, interruption: Interruption
     ) -> None:
+        """`wishes.port` is settled: nobody else listens on it."""
         self._place = place
         self._wishes = wishes
-        self._console = console
+        self._terminal = terminal
+        self._say = terminal.say
         self._database = database
         self._interruption = interruption
-        self._port = port
         self._has_demo = database.is_embedded if wishes.demo is None else wishes.demo
         shown = "127.0.0.1" if wishes.host in ("0.0.0.0", "::") else wishes.host  # noqa: S104 - compared only
-        self._url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+        self._url = f"http://[{shown}]:{wishes.port}" if ":" in shown else f"http://{shown}:{wishes.port}"
         self._leash = Leash()
         self._children: list[Child] = []
         self._receiver: Receiver | None = None
@@ -111,8 +106,8 @@ class Session:
         await self._start_children(environment)
         self._say(welcome(self._url, self._place, company))
         trickle = Trickle(self._url, company) if company is not None else None
-        view = View(self._console, db, self._receiver, trickle)
-        is_table = self._console.is_terminal and not self._wishes.plain
+        view = View(self._terminal, db, self._receiver, trickle)
+        is_table = self._terminal.is_terminal and not self._wishes.plain
         async with asyncio.TaskGroup() as group:
             for child in self._children:
                 group.create_task(child.keep())
@@ -133,7 +128,7 @@ class Session:
         return environment | {
             "DATABASE_URL": self._database.url,
             "HOST": self._wishes.host,
-            "PORT": str(self._port),
+            "PORT": str(self._wishes.port),
             "WORKER_METRICS_PORT": str(free_port()),
         }
 
@@ -192,9 +187,6 @@ class Session:
         if self._db is not None:
             await self._db.close(1.0)
         self._leash.close()
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _checked(environment: dict[str, str]) -> Settings:

@@ -1,15 +1,13 @@
 """`mainstay up`: everything on one machine, with an embedded PostgreSQL and a company to look at."""
 
 import asyncio
-import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mainstay import embedded
 from mainstay.cli import places
@@ -18,11 +16,13 @@ from mainstay.cli.own_database import OwnDatabase
 from mainstay.cli.places import Place, UpRefused
 from mainstay.cli.ports import choose_port
 from mainstay.cli.session import Session, Wishes
+from mainstay.cli.terminal import Terminal
 
 USUAL_PORT = 8080
 
 
 def up(
+    *,
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65_535, envvar="PORT", help="Port of the API; without it 8080 or the next free one."),
@@ -63,18 +63,6 @@ def up(
         raise typer.Exit(FORCED_CODE) from None
 
 
-class _Terminal(Console):
-    """A console that asks for a stop when nobody reads any more."""
-
-    interruption: Interruption | None = None
-
-    def on_broken_pipe(self) -> None:
-        """What is said from now on goes nowhere."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if self.interruption is not None:
-            self.interruption.ask()
-
-
 @dataclass(slots=True)
 class _Forced:
     """What has to be killed when somebody cannot wait."""
@@ -91,41 +79,32 @@ class _Forced:
 
 def run(wishes: Wishes) -> None:
     """Everything ran until somebody wanted it to stop, and has ended; UpRefused or EmbeddedError if it cannot run."""
-    console = _Terminal()
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
+    console = Terminal()
     forced = _Forced()
     interruption = Interruption(forced)
     console.interruption = interruption
     place = places.choose(wishes.data)
     if place.note is not None:
-        say(place.note)
+        console.say(place.note)
     lock = places.Lock(place)
     try:
         port, remark = choose_port(wishes.port, wishes.host, usual=USUAL_PORT)
         if remark is not None:
-            say(remark)
-        say(f"data directory: {shlex.quote(str(place.directory))}")
-        _run_on(place, wishes, console, forced, interruption, port)
+            console.say(remark)
+        console.say(f"data directory: {shlex.quote(str(place.directory))}")
+        _run_on(place, replace(wishes, port=port), console, forced, interruption)
     finally:
         place.remove(places.RUNNING)
         lock.release()
 
 
-def _run_on(
-    place: Place, wishes: Wishes, console: Console, forced: _Forced, interruption: Interruption, port: int
-) -> None:
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    database = forced.database = OwnDatabase(place, say)
+def _run_on(place: Place, wishes: Wishes, console: Terminal, forced: _Forced, interruption: Interruption) -> None:
+    database = forced.database = OwnDatabase(place, console.say)
     try:
-        say(database.told)
-        forced.session = Session(place, wishes, console, database, interruption, port)
+        console.say(database.told)
+        forced.session = Session(place, wishes, console, database, interruption)
         asyncio.run(forced.session.run())
     finally:
         interruption.detach()
         database.stop()
-    say("stopped; the data stays where it is")
+    console.say("stopped; the data stays where it is")
