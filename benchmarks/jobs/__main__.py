@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import statistics
 import subprocess
@@ -9,14 +10,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
+import orjson
 import psutil
+import uvloop
 
 from benchmarks.jobs import bare, ours
-from mainstay import main
+from mainstay import embedded, main
 from mainstay.kernel import migrations
 
 _PAYLOAD = {"to": "someone@example.com", "template": "welcome", "data": {"name": "Someone", "note": "x" * 120}}
@@ -42,8 +45,6 @@ def _database(given: str | None) -> Iterator[str]:
     if given:
         yield given
         return
-    from mainstay import embedded
-
     with tempfile.TemporaryDirectory() as directory:
         server = embedded.start(Path(directory) / "pg", database="mainstay", durable=True)
         try:
@@ -64,8 +65,13 @@ async def _postmaster(url: str) -> psutil.Process:
 def _server_seconds(url: str) -> float:
     """CPU seconds of the server's processes, those that have ended included."""
     postmaster = asyncio.run(_postmaster(url))
-    times = [process.cpu_times() for process in (postmaster, *postmaster.children())]
-    return sum(each.user + each.system for each in times) + times[0].children_user + times[0].children_system
+    total = 0.0
+    for process in postmaster.children():
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    ended = postmaster.cpu_times()
+    return total + ended.user + ended.system + ended.children_user + ended.children_system
 
 
 def _measure(options: argparse.Namespace, side: str, url: str) -> tuple[float, float, float]:
@@ -89,10 +95,6 @@ def _measure(options: argparse.Namespace, side: str, url: str) -> tuple[float, f
 
 def _drain(options: argparse.Namespace) -> None:
     """One side in a process of its own: prints jobs, seconds and CPU seconds."""
-    import gc
-
-    import uvloop
-
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
@@ -123,8 +125,6 @@ async def _prepare(options: argparse.Namespace, url: str) -> None:
 
 def run(options: argparse.Namespace, url: str) -> None:
     """Every figure of the comparison has been printed."""
-    import orjson
-
     asyncio.run(_prepare(options, url))
     loop = asyncio.new_event_loop()
     if options.open_transaction:
