@@ -1,0 +1,312 @@
+"""Workers die, hang and come back late: no job is lost, none counts twice."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mainstay import jobs
+from mainstay.kernel.db import Database, Tx
+from mainstay.kernel.work import Batch, Job, Outcome, Task
+from tests.jobs.conftest import QUEUE, add, all_of, one, state_of, task, until, working
+
+_ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def victim(db: Database, how: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker process of its own."""
+    environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'src'}:{_ROOT}"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.jobs.victim", db.dsn, how, cwd=_ROOT, env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.contract("NP-Q-26")
+@pytest.mark.contract("NP-Q-27")
+async def test_what_a_killed_worker_held_is_finished_by_another_that_never_paused(db: Database) -> None:
+    done: list[tuple[float, Any, int]] = []
+    loop = asyncio.get_running_loop()
+
+    async def run(job: Job) -> None:
+        await asyncio.sleep(0.01)
+        done.append((loop.time(), job.payload, job.attempt))
+
+    for n in range(5):
+        await add(db, "test.kind", n)
+    async with victim(db, "hang") as process:
+        await until(lambda: _active_is(db, 5))
+        async with working(db, [task(run)]):
+            feeding = asyncio.create_task(_feed(db, range(5, 105)))
+            await until(lambda: len(done) > 20)
+            process.send_signal(signal.SIGKILL)
+            await feeding
+            await until(lambda: len(done) == 105)
+    assert sorted(payload for _, payload, _ in done) == list(range(105))
+    assert {payload for _, payload, attempt in done if attempt == 2} == set(range(5))
+    fed = sorted(at for at, payload, _ in done if payload >= 5)
+    assert max(after - before for before, after in zip(fed, fed[1:], strict=False)) < 1.0
+    lost = await all_of(db, "select outcome, error, attempt from mainstay.job_attempts")
+    assert [tuple(row) for row in lost] == [("lost", "worker lost", 1)] * 5
+
+
+async def _feed(db: Database, payloads: Sequence[int]) -> None:
+    for n in payloads:
+        await add(db, "test.kind", n)
+        await asyncio.sleep(0.02)
+
+
+async def _active_is(db: Database, count: int) -> bool:
+    return await one(db, "select count(*) from mainstay.jobs where state = 'active'") == count
+
+
+async def test_a_job_that_kills_its_worker_dies_after_its_attempts(db: Database) -> None:
+    job = await add(db, "test.kind", {"keep": "me"}, attempts=2)
+    async with working(db, [], queues=[jobs.QueueConfig("test:elsewhere", 1)]):
+        for _ in range(2):
+            async with victim(db, "poison") as process:
+                assert await asyncio.wait_for(process.wait(), 10) == -signal.SIGKILL
+            await until(lambda: _is_not_active(db, job))
+        await until(lambda: _is(db, job, "dead"))
+    (row,) = await all_of(db, "select reason, error, attempt, payload::text from mainstay.dead_jobs")
+    assert tuple(row) == ("lost", "worker lost", 2, '{"keep": "me"}')
+    assert await one(db, "select count(*) from mainstay.job_attempts where outcome = 'lost'") == 2
+    assert await one(db, "select count(*) from mainstay.announcements where name = 'job.died'") == 1
+
+
+async def _is(db: Database, job: int, state: str) -> bool:
+    return await state_of(db, job) == state
+
+
+async def _is_not_active(db: Database, job: int) -> bool:
+    return await state_of(db, job) != "active"
+
+
+async def _steal(db: Database, job: int) -> None:
+    """What the reaper and another worker's claim do to a job whose first worker only seemed dead."""
+    await one(
+        db,
+        """update mainstay.jobs set epoch = epoch + 1, attempt = attempt + 1, worker_id = 0 where id = $1 returning id""",
+        job,
+    )
+
+
+@pytest.mark.contract("NP-Q-27")
+async def test_a_late_acknowledgement_is_refused_and_its_effect_rolled_back(db: Database) -> None:
+    await one(db, "create table mainstay.effects (n int)")
+    has_begun, is_let = asyncio.Event(), asyncio.Event()
+
+    async def run(tx: Tx, _: Job) -> None:
+        await one(tx, "insert into mainstay.effects values (1)")
+        has_begun.set()
+        await is_let.wait()
+
+    job = await add(db, "test.kind")
+    async with working(db, [Task(kind="test.kind", queue=QUEUE, run_in_tx=run)]) as worker:
+        await has_begun.wait()
+        await _steal(db, job)
+        is_let.set()
+        await until(lambda: not worker.runner.running)
+    assert await one(db, "select count(*) from mainstay.effects") == 0
+    assert await state_of(db, job) == "active"
+    assert await one(db, "select count(*) from mainstay.finished_jobs") == 0
+
+
+async def test_a_batch_records_only_what_it_still_holds(db: Database) -> None:
+    recorded: list[int] = []
+    has_begun, is_let = asyncio.Event(), asyncio.Event()
+
+    async def load(batch: Sequence[Job]) -> dict[int, str]:
+        return {job.id: "context" for job in batch if job.payload != "nothing"}
+
+    async def act(job: Job, context: str) -> tuple[Outcome, str]:
+        assert context == "context"
+        has_begun.set()
+        await is_let.wait()
+        return None, f"result {job.payload}"
+
+    async def record(tx: Tx, results: Sequence[tuple[Job, Any, Outcome]]) -> None:
+        assert all(result == f"result {job.payload}" for job, result, _ in results)
+        recorded.extend(job.id for job, _, _ in results)
+
+    kept, stolen, void = [await add(db, "test.kind", payload) for payload in ("kept", "stolen", "nothing")]
+    async with working(db, [Task(kind="test.kind", queue=QUEUE, batch=Batch(load, act, record))]) as worker:
+        await has_begun.wait()
+        await until(lambda: _is(db, void, "dead"))
+        await _steal(db, stolen)
+        is_let.set()
+        await until(lambda: not worker.runner.running and worker.finisher.is_idle)
+    assert recorded == [kept]
+    assert [await state_of(db, job) for job in (kept, stolen)] == ["completed", "active"]
+
+
+async def test_a_record_that_fails_for_one_job_fails_that_one_alone(db: Database) -> None:
+    async def load(batch: Sequence[Job]) -> dict[int, None]:
+        return {job.id: None for job in batch}
+
+    async def act(job: Job, _: None) -> tuple[Outcome, Any]:
+        return None, job.payload
+
+    async def record(tx: Tx, results: Sequence[tuple[Job, Any, Outcome]]) -> None:
+        for _, result, _ in results:
+            await one(tx, "select 1 / $1::int", result)
+
+    made = [await add(db, "test.kind", payload, attempts=1) for payload in (1, 0, 2)]
+    async with working(db, [Task(kind="test.kind", queue=QUEUE, batch=Batch(load, act, record))]):
+        await until(lambda: _is(db, made[1], "dead"))
+        await until(lambda: _is(db, made[2], "completed"))
+    assert await state_of(db, made[0]) == "completed"
+    assert "division by zero" in await one(db, "select error from mainstay.dead_jobs")
+
+
+@pytest.mark.contract("NP-Q-28")
+async def test_two_workers_run_two_hundred_jobs_once_each(db: Database, other_db: Database) -> None:
+    runs: Counter[int] = Counter()
+    by: Counter[int] = Counter()
+
+    def runner(who: int) -> Any:
+        async def run(job: Job) -> None:
+            runs[job.payload] += 1
+            by[who] += 1
+            await asyncio.sleep(0.005)
+
+        return run
+
+    async with db.begin() as tx:
+        await jobs.enqueue_many(tx, "test.kind", range(200), queue=QUEUE, lanes=[f"l{n % 7}" for n in range(200)])
+    async with working(db, [task(runner(1))], slots=8), working(other_db, [task(runner(2))], slots=8):
+        await until(lambda: _finished_is(db, 200))
+    assert runs == Counter(range(200))
+    assert min(by[1], by[2]) > 20
+
+
+async def _finished_is(db: Database, count: int) -> bool:
+    return await one(db, "select count(*) from mainstay.finished_jobs") == count
+
+
+async def test_a_worker_declared_lost_drops_its_claims_and_goes_on_under_a_new_id(db: Database) -> None:
+    cancelled: list[int] = []
+    is_good = False
+
+    async def run(job: Job) -> None:
+        if is_good:
+            return
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(job.epoch)
+            raise
+
+    job = await add(db, "test.kind")
+    async with working(db, [task(run)]) as worker:
+        await until(lambda: _is(db, job, "active"))
+        first = worker.lease.id
+        is_good = True
+        async with db.begin() as tx:
+            await one(tx, "update mainstay.workers set ended_at = now(), end_reason = 'lost' where id = $1", first)
+            await one(
+                tx,
+                """update mainstay.jobs set state = 'waiting', worker_id = null, epoch = epoch + 1,
+                   pos = nextval('mainstay.jobs_pos_seq') where id = $1""",
+                job,
+            )
+        await until(lambda: _is(db, job, "completed"))
+        assert worker.lease.id != first
+    assert cancelled == [1]
+
+
+async def test_nobody_is_declared_lost_by_one_who_was_away_himself(db: Database) -> None:
+    async def run(_: Job) -> None:
+        await asyncio.sleep(60)
+
+    job = await add(db, "test.kind")
+    async with working(db, [task(run)], shutdown_seconds=0.1) as worker:
+        await until(lambda: _is(db, job, "active"))
+        stranger = await one(
+            db,
+            """insert into mainstay.workers (name, queues, started_at, heartbeat_at)
+               values ('slow', '{}', now(), clock_timestamp() - interval '1 hour') returning id""",
+        )
+        worker.lease._healthy_since = asyncio.get_running_loop().time()
+        assert await worker.reaper.run_once() == 0
+        ended = "select end_reason from mainstay.workers where id = $1"
+        assert await one(db, ended, stranger) is None
+        await until(lambda: one(db, ended, stranger))
+        assert await one(db, ended, worker.lease.id) is None
+        assert await state_of(db, job) == "active"
+
+
+async def test_a_worker_without_a_heartbeat_claims_nothing(db: Database) -> None:
+    ran = []
+
+    async def run(job: Job) -> None:
+        ran.append(job.id)
+
+    async with working(db, [task(run)]) as worker:
+        await until(lambda: worker.lease.worker_id)
+        worker.lease.lease_seconds = 0.0
+        await add(db, "test.kind")
+        await asyncio.sleep(0.2)
+        assert ran == []
+        worker.lease.lease_seconds = 1.5
+        await until(lambda: ran)
+
+
+async def test_jobs_of_a_claim_whose_commit_is_in_doubt_are_handed_back(db: Database) -> None:
+    ran = []
+
+    async def run(job: Job) -> None:
+        ran.append((job.id, job.attempt))
+
+    async with working(db, [task(run)]) as worker:
+        await until(lambda: worker.lease.worker_id)
+        job = await one(
+            db,
+            """insert into mainstay.jobs (queue, kind, payload, state, worker_id, attempt, epoch, started_at)
+               values ($1, 'test.kind', '1', 'active', $2, 1, 1, now()) returning id""",
+            QUEUE,
+            worker.lease.id,
+        )
+        worker.claimer._is_in_doubt = True
+        await until(lambda: _is(db, job, "completed"))
+    assert ran == [(job, 1)]
+
+
+@pytest.mark.contract("NP-Q-31")
+async def test_sigterm_lets_running_jobs_end_and_a_restart_does_the_rest(db: Database) -> None:
+    for n in range(12):
+        await add(db, "test.kind", n)
+    async with victim(db, "steady") as process:
+        await until(lambda: _active_is(db, 5))
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    done = await one(db, "select count(*) from mainstay.finished_jobs where attempt = 1")
+    assert 5 <= done < 12
+    assert await one(db, "select count(*) from mainstay.jobs where state = 'waiting' and attempt = 0") == 12 - done
+    assert await one(db, "select count(*) from mainstay.workers where ended_at is null") == 0
+    async with victim(db, "steady"):
+        await until(lambda: _finished_is(db, 12))
+
+
+async def test_at_a_stop_what_cannot_end_is_handed_back_with_its_attempt(db: Database) -> None:
+    async def run(_: Job) -> None:
+        await asyncio.sleep(60)
+
+    job = await add(db, "test.kind")
+    async with working(db, [task(run)], shutdown_seconds=0.1):
+        await until(lambda: _is(db, job, "active"))
+    (row,) = await all_of(db, "select state, attempt, epoch, worker_id from mainstay.jobs")
+    assert tuple(row) == ("waiting", 0, 2, None)

@@ -1,0 +1,39 @@
+"""A worker process to be killed: `python -m tests.jobs.victim URL poison|hang|steady`."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from mainstay import jobs
+from mainstay.kernel.db import Database
+from mainstay.kernel.work import Job
+from tests.jobs.conftest import QUEUE, QUICK, task
+
+
+async def _poison(_: Job) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _hang(_: Job) -> None:
+    await asyncio.sleep(600)
+
+
+async def _steady(_: Job) -> None:
+    await asyncio.sleep(0.3)
+
+
+async def main() -> None:
+    """Works until SIGTERM, or until it is killed."""
+    url, how = sys.argv[1:]
+    db = Database(url, size=8)
+    body = {"poison": _poison, "hang": _hang, "steady": _steady}[how]
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    worker = jobs.Worker(db, [task(body)], queues=[jobs.QueueConfig(QUEUE, 5)], timing=QUICK, shutdown_seconds=2.0)
+    await worker.run(stop)
+    await db.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
