@@ -104,3 +104,14 @@ def test_files_over_the_budget_are_listed() -> None:
     for name, size in sorted(sizes.items(), key=lambda one: -one[1]):
         if size > LINES_THAT_START_AN_ARGUMENT:
             print(f"{size:5} lines  {name}")
+
+
+def test_settings_given_as_text_have_their_declared_types() -> None:
+    given = {
+        "DATABASE_URL": "postgresql://db/mainstay", "MAINSTAY_SECRET": "s" * 32, "JWT_ACCESS_SECRET": "j" * 32,
+        "PORT": "3000", "DATABASE_POOL_SIZE": "7", "SHUTDOWN_SECONDS": "1.5", "METRICS_PUBLIC": "false",
+        "QUEUE_CONCURRENCY": "9",
+    }  # fmt: skip
+    found = settings.load(given)
+    assert (found.port, found.database_pool_size, found.shutdown_seconds, found.queue_concurrency) == (3000, 7, 1.5, 9)
+    assert found.metrics_public is False
