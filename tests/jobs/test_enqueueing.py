@@ -14,11 +14,14 @@ from tests.jobs.conftest import QUEUE, add, all_of, one, state_of
 
 
 async def test_a_rolled_back_caller_leaves_no_job(db: Database) -> None:
-    with pytest.raises(RuntimeError):
+    async def give_up() -> None:
         async with db.begin() as tx:
             await jobs.enqueue(tx, "test.kind", 1, queue=QUEUE)
             await jobs.enqueue_many(tx, "test.kind", [1, 2], queue=QUEUE)
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await give_up()
     assert await one(db, "select count(*) from mainstay.jobs") == 0
 
 
@@ -106,7 +109,9 @@ async def test_other_rooms_enqueue_by_the_sql_function(db: Database) -> None:
         {"queue": ""},
     ],
 )
-async def test_what_cannot_be_kept_is_refused_before_anything_is_written(db: Database, wrong: dict[str, object]) -> None:
+async def test_what_cannot_be_kept_is_refused_before_anything_is_written(
+    db: Database, wrong: dict[str, object]
+) -> None:
     given = {"payload": 1, "queue": QUEUE, **wrong}
     async with db.begin() as tx:
         with pytest.raises(jobs.JobRefused):

@@ -282,7 +282,9 @@ async def test_the_claim_walks_the_lane_whatever_the_statistics_say(db: Database
         begin = queries.begin_by_line if claim is queries._CLAIM else queries.begin_by_id
         async with begin(db) as tx:
             values = (
-                "('q', 1, '{5}', '{small}', '{0}', '{10}')" if claim is queries._CLAIM else "('{1}', '{1}', '{1}', '{t}')"
+                "('q', 1, '{5}', '{small}', '{0}', '{10}')"
+                if claim is queries._CLAIM
+                else "('{1}', '{1}', '{1}', '{t}')"
             )
             await tx.connection.execute(f"prepare the_plan as {claim.text}")
             plan = await tx.rows(Sql("test", f"explain execute the_plan{values}"))

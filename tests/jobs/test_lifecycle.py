@@ -139,7 +139,8 @@ async def test_five_attempts_wait_2_4_8_and_16_seconds(db: Database, sql_clock: 
 @pytest.mark.contract("NP-Q-12")
 @pytest.mark.contract("NP-Q-16")
 @pytest.mark.parametrize(
-    ("queue", "gaps"), [(jobs.EMAIL, [2, 4, 8, 16]), (jobs.WORKFLOW, [2, 4]), (jobs.WEBHOOK, [2, 4]), (jobs.REPORT, [5])]
+    ("queue", "gaps"),
+    [(jobs.EMAIL, [2, 4, 8, 16]), (jobs.WORKFLOW, [2, 4]), (jobs.WEBHOOK, [2, 4]), (jobs.REPORT, [5])],
 )
 async def test_each_queue_has_its_attempts_and_gaps(
     db: Database, sql_clock: SqlClock, queue: str, gaps: list[float]

@@ -1,0 +1,138 @@
+"""Recurring jobs: one run a slot, whoever is there to start it."""
+
+import asyncio
+import itertools
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+
+from mainstay import jobs
+from mainstay.jobs.scheduling import Scheduler, last_slot, next_slot
+from mainstay.kernel.db import Database, Sql
+from mainstay.kernel.partitions import Partitioned
+from mainstay.kernel.work import Daily, Every, Job, Schedule
+from tests.conftest import SqlClock
+from tests.jobs.conftest import QUEUE, all_of, one, task, until, working
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("slots", "now", "last", "following"),
+    [
+        (Every(HOUR), "2026-11-21T05:16:07", "2026-11-21T05:00", "2026-11-21T06:00"),
+        (Every(HOUR), "2026-11-21T05:00:00", "2026-11-21T05:00", "2026-11-21T06:00"),
+        (Every(timedelta(minutes=7)), "1970-01-01T00:06:59", "1970-01-01T00:00", "1970-01-01T00:07"),
+        (Every(DAY), "2026-03-29T23:59:59", "2026-03-29T00:00", "2026-03-30T00:00"),
+        (Daily(time(0, 30)), "2026-11-21T00:29:59", "2026-11-20T00:30", "2026-11-21T00:30"),
+        (Daily(time(0, 30)), "2026-11-21T00:30:00", "2026-11-21T00:30", "2026-11-22T00:30"),
+        (Daily(time(23, 59)), "2027-01-01T00:00:00", "2026-12-31T23:59", "2027-01-01T23:59"),
+    ],
+)
+def test_slots(slots: Every | Daily, now: str, last: str, following: str) -> None:
+    assert last_slot(slots, _at(now)) == _at(last)
+    assert next_slot(slots, _at(now)) == _at(following)
+
+
+async def _run(_: Job) -> None: ...
+
+
+def _scheduler(db: Database, missed: str = "latest") -> Scheduler:
+    each = task(_run)
+    schedule = Schedule(name="s", slots=Every(HOUR), kind=each.kind, payload={"a": 1}, missed=missed)  # type: ignore[arg-type]
+    return Scheduler(db, [schedule], {each.kind: each})
+
+
+async def test_three_schedulers_start_one_run_a_slot(db: Database, other_db: Database, sql_clock: SqlClock) -> None:
+    schedulers = [_scheduler(each) for each in (db, other_db, db)]
+    assert await asyncio.gather(*(each.run_once() for each in schedulers)) == [0, 0, 0]
+    for slot in range(1, 4):
+        await sql_clock.move(HOUR)
+        assert sum(await asyncio.gather(*(each.run_once() for each in schedulers))) == 1
+        assert sum(await asyncio.gather(*(each.run_once() for each in schedulers))) == 0
+        assert await one(db, "select count(*) from mainstay.jobs") == slot
+    rows = await all_of(
+        db,
+        "select r.due_at, j.queue from mainstay.schedule_runs r left join mainstay.jobs j on j.id = job_id order by 1",
+    )
+    assert [row["queue"] for row in rows] == [None, QUEUE, QUEUE, QUEUE]
+    assert {after["due_at"] - before["due_at"] for before, after in itertools.pairwise(rows)} == {HOUR}
+
+
+@pytest.mark.parametrize(("missed", "runs"), [("latest", 1), ("skip", 0)])
+async def test_slots_that_passed_while_nothing_ran(db: Database, sql_clock: SqlClock, missed: str, runs: int) -> None:
+    await _scheduler(db, missed).run_once()
+    slot = last_slot(Every(HOUR), await one(db, "select mainstay.now()"))
+    moved = slot + 5 * HOUR + timedelta(minutes=30) - await one(db, "select mainstay.now()")
+    await sql_clock.move(moved)
+    assert await _scheduler(db, missed).run_once() == runs
+    assert await one(db, "select count(*) from mainstay.schedule_runs") == 2
+    await sql_clock.move(timedelta(minutes=30, seconds=5))
+    assert await _scheduler(db, missed).run_once() == 1
+
+
+async def test_a_slot_and_its_job_are_one_commit(db: Database, sql_clock: SqlClock) -> None:
+    await _scheduler(db).run_once()
+    await sql_clock.move(HOUR)
+    await one(db, "alter table mainstay.jobs rename to hidden")
+    scheduler = _scheduler(db)
+    with pytest.raises(Exception, match="does not exist"):
+        await scheduler.run_once()
+    await one(db, "alter table mainstay.hidden rename to jobs")
+    assert await scheduler.run_once() == 1
+
+
+async def test_a_worker_runs_what_is_scheduled(db: Database, sql_clock: SqlClock) -> None:
+    ran = []
+
+    async def run(job: Job) -> None:
+        ran.append((job.payload, len(job.trace_id)))
+
+    schedule = Schedule(name="s", slots=Every(HOUR), kind="test.kind", payload={"a": 1})
+    async with working(db, [task(run)], schedules=[schedule]):
+        await until(lambda: one(db, "select count(*) from mainstay.schedule_runs"))
+        assert ran == []
+        await sql_clock.move(HOUR)
+        await until(lambda: ran)
+    assert ran == [({"a": 1}, 32)]
+
+
+async def test_the_engine_keeps_its_own_tables_small(db: Database, sql_clock: SqlClock) -> None:
+    specs = [
+        Partitioned("finished_jobs", "time", "week", ahead=4, keep=timedelta(days=30)),
+        Partitioned("job_attempts", "time", "week", ahead=4, keep=timedelta(days=60)),
+    ]
+    assert specs == jobs.PARTITIONED
+    dead = """insert into mainstay.dead_jobs (id, enqueued_at, died_at, epoch, priority, attempt, max_attempts, reason,
+                queue, kind, lane, trace_id, error, payload)
+              select n, now(), now() - make_interval(days => n), 1, 5, 1, 1, 'failed', 'q', 'k', '', '', 'e', '1'
+              from unnest(array[13, 15]) n returning 1"""
+    await one(db, dead)
+    await one(db, "insert into mainstay.queue_tallies select 'q', current_date - n / 5, 1 from generate_series(0, 199) n returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.workers (name, queues, started_at, heartbeat_at, ended_at) values ('w', '{}', now(), now(), now() - interval '31 days') returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.schedule_runs select 's', now() - make_interval(days => n) from unnest(array[40, 35, 1]) n returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.schedule_runs select 'yearly', now() - interval '90 days' returning 1")
+    bodies = {each.kind: each.run for each in jobs.tasks(db, specs)}
+    assert {schedule.kind for schedule in jobs.schedules()} == set(bodies)
+    for run in bodies.values():
+        assert run is not None
+        await run(None)  # type: ignore[arg-type]
+    assert [row["id"] for row in await all_of(db, "select id from mainstay.dead_jobs")] == [13]
+    assert await one(db, "select count(*) from mainstay.queue_tallies") == 31
+    assert await one(db, "select sum(completed) from mainstay.queue_tallies") == 155
+    assert await one(db, "select count(*) from mainstay.workers") == 0
+    left = await all_of(db, "select schedule from mainstay.schedule_runs order by 1")
+    assert [row["schedule"] for row in left] == ["s", "yearly"]
+    parts = Sql("test", "select array_agg(inhrelid::regclass::text order by 1) from pg_inherits where inhparent = $1::text::regclass")  # fmt: skip  # noqa: E501
+    before = {spec.table: await db.value(parts, f"mainstay.{spec.table}") for spec in specs}
+    await sql_clock.move(timedelta(days=42))
+    for run in bodies.values():
+        await run(None)  # type: ignore[arg-type, misc]
+    after = {spec.table: await db.value(parts, f"mainstay.{spec.table}") for spec in specs}
+    assert before["finished_jobs"][0] not in after["finished_jobs"]
+    assert after["job_attempts"][:6] == before["job_attempts"]
+    assert [len(names) - names.index(before[table][-1]) for table, names in after.items()] == [7, 7]

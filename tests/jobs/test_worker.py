@@ -1,0 +1,165 @@
+"""A worker against the world: no notifications, a database that goes away, metrics, orderly loops."""
+
+import asyncio
+import time
+
+import asyncpg
+
+from mainstay import jobs
+from mainstay.kernel import telemetry
+from mainstay.kernel.db import Database, Tx
+from mainstay.kernel.work import Job, Task
+from tests.jobs.conftest import QUEUE, add, one, task, until, working
+
+
+async def _waits(db: Database, gap: float, listen_url: str | None) -> list[float]:
+    """How long jobs waited from their commit to their start, with a pause before each."""
+    started: dict[int, float] = {}
+
+    async def run(job: Job) -> None:
+        started[job.payload] = time.monotonic()
+
+    waits = []
+    timing = jobs.Timing(busy_for=0.05)
+    async with working(db, [task(run)], listen_url=listen_url, timing=timing) as worker:
+        await until(lambda: worker.lease.worker_id and (listen_url is None or worker.listener.is_hearing))
+        for n in range(5):
+            await asyncio.sleep(gap)
+            asked = time.monotonic()
+            await add(db, "test.kind", n)
+            await until(lambda: n in started)  # noqa: B023
+            waits.append(started[n] - asked)
+    return sorted(waits)
+
+
+async def test_an_idle_worker_hears_of_a_job_at_once(db: Database) -> None:
+    assert (await _waits(db, 0.3, db.dsn))[2] < 0.05
+
+
+async def test_polling_alone_is_enough(db: Database) -> None:
+    assert (await _waits(db, 0.3, None))[-1] < 0.3
+
+
+async def test_a_listener_that_cannot_connect_costs_no_job(db: Database) -> None:
+    async def run(_: Job) -> None: ...
+
+    async with working(db, [task(run)], listen_url="postgresql://nobody@127.0.0.1:1/none") as worker:
+        await add(db, "test.kind")
+        await until(lambda: _finished(db, 1))
+        assert not worker.listener.is_hearing
+
+
+async def _finished(db: Database, count: int) -> bool:
+    return await one(db, "select count(*) from mainstay.finished_jobs") == count
+
+
+async def _cut_all(url: str) -> None:
+    admin = await asyncpg.connect(url)
+    await admin.execute(
+        """select pg_terminate_backend(pid) from pg_stat_activity
+           where pid <> pg_backend_pid() and datname = current_database()"""
+    )
+    await admin.close()
+
+
+async def test_a_database_that_goes_away_and_comes_back_loses_and_doubles_nothing(
+    db: Database, server_url: str, fresh_url: str
+) -> None:
+    """Every connection is cut again and again, then the database refuses for two seconds; nobody helps."""
+    name = fresh_url.rpartition("/")[2]
+    await one(db, "create table mainstay.effects (n int)")
+
+    async def run(tx: Tx, job: Job) -> None:
+        await one(tx, "insert into mainstay.effects values ($1)", job.payload)
+        await asyncio.sleep(0.02)
+
+    async with db.begin() as tx:
+        await jobs.enqueue_many(tx, "test.kind", range(400), queue=QUEUE, attempts=50)
+    in_tx = Task(kind="test.kind", queue=QUEUE, run_in_tx=run)
+    admin = await asyncpg.connect(server_url)
+    async with working(db, [in_tx], slots=5, listen_url=fresh_url) as worker:
+        await until(lambda: _some_done(db))
+        for _ in range(3):
+            await _cut_all(fresh_url)
+            await asyncio.sleep(0.1)
+        await admin.execute(f'alter database "{name}" allow_connections false')
+        await admin.fetch("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+        await asyncio.sleep(2.0)
+        await admin.execute(f'alter database "{name}" allow_connections true')
+        back = time.monotonic()
+        await until(lambda: worker.lease.worker_id, 10)
+        await until(lambda: _is_drained(db), 30)
+        assert worker.listener.is_hearing or await until(lambda: worker.listener.is_hearing)
+    await admin.close()
+    assert time.monotonic() - back < 15
+    rows = await one(db, "select array_agg(n order by n) from mainstay.effects")
+    assert rows == list(range(400))
+    assert await one(db, "select count(*) from mainstay.dead_jobs") == 0
+
+
+async def _some_done(db: Database) -> bool:
+    return await one(db, "select count(*) from mainstay.finished_jobs") > 20
+
+
+async def _is_drained(db: Database) -> bool:
+    return await one(db, "select not exists (select from mainstay.jobs)")
+
+
+async def test_every_loop_tells_when_it_last_ran_and_queues_are_gauged(db: Database) -> None:
+    async def run(_: Job) -> None: ...
+
+    async with db.begin() as tx:
+        await jobs.enqueue_many(tx, "test.other", range(7), queue="test:unserved")
+    started = time.time()
+    queues = [jobs.QueueConfig(QUEUE, 1), jobs.QueueConfig("test:unserved", 1)]
+    async with db.begin() as tx:
+        await one(
+            tx, "insert into mainstay.queues (name, priority, paused_at) values ('test:unserved', 5, now()) returning 1"
+        )
+    async with working(db, [task(run)], queues=queues):
+        await add(db, "test.kind")
+        await until(lambda: telemetry.QUEUE_SIZE.labels("test:unserved")._value.get() == 7)
+        loops = ("claim", "finish", "promote", "reap", "sweep", "schedule", "gauge", "heartbeat", "watch")
+        await until(lambda: all(telemetry.LOOP_LAST_RUN.labels(loop)._value.get() >= started for loop in loops))
+        assert telemetry.JOBS.labels(QUEUE, "completed")._value.get() >= 1
+
+
+async def test_a_loop_that_raises_is_counted_and_goes_on(db: Database) -> None:
+    async def run(_: Job) -> None: ...
+
+    errors = telemetry.LOOP_ERRORS.labels("claim")
+    before = errors._value.get()
+    async with working(db, [task(run)]) as worker:
+        await until(lambda: worker.lease.worker_id)
+        await one(db, "alter table mainstay.queues rename to hidden")
+        await until(lambda: errors._value.get() > before)
+        await one(db, "alter table mainstay.hidden rename to queues")
+        await add(db, "test.kind")
+        await until(lambda: _finished(db, 1))
+
+
+async def test_the_trace_of_the_caller_is_the_trace_of_the_job(db: Database) -> None:
+    seen = []
+
+    async def run(job: Job) -> None:
+        seen.append((telemetry.current_trace().trace_id, job.trace_id))
+
+    telemetry.enter_trace(telemetry.start_trace("00-" + "c" * 32 + "-" + "d" * 16 + "-01", None))
+    await add(db, "test.kind")
+    async with working(db, [task(run)]):
+        await until(lambda: seen)
+    assert seen == [("c" * 32, "c" * 32)]
+
+
+async def test_whoever_enqueues_does_not_run_the_job(db: Database) -> None:
+    ran = []
+
+    async def run(job: Job) -> None:
+        ran.append(job.id)
+
+    each = task(run)
+    job = await add(db, each)
+    await asyncio.sleep(0.1)
+    assert ran == []
+    async with working(db, [each]):
+        await until(lambda: ran == [job])
