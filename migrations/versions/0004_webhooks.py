@@ -8,6 +8,11 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
+# Plans are kept for as long as a session lives. These tables grow by millions of rows between two looks of the
+# statistics collector, so the plans must be those that are right for large tables from the first row on.
+INDEXED = "set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan"
+BY_KEY = INDEXED + " set enable_hashjoin = off set enable_mergejoin = off"
+
 
 def upgrade() -> None:
     _endpoints()
@@ -16,6 +21,8 @@ def upgrade() -> None:
     _attempts()
     _event_patterns()
     _fan_out()
+    _load_deliveries()
+    _record_attempts()
 
 
 def _endpoints() -> None:
@@ -141,7 +148,7 @@ def _fan_out() -> None:
     op.execute(
         """create function mainstay.fan_out(
              p_ids uuid[], p_companies uuid[], p_workspaces uuid[], p_types text[], p_bodies text[], p_traces text[]
-           ) returns integer language plpgsql as $$
+           ) returns integer language plpgsql %(plans)s as $$
            declare
              nowhere constant uuid := '00000000-0000-0000-0000-000000000000';
              lanes text[];
@@ -193,9 +200,71 @@ def _fan_out() -> None:
                'nova:webhook', 'webhooks.deliver', lanes, payloads, companies, traces, 5::smallint, 3::smallint);
              return cardinality(lanes);
            end
-           $$"""
+           $$""" % {"plans": INDEXED}
     )
     op.execute(
         """comment on function mainstay.fan_out(uuid[], uuid[], uuid[], text[], text[], text[]) is
            'Stores each message that an active endpoint wants, one pending delivery per endpoint and one job per delivery; returns the number of deliveries'"""
+    )
+
+
+def _load_deliveries() -> None:
+    op.execute(
+        """create function mainstay.load_deliveries(p_ids uuid[]) returns table (
+             id text, attempts smallint, max_attempts smallint, is_first boolean, message_id text, type text, body text,
+             trace_id text, age_seconds float8, endpoint_id text, url text, is_wanted boolean, secret_sealed bytea,
+             previous_sealed bytea
+           ) language plpgsql stable %(plans)s as $$
+           begin
+             return query
+             select d.id::text, d.attempts, d.max_attempts, d.attempts = 0 and d.replay_of is null,
+                    m.id::text, m.type, m.body, m.trace_id, extract(epoch from mainstay.now() - m.created_at)::float8,
+                    e.id::text, e.url, e.is_active and e.deleted_at is null, e.secret_sealed,
+                    case when e.previous_secret_until > mainstay.now() then e.previous_secret_sealed end
+               from mainstay.deliveries d
+               join mainstay.endpoints e on e.id = d.endpoint_id
+               left join mainstay.messages m on m.id = d.message_id
+              where d.id = any (p_ids) and d.status in ('PENDING', 'RETRYING', 'FAILED');
+           end
+           $$""" % {"plans": BY_KEY}
+    )
+    op.execute(
+        """comment on function mainstay.load_deliveries(uuid[]) is
+           'The deliveries among these that may still be tried, with all that sending them needs'"""
+    )
+
+
+def _record_attempts() -> None:
+    # p_started and p_now are readings of one monotonic clock; only their difference counts.
+    op.execute(
+        """create function mainstay.record_attempts(
+             p_worker text, p_now float8, p_ids uuid[], p_numbers smallint[], p_started float8[], p_durations integer[],
+             p_outcomes text[], p_codes smallint[], p_errors text[], p_headers text[], p_bodies text[],
+             p_addresses text[], p_standings text[], p_waits float8[]
+           ) returns void language plpgsql %(plans)s as $$
+           begin
+             insert into mainstay.attempts (delivery_id, number, started_at, duration_ms, outcome, status_code, error,
+                                            response_headers, response_body, address, worker)
+             select r.id, r.number, mainstay.now() - make_interval(secs => greatest(p_now - r.started, 0)),
+                    r.duration_ms, r.outcome, r.code, r.error, r.headers::jsonb, r.body, r.address, p_worker
+               from unnest(p_ids, p_numbers, p_started, p_durations, p_outcomes, p_codes, p_errors, p_headers, p_bodies,
+                           p_addresses)
+                    as r (id, number, started, duration_ms, outcome, code, error, headers, body, address)
+             on conflict do nothing;
+             update mainstay.deliveries d
+                set status = r.standing, attempts = r.number, updated_at = mainstay.now(),
+                    next_attempt_at = mainstay.now() + make_interval(secs => r.wait_seconds),
+                    last_status_code = r.code, last_error = r.error,
+                    delivered_at = case when r.standing = 'DELIVERED' then mainstay.now() end
+               from unnest(p_ids, p_standings, p_numbers, p_waits, p_codes, p_errors)
+                    as r (id, standing, number, wait_seconds, code, error)
+              where d.id = r.id and d.attempts < r.number and d.status in ('PENDING', 'RETRYING', 'FAILED');
+           end
+           $$""" % {"plans": BY_KEY}
+    )
+    op.execute(
+        """comment on function mainstay.record_attempts(
+             text, float8, uuid[], smallint[], float8[], integer[], text[], smallint[], text[], text[], text[], text[],
+             text[], float8[]) is
+           'One row for each try, and each delivery stands where its newest try left it'"""
     )

@@ -1,12 +1,13 @@
 """Takes deliveries to their endpoints: loaded together, sent with no connection held, recorded together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 import orjson
 
-from mainstay.kernel import ids, outbox
+from mainstay.kernel import outbox, telemetry
 from mainstay.kernel.clock import Clock
 from mainstay.kernel.crypto import Keyring, Unsealable
 from mainstay.kernel.db import Database, Tx
@@ -27,14 +28,13 @@ _RULE = Actor(kind="rule", id="webhooks.gone", name="410 Gone")
 _counters: dict[ladder.Outcome, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(msgspec.Struct, frozen=True, gc=False):
     """One delivery with all that sending it needs."""
 
     delivery_id: str
     endpoint_id: str
     url: str
-    secrets: list[str]
+    secrets: tuple[str, ...]
     message_id: str
     event_type: str
     trace_id: str
@@ -44,19 +44,16 @@ class Parcel:
     accepted_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(msgspec.Struct, frozen=True, gc=False):
     """A job whose delivery is over, or must not be sent (`delivery_id` set): no request is made."""
 
     delivery_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try, and where it leaves its delivery. `started` is monotonic."""
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """One try, and where it leaves its delivery, in the order in which it is recorded. `started` is monotonic."""
 
     delivery_id: str
-    endpoint_id: str
     number: int
     started: float
     duration_ms: int
@@ -68,6 +65,7 @@ class Attempt:
     address: str
     standing: str
     wait_seconds: float | None
+    endpoint_id: str
 
 
 class Courier:
@@ -96,9 +94,9 @@ class Courier:
         if not row["is_wanted"] or row["message_id"] is None:
             return Nothing(row["id"])
         endpoint_id = row["endpoint_id"]
-        secrets = [self._open(row["secret_sealed"], endpoint_id)]
+        secrets: tuple[str, ...] = (self._open(row["secret_sealed"], endpoint_id),)
         if row["previous_sealed"] is not None:
-            secrets.append(self._open(row["previous_sealed"], endpoint_id))
+            secrets += (self._open(row["previous_sealed"], endpoint_id),)
         return Parcel(
             row["id"],
             endpoint_id,
@@ -131,18 +129,18 @@ class Courier:
         """One try was made, or none where there is nothing to send; what becomes of the job."""
         if isinstance(parcel, Nothing):
             return None, parcel
-        started = self._clock.monotonic()
+        started, now = self._clock.monotonic(), self._clock.now()
         try:
-            headers = self._headers(parcel)
+            headers = self._headers(parcel, now)
         except ValueError as problem:
             refusal = Answer(None, "", {}, b"", False, 0.0, "", None, str(problem))
-            return self._judge(parcel, started, "unsendable", refusal)
+            return self._judge(parcel, started, now, "unsendable", refusal)
         if parcel.accepted_at is not None:
             WEBHOOK_FIRST_SECONDS.observe(max(0.0, started - parcel.accepted_at))
         answer = await self._outbound.post(parcel.url, parcel.body, headers)
-        return self._judge(parcel, started, ladder.outcome_of(answer.status, answer.error), answer)
+        return self._judge(parcel, started, now, ladder.outcome_of(answer.status, answer.error), answer)
 
-    def _headers(self, parcel: Parcel) -> dict[str, str]:
+    def _headers(self, parcel: Parcel, now: datetime) -> dict[str, str]:
         if "" in parcel.secrets:
             raise ValueError("the webhook's secret cannot be opened: rotate it, or restore MAINSTAY_SECRET_PREVIOUS")
         return signing.headers_for(
@@ -151,14 +149,14 @@ class Courier:
             message_id=parcel.message_id,
             event_type=parcel.event_type,
             trace_id=parcel.trace_id,
-            span_id=ids.new_span_id(),
-            timestamp_seconds=int(self._clock.now().timestamp()),
+            span_id=telemetry.current_trace().span_id,
+            timestamp_seconds=int(now.timestamp()),
             secrets=parcel.secrets,
             body=parcel.body,
         )
 
     def _judge(
-        self, parcel: Parcel, started: float, outcome: ladder.Outcome, answer: Answer
+        self, parcel: Parcel, started: float, now: datetime, outcome: ladder.Outcome, answer: Answer
     ) -> tuple[Outcome, Attempt]:
         number = parcel.attempts_made + 1
         verdict = ladder.after(
@@ -167,7 +165,7 @@ class Courier:
             attempts_made=number,
             retries=parcel.retries,
             retry_after=answer.headers.get("retry-after"),
-            now=self._clock.now(),
+            now=now,
         )
         error = _explain(outcome, answer)
         ending: Outcome = None
@@ -182,7 +180,6 @@ class Courier:
         _count(outcome)
         return ending, Attempt(
             parcel.delivery_id,
-            parcel.endpoint_id,
             number,
             started,
             round(answer.duration_seconds * 1_000),
@@ -194,23 +191,15 @@ class Courier:
             answer.address,
             standing,
             wait_seconds,
+            parcel.endpoint_id,
         )
 
     async def record(self, tx: Tx, results: Sequence[tuple[Job, Any, Outcome]]) -> None:
         """Every try is in the log and every delivery stands where its try left it."""
         attempts = [result for _, result, _ in results if isinstance(result, Attempt)]
         if attempts:
-            now = self._clock.monotonic()
-            tries = [
-                (a.delivery_id, a.number, max(0.0, now - a.started), a.duration_ms, a.outcome, a.status_code, a.error,
-                 a.headers, a.body, a.address)
-                for a in attempts
-            ]  # fmt: skip
-            await queries.record_attempts_everywhere(tx, _columns(tries), worker=self._worker)
-            standings = [
-                (a.delivery_id, a.standing, a.number, a.wait_seconds, a.status_code, a.error) for a in attempts
-            ]
-            await queries.record_deliveries_everywhere(tx, _columns(standings))
+            *columns, _ = zip(*map(msgspec.structs.astuple, attempts), strict=True)
+            await queries.record_everywhere(tx, columns, worker=self._worker, now=self._clock.monotonic())
             await self._disable_gone(tx, attempts)
         unwanted = [r.delivery_id for _, r, _ in results if isinstance(r, Nothing) and r.delivery_id is not None]
         if unwanted:
@@ -246,7 +235,3 @@ def _count(outcome: ladder.Outcome) -> None:
     if counter is None:
         counter = _counters[outcome] = WEBHOOK_ATTEMPTS.labels(outcome)
     counter.inc()
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -96,40 +96,10 @@ _ATTEMPTS = Sql(
           and exists (select from mainstay.deliveries d where d.id = a.delivery_id and d.company_id = $1)
         order by a.delivery_id, a.number""",
 )
-_LOAD = Sql(
-    "webhooks.load_deliveries",
-    """select d.id::text, d.attempts, d.max_attempts, d.attempts = 0 and d.replay_of is null as is_first,
-              m.id::text as message_id, m.type, m.body, m.trace_id,
-              extract(epoch from mainstay.now() - m.created_at)::float8 as age_seconds,
-              e.id::text as endpoint_id, e.url, e.is_active and e.deleted_at is null as is_wanted, e.secret_sealed,
-              case when e.previous_secret_until > mainstay.now() then e.previous_secret_sealed end as previous_sealed
-         from mainstay.deliveries d
-         join mainstay.endpoints e on e.id = d.endpoint_id
-         left join mainstay.messages m on m.id = d.message_id
-        where d.id = any($1::uuid[]) and d.status in ('PENDING', 'RETRYING', 'FAILED')""",
-)
-_RECORD_ATTEMPTS = Sql(
+_LOAD = Sql("webhooks.load_deliveries", "select * from mainstay.load_deliveries($1)")
+_RECORD = Sql(
     "webhooks.record_attempts",
-    """insert into mainstay.attempts (delivery_id, number, started_at, duration_ms, outcome, status_code, error,
-                                      response_headers, response_body, address, worker)
-       select r.id, r.number, mainstay.now() - make_interval(secs => r.ago_seconds), r.duration_ms, r.outcome,
-              r.status_code, r.error, r.headers::jsonb, r.body, r.address, $10
-         from unnest($1::uuid[], $2::smallint[], $3::float8[], $4::int[], $5::text[], $6::smallint[], $7::text[],
-                     $8::text[], $9::text[], $11::text[])
-              as r (id, number, ago_seconds, duration_ms, outcome, status_code, error, headers, body, address)
-       on conflict do nothing""",
-)
-_RECORD_DELIVERIES = Sql(
-    "webhooks.record_deliveries",
-    """update mainstay.deliveries d
-          set status = r.status, attempts = r.number, updated_at = mainstay.now(),
-              next_attempt_at = mainstay.now() + make_interval(secs => r.wait_seconds),
-              last_status_code = r.status_code, last_error = r.error,
-              delivered_at = case when r.status = 'DELIVERED' then mainstay.now() end
-         from unnest($1::uuid[], $2::text[], $3::smallint[], $4::float8[], $5::smallint[], $6::text[])
-              as r (id, status, number, wait_seconds, status_code, error)
-        where d.id = r.id and d.id = any($1::uuid[]) and d.attempts < r.number
-          and d.status in ('PENDING', 'RETRYING', 'FAILED')""",
+    f"select mainstay.record_attempts({', '.join(f'${n}' for n in range(1, 15))})",
 )
 _DISCARD = Sql(
     "webhooks.discard_deliveries",
@@ -312,15 +282,9 @@ async def load_everywhere(connection: Connection, delivery_ids: Sequence[str]) -
     return await connection.rows(_LOAD, delivery_ids)
 
 
-async def record_attempts_everywhere(tx: Tx, columns: Sequence[Sequence[Any]], *, worker: str) -> None:
-    """One row for each try."""
-    *first, address = columns
-    await tx.run(_RECORD_ATTEMPTS, *first, worker, address)
-
-
-async def record_deliveries_everywhere(tx: Tx, columns: Sequence[Sequence[Any]]) -> None:
-    """Each delivery stands where its newest try left it."""
-    await tx.run(_RECORD_DELIVERIES, *columns)
+async def record_everywhere(tx: Tx, columns: Sequence[Sequence[Any]], *, worker: str, now: float) -> None:
+    """One row for each try, and each delivery stands where its newest try left it; `now` is monotonic."""
+    await tx.run(_RECORD, worker, now, *columns)
 
 
 async def discard_everywhere(tx: Tx, delivery_ids: Sequence[str], *, reason: str) -> None:
