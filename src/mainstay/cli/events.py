@@ -119,7 +119,12 @@ def list_events(
     if proof:
         query["include"] = "proof"
     sealed = every and proof and order == "asc" and not company and not filters
-    output.run(_list(query, Service(url, key), every=every, sealed=sealed, company=company, as_json=as_json or proof))
+
+    async def work() -> None:
+        service = Service(url, key)
+        await _list(query, service, every=every, sealed=sealed, company=company, as_json=as_json or proof)
+
+    output.run(work())
 
 
 async def _list(

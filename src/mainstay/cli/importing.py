@@ -53,8 +53,12 @@ def import_events(
     """
     if kind not in MAPPINGS:
         output.fail(CommandFailed(f"--as must be one of {', '.join(MAPPINGS)}", code=USAGE))
-    service = Service(url, key, on_wait=_tell_wait, give_up_seconds=GIVE_UP_SECONDS)
-    position = output.run(_import(service, file, kind, size=batch, resume=resume, rejects=rejects))
+
+    async def work() -> Position:
+        service = Service(url, key, on_wait=_tell_wait, give_up_seconds=GIVE_UP_SECONDS)
+        return await _import(service, file, kind, size=batch, resume=resume, rejects=rejects)
+
+    position = output.run(work())
     summary = {name: getattr(position, name) for name in ("read", "stored", "replayed", "refused")}
     if as_json:
         output.show_json(summary)

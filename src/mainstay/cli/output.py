@@ -20,6 +20,7 @@ from mainstay.kernel.settings import SettingsError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 T = TypeVar("T")
+_WIDEST = 100_000
 
 
 class CommandFailed(Exception):
@@ -101,7 +102,9 @@ def show_json(value: object) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table for a person, as wide as its content where nobody looks at a terminal."""
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text("-" if cell is None or cell == "" else _printable(str(cell))) for cell in row))
     if not table.row_count:
@@ -109,7 +112,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
         return
     console = Console()
     if not console.is_terminal:
-        console = Console(width=max(console.measure(table).maximum, 80))
+        console = Console(width=Console(width=_WIDEST).measure(table).maximum)
     console.print(table)
 
 

@@ -29,7 +29,9 @@ Host = Annotated[str | None, typer.Option(help="Listen on this address instead o
 
 
 def api(port: Port = None, host: Host = None) -> None:
-    """Serve the API until SIGTERM or SIGINT; requests under way get SHUTDOWN_SECONDS to end.
+    """Serve the API.
+
+    Ends at SIGTERM or SIGINT; requests under way then get SHUTDOWN_SECONDS to end.
 
     \b
     A second signal ends the process at once. Settings come from the environment.
@@ -65,7 +67,9 @@ def api(port: Port = None, host: Host = None) -> None:
 
 
 def worker() -> None:
-    """Run jobs, schedules and announcements until SIGTERM or SIGINT; what runs gets SHUTDOWN_SECONDS to end.
+    """Run jobs, schedules and announcements.
+
+    Ends at SIGTERM or SIGINT; what runs then gets SHUTDOWN_SECONDS to end.
 
     \b
     A second signal ends the process at once; its jobs are then taken over by others.
@@ -84,7 +88,9 @@ def worker() -> None:
 
 
 def migrate() -> None:
-    """Bring the database to the shape that this version needs; safe to run again and from several places at once.
+    """Bring the database to this version's shape.
+
+    Safe to run again, and from several places at once.
 
     \b
       mainstay migrate

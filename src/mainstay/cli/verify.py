@@ -35,7 +35,9 @@ def verify(
     every: Annotated[bool, typer.Option("--all", help="Online: every workspace of the company.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a verdict a line as JSON.")] = False,
 ) -> None:
-    """Verify the chain of an export, or of a workspace in the database; ends with 1 if anything is wrong.
+    """Prove an export, or a workspace in the database.
+
+    Ends with 1 if anything is wrong.
 
     \b
     Public keys are in the answer of GET /v1/key/workspace/checkpoint; keep them apart from exports.
