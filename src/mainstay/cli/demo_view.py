@@ -16,7 +16,6 @@ from mainstay.kernel.db import GONE, Database
 from mainstay.kernel.errors import MainstayError
 
 TABLE_SECONDS = 1.0
-LINE_SECONDS = 5.0
 # Counting deliveries reads them all: it may take a twentieth of the time.
 _COUNT_SHARE = 20
 
@@ -53,11 +52,11 @@ class View:
                 await self.read()
                 live.update(self._table(), refresh=True)
 
-    async def show_lines(self) -> None:
-        """One plain line every five seconds."""
+    async def show_lines(self, every_seconds: float) -> None:
+        """One plain line each time."""
         await self.read()
         while True:
-            await asyncio.sleep(LINE_SECONDS)
+            await asyncio.sleep(every_seconds)
             await self.read()
             self._terminal.say(self.line())
 

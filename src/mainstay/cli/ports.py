@@ -78,9 +78,8 @@ def find_listener(port: int) -> str | None:
 def _holder_of(inodes: set[str]) -> str | None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            for handle in os.scandir(process / "fd"):
-                if os.readlink(handle.path) in inodes:
-                    return f"{(process / 'comm').read_text().strip()}, process {process.name}"
+            if any(os.readlink(handle) in inodes for handle in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()}, process {process.name}"
         except OSError:
             continue
     return None

@@ -47,6 +47,7 @@ class Wishes:
     demo: bool | None = None
     fresh: bool = False
     plain: bool = False
+    every_seconds: float = 5.0
 
 
 class Session:
@@ -112,7 +113,7 @@ class Session:
             for child in self._children:
                 group.create_task(child.keep())
             group.create_task(self._database.keep(self._move))
-            group.create_task(view.show_table() if is_table else view.show_lines())
+            group.create_task(view.show_table() if is_table else view.show_lines(self._wishes.every_seconds))
             if trickle is not None:
                 group.create_task(trickle.run())
 

@@ -39,6 +39,7 @@ def up(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove all data of the embedded database first.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a table that renews itself.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two plain lines.")] = 5.0,
     host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
 ) -> None:
     """Start everything on this machine: PostgreSQL, API, worker and a demonstration. Ctrl-C stops it all.
@@ -52,7 +53,7 @@ def up(
     if sys.platform == "win32":
         typer.echo("mainstay up: there is no `up` on Windows: run it under WSL", err=True)
         raise typer.Exit(1)
-    wishes = Wishes(port=port, host=host, data=data, demo=demo, fresh=fresh, plain=plain)
+    wishes = Wishes(port=port, host=host, data=data, demo=demo, fresh=fresh, plain=plain, every_seconds=every)
     try:
         run(wishes)
     except (UpRefused, embedded.EmbeddedError) as refusal:

@@ -1,0 +1,95 @@
+"""However `mainstay up` ends, nothing of it is left and the next start finds its data."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.up.conftest import Starter
+from tests.up.instances import wait_until
+
+pytestmark = pytest.mark.xdist_group("up")
+KINDS = {"api", "worker", "postgres"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_ends_everything_within_seconds(data: Path, start: Starter, number: signal.Signals) -> None:
+    up = start(data).started()
+    names = {process.cmdline()[-1] for process in up.family} | {process.name() for process in up.family}
+    assert names >= KINDS
+    begin = time.monotonic()
+    assert up.end(number) == 0
+    assert time.monotonic() - begin < 10
+    assert up.left_over() == []
+    assert up.lines[-1] == "stopped; the data stays where it is"
+    assert not (data / "up.json").exists()
+
+
+def test_the_signal_of_a_terminal_and_of_make_together_are_one_wish(data: Path, start: Starter) -> None:
+    up = start(data).started()
+    up.send(signal.SIGTERM)
+    time.sleep(0.05)
+    assert up.end(signal.SIGINT) == 0
+    assert up.left_over() == []
+
+
+def test_a_second_signal_forces_the_end(data: Path, start: Starter) -> None:
+    up = start(data).started()
+    up.child("worker").suspend()
+    up.send(signal.SIGINT)
+    up.said("stopping")
+    time.sleep(1.2)
+    begin = time.monotonic()
+    assert up.end(signal.SIGINT) == 130
+    assert time.monotonic() - begin < 2
+    wait_until(lambda: not up.left_over(), 5)
+    assert start(data).started().end() == 0
+
+
+def test_the_next_start_finds_company_keys_and_events(data: Path, start: Starter) -> None:
+    first = start(data).started()
+    company = first.demo()
+    wait_until(lambda: first.events_in_production() > 1)
+    count = first.events_in_production()
+    assert first.end() == 0
+    second = start(data).started()
+    assert second.demo() == company
+    assert second.events_in_production() >= count
+    wait_until(lambda: second.figures().get("receiver verified", 0) > 0)
+    assert second.figures()["receiver refused"] == 0
+
+
+def test_fresh_begins_anew(data: Path, start: Starter) -> None:
+    first = start(data).started()
+    company, secrets = first.demo(), (data / "secrets.json").read_text()
+    assert first.end() == 0
+    second = start(data, "--fresh").started()
+    assert second.demo()["company_id"] != company["company_id"]
+    assert (data / "secrets.json").read_text() != secrets
+    assert second.demo()["people"][0]["email"] == company["people"][0]["email"]
+
+
+def test_kill_9_leaves_no_orphan_and_the_next_start_recovers(data: Path, start: Starter) -> None:
+    first = start(data).started()
+    wait_until(lambda: first.events_in_production() > 1)
+    count = first.events_in_production()
+    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: not first.left_over(), 5)
+    second = start(data).started()
+    assert second.events_in_production() >= count
+    assert second.end() == 0
+
+
+def test_kill_9_while_starting_leaves_no_orphan_either(place: Path, start: Starter) -> None:
+    first = start(place / "new")
+    for _ in range(200):
+        time.sleep(0.02)
+        first.remember()
+        if len(first.family) > 2:
+            break
+    os.kill(first.pid, signal.SIGKILL)
+    first.code()
+    wait_until(lambda: not first.left_over(), 5)
+    assert start(place / "new").started().end() == 0
