@@ -14,7 +14,7 @@ Tables: events (by month), chain_heads (one row a workspace), checkpoints, signi
 `intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `chain` and `proof` are the format.
 """
 
-from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, verify_note
+from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, read_public_key, verify_note
 from mainstay.events.hot import IngestKeys, IngestRoutes
 from mainstay.events.ingest import Ingestion
 from mainstay.events.intake import Place
@@ -41,6 +41,7 @@ __all__ = [
     "Verdict",
     "describe",
     "public_keys",
+    "read_public_key",
     "record",
     "router",
     "schedules",

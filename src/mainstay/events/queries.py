@@ -146,12 +146,15 @@ async def count_events_everywhere(connection: Connection, wanted: Slice, *, most
 def beyond(position: list[Any], workspace_id: str | None, *, ascending: bool) -> ColumnElement[bool]:
     """What comes after a position of the list: [seq] in one workspace, [time, workspace, seq] over a company."""
     if workspace_id is not None:
-        return events.c.seq > position[0] if ascending else events.c.seq < position[0]
+        by_seq: ColumnElement[bool] = events.c.seq > position[0] if ascending else events.c.seq < position[0]
+        return by_seq
     moment = datetime.fromisoformat(position[0])
     here, there = tuple_(events.c.workspace_id, events.c.seq), tuple_(*position[1:])
     if ascending:
-        return and_(events.c.received_at >= moment, or_(events.c.received_at > moment, here > there))
-    return and_(events.c.received_at <= moment, or_(events.c.received_at < moment, here < there))
+        after: ColumnElement[bool] = and_(events.c.received_at >= moment, or_(events.c.received_at > moment, here > there))
+        return after
+    before: ColumnElement[bool] = and_(events.c.received_at <= moment, or_(events.c.received_at < moment, here < there))
+    return before
 
 
 async def add_checkpoint(

@@ -26,8 +26,9 @@ async def record(tx: Tx, facts: Sequence[Announcement], places: Mapping[str | No
 
 def _prepare(fact: Announcement, place: Place) -> Prepared:
     actor = ActorIn(id=fact.actor.id, name=fact.actor.name, email=fact.actor.email)
-    target_id = fact.data.get("id")
-    target = TargetIn(id=str(target_id), type=fact.name.partition(".")[0]) if target_id else None
+    subject = fact.name.partition(".")[0]
+    target_id = fact.data.get("id") or fact.data.get(f"{subject}Id")
+    target = TargetIn(id=str(target_id), type=subject) if target_id else None
     parts = (
         canonical.canonical_value({name: text for name in ("id", "email", "name") if (text := getattr(actor, name))}),
         None if target is None else canonical.canonical_value({"id": target.id or "", "type": target.type or ""}),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import field as member
 
 Short = Annotated[str, Meta(min_length=1, max_length=128)]
 Long = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -11,7 +12,6 @@ Long = Annotated[str, Meta(min_length=1, max_length=512)]
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = 16_777_216
 MAX_KEY_CHARACTERS = 256
-NO_RAW = Raw(b"")
 
 
 class ActorIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -33,8 +33,8 @@ class ChangeIn(Struct, forbid_unknown_fields=True):
     """One changed field with its value before and after."""
 
     field: Long
-    old: Raw = NO_RAW
-    new: Raw = NO_RAW
+    old: Raw = member(default_factory=Raw)
+    new: Raw = member(default_factory=Raw)
 
 
 class EventIn(Struct, forbid_unknown_fields=True):
@@ -45,9 +45,9 @@ class EventIn(Struct, forbid_unknown_fields=True):
     actor: ActorIn | None | UnsetType = UNSET
     target: TargetIn | None | UnsetType = UNSET
     projectId: Short | None | UnsetType = UNSET
-    payload: Raw = NO_RAW
-    metadata: Raw = NO_RAW
-    changes: Raw = NO_RAW
+    payload: Raw = member(default_factory=Raw)
+    metadata: Raw = member(default_factory=Raw)
+    changes: Raw = member(default_factory=Raw)
     occurredAt: str | None | UnsetType = UNSET
     idempotencyKey: Annotated[str, Meta(min_length=1, max_length=MAX_KEY_CHARACTERS)] | None | UnsetType = UNSET
 

@@ -5,12 +5,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import asyncpg
-from sqlalchemy import MetaData
+from sqlalchemy import Dialect, MetaData
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from mainstay.kernel import telemetry
 from mainstay.kernel.errors import Unavailable
@@ -27,9 +28,9 @@ metadata = MetaData(
 )
 """The tables of every room, as their `tables.py` declare them; migrations are checked against it."""
 
-Record = asyncpg.Record
+Record: TypeAlias = asyncpg.Record
 T = TypeVar("T")
-_DIALECT = asyncpg_dialect.dialect()
+_DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 GONE = (
     OSError,
@@ -61,6 +62,7 @@ class Sql:
 def compose(name: str, statement: ClauseElement) -> tuple[Any, ...]:
     """A SQLAlchemy Core statement as (Sql, *arguments) for the four verbs; values go to the driver as they are."""
     compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    assert isinstance(compiled, SQLCompiler)
     values = compiled.params
     return (Sql(name, str(compiled)), *(values[key] for key in compiled.positiontup or ()))
 

@@ -114,7 +114,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         text = given.get(env, "").strip()
         if text:
             try:
-                values[one.name] = _parse(one.name, str(one.type), text)
+                values[one.name] = _parse(one.name, getattr(one.type, "__name__", str(one.type)), text)
             except ValueError as error:
                 wrong.append(f"{env}: {error}")
         elif one.default is MISSING and one.default_factory is MISSING:

@@ -4,7 +4,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.metrics import MetricWrapperBase
 
 from mainstay.kernel import ids
 
@@ -59,15 +58,15 @@ LOOP_LAST_RUN = Gauge(
 )
 LOOP_ERRORS = Counter("loop_errors_total", "Rounds of a loop that raised", ["loop"], registry=REGISTRY)
 
-_children: dict[tuple[str, ...], MetricWrapperBase] = {}
+_query_meters: dict[str, Histogram] = {}
 
 
 def observe_query(operation: str, seconds: float) -> None:
     """One more statement in `db_query_duration_seconds`."""
-    child = _children.get((operation,))
-    if child is None:
-        child = _children[(operation,)] = QUERY_SECONDS.labels(operation)
-    child.observe(seconds)
+    meter = _query_meters.get(operation)
+    if meter is None:
+        meter = _query_meters[operation] = QUERY_SECONDS.labels(operation)
+    meter.observe(seconds)
 
 
 class RequestMeter:

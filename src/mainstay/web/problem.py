@@ -12,6 +12,7 @@ def render(error: MainstayError, *, request_id: str, instance: str) -> tuple[int
     """Status, headers and body of the answer that tells of this error."""
     body: dict[str, object] = {
         "type": _REGISTERED.get(error.code, TYPE_PREFIX + error.code),
+        "code": error.code,
         "title": error.title,
         "status": error.status,
         "detail": error.detail,

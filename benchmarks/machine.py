@@ -1,0 +1,56 @@
+"""What the figures were measured on, and a database to measure against."""
+
+import os
+import platform
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psutil
+
+from mainstay import embedded
+
+
+def describe() -> str:
+    """One line about the machine."""
+    memory = psutil.virtual_memory().total / 2**30
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
+
+
+@contextmanager
+def database(url: str | None) -> Iterator[str]:
+    """The given database server, or an embedded one that commits durably to disk."""
+    if url:
+        yield url
+        return
+    place = Path(mkdtemp(prefix="mainstay-bench-", dir="/var/tmp"))
+    place.chmod(0o755)
+    server = embedded.start(place, database="postgres", settings={"shared_buffers": "512MB", "max_wal_size": "4GB"})
+    try:
+        yield server.dsn
+    finally:
+        server.stop()
+
+
+def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """CPU time that processes and their living children have used."""
+    total = 0.0
+    for process in processes:
+        for one in (process, *process.children(recursive=True)):
+            try:
+                times = one.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+    return total
+
+
+def spread(values: Sequence[float], form: str = ",.0f") -> str:
+    """A median with its least and greatest."""
+    return f"{statistics.median(values):{form}} [{min(values):{form}} - {max(values):{form}}]"
