@@ -8,5 +8,5 @@ runs. Runs take turns; each starts with a warm process and an empty table, and t
 the last record.
 
 `--latency` measures, at a steady rate of published messages, the time from acceptance (the commit's own transaction
-time) to the start of the first attempt.
+time) to the start of the first attempt. The first second is warm-up.
 """

@@ -13,6 +13,7 @@ import pytest
 import standardwebhooks
 
 from mainstay import webhooks
+from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.outbound import Outbound
 from tests.conftest import SqlClock
@@ -396,3 +397,32 @@ async def test_a_secret_that_cannot_be_opened_is_a_failed_try_that_says_so(
     (delivery,) = await tenant.log(webhook)
     assert (delivery["status"], delivery["attempts"][0]["outcome"]) == ("RETRYING", "unsendable")
     assert "secret cannot be opened" in delivery["lastError"]
+
+
+async def test_tries_and_the_wait_for_the_first_are_counted(
+    tenant: Tenant, db: Database, line: Line, sql_clock: SqlClock
+) -> None:
+    def read(name: str, **labels: str) -> float:
+        return telemetry.REGISTRY.get_sample_value(name, labels) or 0.0
+
+    def figures() -> tuple[float, ...]:
+        return (
+            read("webhook_attempts_total", outcome="status"),
+            read("webhook_attempts_total", outcome="delivered"),
+            read("webhook_first_attempt_seconds_count"),
+        )
+
+    before, waited = figures(), read("webhook_first_attempt_seconds_sum")
+    async with Receiver(ok(500), ok()) as receiver:
+        webhook = await tenant.webhook(receiver.url())
+        await publish(db, tenant, "task.created")
+        await sql_clock.move(timedelta(seconds=3))
+        await line.drain()
+        await sql_clock.move(MINUTE)
+        await line.drain()
+        (delivery,) = await tenant.log(webhook)
+        await tenant.key.post(f"{COMPANY_PATH}/{webhook['id']}/deliveries/{delivery['id']}/replay")
+        await line.drain()
+    gained = [now - then for now, then in zip(figures(), before, strict=True)]
+    assert gained == [1, 2, 1]
+    assert 3 <= read("webhook_first_attempt_seconds_sum") - waited < 8
