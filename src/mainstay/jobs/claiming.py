@@ -10,7 +10,7 @@ from mainstay.jobs.leases import Lease
 from mainstay.jobs.queues import QueueConfig
 from mainstay.kernel.db import Database, Record, Tx
 
-BATCH = 500
+BATCH = 1_000
 _LOOK_JOBS = 2_000
 _LOOK_JOBS_MOST = 20_000
 _SWEEP_LINES = 1_000

@@ -17,7 +17,7 @@ from mainstay.kernel.work import Batch, Discard, Retry, Snooze
 _log = logger(__name__)
 BATCH = 1_000
 GATHER_SECONDS = 0.002
-_GATHER_UNDER = 100
+_GATHER_UNDER = 500
 _MOST_DELAY = timedelta(days=365)
 
 

@@ -141,8 +141,8 @@ async def plan_freely(tx: Tx) -> None:
 async def _begin(db: Database, settings: str) -> AsyncIterator[Tx]:
     """Begin and settings in one trip, because the hot loops make little else than trips."""
     async with db.connection() as connection:
-        await connection.execute("begin;" + settings)
         try:
+            await connection.execute("begin;" + settings)
             yield Tx(connection)
         except BaseException:
             if not connection.is_closed():

@@ -21,7 +21,7 @@ from mainstay.jobs.scheduling import Scheduler
 from mainstay.jobs.stats import stats
 from mainstay.kernel import telemetry
 from mainstay.kernel.clock import Clock, SystemClock
-from mainstay.kernel.db import Database
+from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.kernel.work import Schedule, Task
@@ -30,6 +30,8 @@ _log = logger(__name__)
 _GAUGED_TO = 1_000_000
 _FIRST_GAP_SECONDS = 0.05
 _ENGINE_CONNECTIONS = 5
+_START_BATCH = 100
+_Claims = list[tuple[Station, list[Record]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,25 +171,42 @@ class Worker:
             _log.warning("could not sign off; the lease will run out")
 
     async def _claim(self, stopping: asyncio.Event) -> None:
+        """Claims go on in the database while the jobs of the claim before are being started here."""
         gap = _FIRST_GAP_SECONDS
-        while not stopping.is_set():
-            self._wake.clear()
-            try:
-                claims = await self.claimer.run_once()
-            except Exception as error:
-                self._failed("claim", error)
-                await asyncio.sleep(gap)
-                gap = min(gap * 2, self._timing.gap_most)
-                continue
-            gap = _FIRST_GAP_SECONDS
-            self._ended("claim")
-            for station, rows in claims:
-                for held in self.runner.start(station, rows):
+        upcoming: asyncio.Task[_Claims] | None = None
+        try:
+            while upcoming is not None or not stopping.is_set():
+                self._wake.clear()
+                try:
+                    claims = await (self.claimer.run_once() if upcoming is None else upcoming)
+                except Exception as error:
+                    upcoming = None
+                    self._failed("claim", error)
+                    await asyncio.sleep(gap)
+                    gap = min(gap * 2, self._timing.gap_most)
+                    continue
+                gap = _FIRST_GAP_SECONDS
+                upcoming = None
+                self._ended("claim")
+                if claims and self.claimer.can_claim_more() and not stopping.is_set():
+                    upcoming = asyncio.create_task(self.claimer.run_once())
+                await self._start(claims)
+                if upcoming is None and not stopping.is_set():
+                    await self._doze()
+        finally:
+            if upcoming is not None:
+                upcoming.cancel()
+
+    async def _start(self, claims: _Claims) -> None:
+        worker_id = self.lease.id
+        for station, rows in claims:
+            self._found_at = time.monotonic()
+            for start in range(0, len(rows), _START_BATCH):
+                if self.lease.id != worker_id:
+                    return
+                for held in self.runner.start(station, rows[start : start + _START_BATCH]):
                     self._held[held.job.id] = held
-            if claims:
-                self._found_at = time.monotonic()
-            if not (claims and self.claimer.can_claim_more()):
-                await self._doze()
+                await asyncio.sleep(0)
 
     async def _doze(self) -> None:
         timing = self._timing
