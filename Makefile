@@ -21,7 +21,7 @@ doctor: setup ## check what runs and what it needs
 	@exec "$(VENV)/bin/mainstay" doctor $(ARGS)
 
 test: lint ## set up, then lint and the whole suite; ARGS="tests/events -k chain"
-	@cd "$(ROOT)" && exec "$(PY)" -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@cd "$(ROOT)" && exec "$(PY)" -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: setup-dev ## style, types and the order of the rooms
 	@cd "$(ROOT)" && "$(PY)" -m ruff check . && "$(PY)" -m ruff format --check . \

@@ -10,7 +10,6 @@ import pytest
 from tests.up.conftest import Starter
 from tests.up.instances import wait_until
 
-pytestmark = pytest.mark.xdist_group("up")
 KINDS = {"api", "worker", "postgres"}
 
 
@@ -45,12 +44,11 @@ def test_a_second_signal_forces_the_end(data: Path, start: Starter) -> None:
     assert up.end(signal.SIGINT) == 130
     assert time.monotonic() - begin < 2
     wait_until(lambda: not up.left_over(), 5)
-    assert start(data).started().end() == 0
 
 
-def test_the_next_start_finds_company_keys_and_events(data: Path, start: Starter) -> None:
+def test_the_next_start_finds_company_keys_and_events_unless_asked_for_a_fresh_one(data: Path, start: Starter) -> None:
     first = start(data).started()
-    company = first.demo()
+    company, secrets = first.demo(), (data / "secrets.json").read_text()
     wait_until(lambda: first.events_in_production() > 1)
     count = first.events_in_production()
     assert first.end() == 0
@@ -59,16 +57,11 @@ def test_the_next_start_finds_company_keys_and_events(data: Path, start: Starter
     assert second.events_in_production() >= count
     wait_until(lambda: second.figures().get("receiver verified", 0) > 0)
     assert second.figures()["receiver refused"] == 0
-
-
-def test_fresh_begins_anew(data: Path, start: Starter) -> None:
-    first = start(data).started()
-    company, secrets = first.demo(), (data / "secrets.json").read_text()
-    assert first.end() == 0
-    second = start(data, "--fresh").started()
-    assert second.demo()["company_id"] != company["company_id"]
+    assert second.end() == 0
+    third = start(data, "--fresh").started()
+    assert third.demo()["company_id"] != company["company_id"]
+    assert third.demo()["people"][0]["email"] == company["people"][0]["email"]
     assert (data / "secrets.json").read_text() != secrets
-    assert second.demo()["people"][0]["email"] == company["people"][0]["email"]
 
 
 def test_kill_9_leaves_no_orphan_and_the_next_start_recovers(data: Path, start: Starter) -> None:

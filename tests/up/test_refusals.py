@@ -14,7 +14,6 @@ from tests.conftest import database_url
 from tests.up.conftest import Starter
 from tests.up.instances import call, run
 
-pytestmark = pytest.mark.xdist_group("up")
 NOWHERE = "postgresql://somebody:hidden-word@127.0.0.1:1/nothing"
 
 

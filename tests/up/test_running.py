@@ -10,8 +10,6 @@ import pytest
 
 from tests.up.instances import Up, call, run, wait_until
 
-pytestmark = pytest.mark.xdist_group("up")
-
 
 def test_the_offered_line_sends_an_event(up: Up) -> None:
     line = up.curl()
