@@ -1,8 +1,10 @@
 """Real log files through the importer and the API, with breaks, refusals and a file that was tampered with."""
 
+import asyncio
 import gzip
 import json
 import random
+import signal
 import subprocess
 import time
 import urllib.request
@@ -14,7 +16,7 @@ import orjson
 import pytest
 
 from mainstay.kernel.db import Database, Sql
-from tests.cli.running import MAINSTAY, Ran, called, environment, mainstay
+from tests.cli.running import MAINSTAY, SECRETS, Ran, called, environment, mainstay, running
 from tests.cli.test_mappings import RECORD, lines_of
 from tests.tenancy import Tenancy
 
@@ -201,19 +203,21 @@ async def test_every_refused_line_is_told_with_its_place_and_reason(
         b'{"action":"a.b","payload":{"long":"' + b"x" * 1_048_600 + b'"}}',
         b'{"action":"a.b","payload":{"a":1,"a":2}}',
         good % 2,
+        b'{"action":"a.b","payload":{"longer":"' + b"x" * 17_000_000 + b'"}}',
+        good % 3,
     ]
     source, rejects = tmp_path / "lines.ndjson", tmp_path / "rejects.ndjson"
     source.write_bytes(b"\n".join(lines))
     summary, ran = imported(client_env, source, "ndjson", "--rejects", str(rejects))
-    assert (ran.code, summary) == (1, {"read": 12, "stored": 2, "replayed": 0, "refused": 10}), ran.err
+    assert (ran.code, summary) == (1, {"read": 14, "stored": 3, "replayed": 0, "refused": 11}), ran.err
     refused = [json.loads(line) for line in rejects.read_text().splitlines()]
-    assert [one["line"] for one in refused] == [2, 3, 5, 6, 7, 8, 9, 10, 11, 12]
+    assert [one["line"] for one in refused] == [2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 14]
     assert all(one["reason"] and one["pointer"].startswith("#") for one in refused)
     assert {one["line"]: one["pointer"] for one in refused}[3] == "#/action"
     assert {one["line"]: one["pointer"] for one in refused}[6] == "#/payload/big"
     for one in refused:
         assert f"line {one['line']} refused at {one['pointer']}: {one['reason']}" in ran.err
-    assert await keys_stored(db) == 2
+    assert await keys_stored(db) == 3
 
 
 async def test_a_damaged_file_tells_where_and_keeps_what_came_before(
@@ -234,6 +238,49 @@ async def test_a_damaged_file_tells_where_and_keeps_what_came_before(
     summary, ran = imported(client_env, source, "ndjson")
     assert (ran.code, summary["stored"]) == (0, 400), ran.err
     assert await keys_stored(db) == 400
+
+
+async def test_an_import_outlives_a_restart_of_the_api(
+    fresh_url: str, tenancy: Tenancy, db: Database, tmp_path: Path
+) -> None:
+    source = tmp_path / "lines.ndjson"
+    source.write_bytes(b"".join(b'{"action":"a.b","payload":{"n":%d}}\n' % n for n in range(1_500)))
+    env = {**SECRETS, "DATABASE_URL": fresh_url}
+    with running("api", "--port", "0", env=env, log=tmp_path / "api.log") as api:
+        client = {"MAINSTAY_URL": api.url, "MAINSTAY_KEY": tenancy.key}
+        command = [*MAINSTAY, "events", "import", str(source), "--as", "ndjson", "--batch", "2", "--json"]
+        importer = subprocess.Popen(command, env=environment(**client), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while await keys_stored(db) < 50:
+            assert importer.poll() is None
+            time.sleep(0.01)
+        api.process.kill()
+        api.process.wait()
+    await asyncio.sleep(1)
+    with running("api", "--port", api.url.rpartition(":")[2], env=env, log=tmp_path / "again.log"):
+        out, err = await asyncio.to_thread(importer.communicate, timeout=60)
+    assert importer.returncode == 0, err
+    assert b"does not answer" in err
+    summary = json.loads(out)
+    assert (summary["read"], summary["refused"]) == (1_500, 0)
+    assert await keys_stored(db) == 1_500
+
+
+async def test_an_interrupted_import_ends_with_130_and_keeps_its_position(
+    client_env: dict[str, str], db: Database, tmp_path: Path
+) -> None:
+    source = tmp_path / "lines.ndjson"
+    source.write_bytes(b"".join(b'{"action":"a.b","payload":{"n":%d}}\n' % n for n in range(2_000)))
+    command = [*MAINSTAY, "events", "import", str(source), "--as", "ndjson", "--batch", "2"]
+    importer = subprocess.Popen(command, env=environment(**client_env), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while await keys_stored(db) < 50:
+        assert importer.poll() is None
+        time.sleep(0.01)
+    importer.send_signal(signal.SIGINT)
+    _, err = await asyncio.to_thread(importer.communicate, timeout=10)
+    assert (importer.returncode, err) == (130, b"error: interrupted\n")
+    summary, ran = imported(client_env, source, "ndjson")
+    assert (ran.code, summary["read"], await keys_stored(db)) == (0, 2_000, 2_000)
+    assert "going on behind line" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=120, sock_connect=10)
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, trust_env=True)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
         return self
 
     async def __aexit__(

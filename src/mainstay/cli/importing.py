@@ -43,10 +43,12 @@ def import_events(
     key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Store the records of a log file as events; ends with 1 if any line was refused.
+    """Store the records of a log file as events.
+
+    Ends with 1 if any line was refused. Run it again after a break: it goes on where it stopped.
 
     \b
-    Run it again after a break: it goes on where it stopped and stores nothing twice.
+    Categories of CloudTrail records: console-login-failed, denied, error, auth, read, write.
       mainstay events import cloudtrail.ndjson.gz --as cloudtrail
       mainstay events import webhooks.ndjson --as github --rejects refused.ndjson
       zcat export.ndjson.gz | mainstay events import - --as ndjson --json

@@ -13,7 +13,7 @@ from mainstay.cli.operating import all_workspaces, company_named, operators_data
 from mainstay.cli.output import FAILED, USAGE, CommandFailed
 from mainstay.events import BadCheckpoint, Verdict
 
-NO_CHECKPOINT = "no signed checkpoint was compared: events missing at the end could not be seen"
+NO_CHECKPOINT = "no signed checkpoint was compared (--key): events missing at the end could not be seen"
 
 
 @dataclass(frozen=True, slots=True)
