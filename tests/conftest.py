@@ -43,7 +43,7 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    memory = Path("/dev/shm")  # noqa: S108 - rows of tests need no disk
+    memory = Path("/dev/shm")
     with TemporaryDirectory(prefix="mainstay-tests-", dir=memory if os.access(memory, os.W_OK) else None) as place:
         Path(place).chmod(0o755)
         server = embedded.start(Path(place) / "data", database="postgres", durable=False)

@@ -50,7 +50,14 @@ async def open_tenancy(db: Database, *, region: Any = "US", plan: Any = "growth"
         ]
         whole = await identity.issue_key(tx, OPERATOR, company.id, kind="company", name="k")
     return Tenancy(
-        company.id, first.id, second.id, keys[0].secret, keys[0].record.id, keys[1].secret, whole.secret, whole.record.id
+        company.id,
+        first.id,
+        second.id,
+        keys[0].secret,
+        keys[0].record.id,
+        keys[1].secret,
+        whole.secret,
+        whole.record.id,
     )
 
 

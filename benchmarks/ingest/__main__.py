@@ -49,7 +49,8 @@ function request()
 end
 function done(summary, latency, requests)
   io.write(string.format("RESULT %%d %%d %%d %%f %%f\\n", summary.requests, summary.duration,
-    summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
+    summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write
+      + summary.errors.timeout,
     latency:percentile(50), latency:percentile(99)))
 end
 """
@@ -72,7 +73,7 @@ class Served:
         self.ports = ports
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", target, *(["--factory"] if ":build" in target else []), "--port", str(port),
+                [sys.executable, "-m", "uvicorn", target, *(["--factory"] if ":build" in target else []), "--port", str(port),  # noqa: E501
                  "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"],
                 env={**os.environ, **environment},
             )
@@ -120,8 +121,12 @@ async def prepare(url: str, environment: dict[str, str], workspaces: int) -> lis
             )
             keys.append(issued.secret)
         await webhooks.register(
-            tx, actor, webhooks.NewEndpoint(url="http://127.0.0.1:9/", events=["invoice.*"]), company_id=company.id,
-            keyring=Keyring(settings.secret), allow=settings.outbound_allow,
+            tx,
+            actor,
+            webhooks.NewEndpoint(url="http://127.0.0.1:9/", events=["invoice.*"]),
+            company_id=company.id,
+            keyring=Keyring(settings.secret),
+            allow=settings.outbound_allow,
         )
     await db.close()
     return keys
@@ -181,7 +186,7 @@ def measure(server_url: str, options: argparse.Namespace, only: set[str]) -> dic
     def note(name: str, figures: dict[str, float], factor: int = 1) -> None:
         figures["rate"] *= factor
         results.setdefault(name, []).append(figures)
-        print(f"  {name:32} {figures['rate']:>9,.0f}/s  p50 {figures.get('p50', 0):6.1f} ms  p99 {figures.get('p99', 0):6.1f} ms"
+        print(f"  {name:32} {figures['rate']:>9,.0f}/s  p50 {figures.get('p50', 0):6.1f} ms  p99 {figures.get('p99', 0):6.1f} ms"  # noqa: E501
               f"  errors {figures.get('errors', 0):.0f}", flush=True)  # fmt: skip
 
     for number in range(options.rounds):
@@ -191,10 +196,17 @@ def measure(server_url: str, options: argparse.Namespace, only: set[str]) -> dic
                 ours = Served("benchmarks.ingest.ours:build", environment, [18101])
                 if not only or "single" in only:
                     wrk("http://127.0.0.1:18101", single_script, connections=32, seconds=1)
-                    note(f"single, {count} workspaces", wrk("http://127.0.0.1:18101", single_script, connections=32, seconds=options.seconds))
+                    note(
+                        f"single, {count} workspaces",
+                        wrk("http://127.0.0.1:18101", single_script, connections=32, seconds=options.seconds),
+                    )
                 if not only or "batch" in only:
                     wrk("http://127.0.0.1:18101", batch_script, connections=8, seconds=1)
-                    note(f"batch of 100, {count} workspaces", wrk("http://127.0.0.1:18101", batch_script, connections=8, seconds=options.seconds), 100)
+                    note(
+                        f"batch of 100, {count} workspaces",
+                        wrk("http://127.0.0.1:18101", batch_script, connections=8, seconds=options.seconds),
+                        100,
+                    )
                 ours.stop()
         if not only or "batch2" in only:
             two = Served("benchmarks.ingest.ours:build", environment, [18101, 18102])
@@ -205,7 +217,10 @@ def measure(server_url: str, options: argparse.Namespace, only: set[str]) -> dic
         if not only or "usual" in only:
             usual = Served("benchmarks.ingest.usual:app", environment, [18103])
             wrk("http://127.0.0.1:18103", usual_script, connections=32, seconds=1)
-            note("the usual way, single", wrk("http://127.0.0.1:18103", usual_script, connections=32, seconds=options.seconds))
+            note(
+                "the usual way, single",
+                wrk("http://127.0.0.1:18103", usual_script, connections=32, seconds=options.seconds),
+            )
             usual.stop()
     return results
 
@@ -213,9 +228,12 @@ def measure(server_url: str, options: argparse.Namespace, only: set[str]) -> dic
 async def both(batch_script: Path, seconds: float) -> dict[str, float]:
     """Two load generators at once, one at each process."""
     runs = await asyncio.gather(
-        *(asyncio.to_thread(wrk, f"http://127.0.0.1:{port}", batch_script, connections=4, seconds=seconds) for port in (18101, 18102))
+        *(
+            asyncio.to_thread(wrk, f"http://127.0.0.1:{port}", batch_script, connections=4, seconds=seconds)
+            for port in (18101, 18102)
+        )
     )
-    return {"rate": sum(r["rate"] for r in runs), "p50": max(r["p50"] for r in runs), "p99": max(r["p99"] for r in runs),
+    return {"rate": sum(r["rate"] for r in runs), "p50": max(r["p50"] for r in runs), "p99": max(r["p99"] for r in runs),  # noqa: E501
             "errors": sum(r["errors"] for r in runs)}  # fmt: skip
 
 

@@ -53,6 +53,8 @@ async def _copy(
         at += batch * parts
         if at + batch > len(rows["events"][1]) and time.perf_counter() < until:
             at = part * batch
-            await connection.execute(f"truncate {', '.join('mainstay.copy_' + table for table in rows)}") if parts == 1 else None
+            await connection.execute(
+                f"truncate {', '.join('mainstay.copy_' + table for table in rows)}"
+            ) if parts == 1 else None
     await connection.close()
     return count

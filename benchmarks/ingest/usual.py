@@ -71,8 +71,14 @@ app = FastAPI(lifespan=lifespan)
 async def store(event: EventIn) -> EventOut:
     """One row, one commit."""
     row = Event(
-        id=str(uuid.uuid4()), workspace_id="w", action=event.action, category=event.category, actor=event.actor,
-        payload=event.payload, details=event.metadata, created_at=datetime.now(UTC),
+        id=str(uuid.uuid4()),
+        workspace_id="w",
+        action=event.action,
+        category=event.category,
+        actor=event.actor,
+        payload=event.payload,
+        details=event.metadata,
+        created_at=datetime.now(UTC),
     )
     async with Session() as session:
         session.add(row)

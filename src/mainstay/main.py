@@ -101,7 +101,9 @@ def build_api(settings: Settings) -> Front:
         async with base.db.begin(readonly=True) as tx:
             return min([await partitions.runway(tx, spec) for spec in partitioned()])
 
-    app = Framework(title="Mainstay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = Framework(
+        title="Mainstay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
     app.state.callers = who
     cursors = Cursors(base.keyring)
     app.include_router(events.router(base.db, events.Reader(base.db, cursors), events.Sealer(base.keyring)))

@@ -27,7 +27,7 @@ FULL: dict[str, Any] = {
     "occurredAt": "2026-11-01T12:00:00.123456+02:00",
 }
 FLAT_MEMBERS = {
-    "id", "companyId", "workspaceId", "projectId", "action", "category", "actorId", "actorEmail", "actorName", "targetId",
+    "id", "companyId", "workspaceId", "projectId", "action", "category", "actorId", "actorEmail", "actorName", "targetId",  # noqa: E501
     "targetType", "payload", "metadata", "changes", "hash", "prevHash", "traceId", "archived", "archivalCandidate",
     "dataRegion", "createdAt", "seq", "occurredAt", "receivedAt",
 }  # fmt: skip
@@ -124,7 +124,9 @@ async def test_a_batch_judges_each_event_on_its_own(api: httpx.AsyncClient, db: 
 
 
 @pytest.mark.contract("HL-E-01")
-async def test_a_batch_takes_a_thousand_and_not_one_more(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> None:
+async def test_a_batch_takes_a_thousand_and_not_one_more(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
+) -> None:
     refused = await api.post(BATCH, json={"events": [{"action": "a"}] * 1001}, headers=tenancy.auth)
     assert refused.status_code == 413
     empty = await api.post(BATCH, json={"events": []}, headers=tenancy.auth)
@@ -160,6 +162,7 @@ async def test_the_chain_neither_forks_nor_gaps_under_many_writers_on_two_nodes(
     fresh_url: str, db: Database, tenancy: Tenancy
 ) -> None:
     async with running_app(fresh_url) as one, running_app(fresh_url) as two:
+
         async def write(number: int) -> int:
             client = (one, two)[number % 2]
             if number % 5:
@@ -172,12 +175,15 @@ async def test_the_chain_neither_forks_nor_gaps_under_many_writers_on_two_nodes(
     assert verdict.ok
     assert verdict.checked == 160 + 40 * 7
     parents = await db.value(
-        Sql("test.parents", "select count(distinct prev_hash) from mainstay.events where workspace_id = $1"), tenancy.workspace_id
+        Sql("test.parents", "select count(distinct prev_hash) from mainstay.events where workspace_id = $1"),
+        tenancy.workspace_id,
     )
     assert parents == verdict.checked
 
 
-async def test_the_same_key_and_content_is_the_same_event(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> None:
+async def test_the_same_key_and_content_is_the_same_event(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
+) -> None:
     headers = {**tenancy.auth, "Idempotency-Key": "k-1"}
     first = await api.post(EVENTS, json=FULL, headers=headers)
     reordered = orjson.dumps(dict(reversed(FULL.items())), option=orjson.OPT_INDENT_2)
@@ -192,7 +198,9 @@ async def test_the_same_key_and_content_is_the_same_event(api: httpx.AsyncClient
     assert other.json()["id"] != first.json()["id"]
 
 
-@pytest.mark.parametrize("change", [{"action": "x"}, {"payload": {"amount": 1251}}, {"actor": {"id": "u_2"}}, {"projectId": None}])
+@pytest.mark.parametrize(
+    "change", [{"action": "x"}, {"payload": {"amount": 1251}}, {"actor": {"id": "u_2"}}, {"projectId": None}]
+)
 async def test_the_same_key_with_other_content_is_refused(
     api: httpx.AsyncClient, db: Database, tenancy: Tenancy, change: dict[str, Any]
 ) -> None:
@@ -204,7 +212,9 @@ async def test_the_same_key_with_other_content_is_refused(
     assert await stored_count(db) == 1
 
 
-async def test_the_same_key_at_the_same_moment_stores_one(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> None:
+async def test_the_same_key_at_the_same_moment_stores_one(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
+) -> None:
     headers = {**tenancy.auth, "Idempotency-Key": "k-1"}
     answers = await asyncio.gather(*(api.post(EVENTS, json=FULL, headers=headers) for _ in range(20)))
     codes = [answer.status_code for answer in answers]
@@ -224,7 +234,9 @@ async def test_the_same_key_on_two_nodes_stores_one(fresh_url: str, db: Database
     assert await stored_count(db) == 20
 
 
-async def test_a_key_is_forgotten_after_a_day(api: httpx.AsyncClient, db: Database, tenancy: Tenancy, sql_clock: Any) -> None:
+async def test_a_key_is_forgotten_after_a_day(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, sql_clock: Any
+) -> None:
     from datetime import timedelta
 
     headers = {**tenancy.auth, "Idempotency-Key": "k-1"}
@@ -294,7 +306,9 @@ WRONG_BODIES = [
     pytest.param(b'{"action":"a","payload":{"t":"\xff"}}', "#/payload", id="invalid UTF-8 in payload"),
     pytest.param(b'{"action":"a","category":"\xff"}', "#", id="invalid UTF-8"),
     pytest.param(f'{{"action":"a","payload":{DEEP}}}'.encode(), "#/payload" + "/a" * 32, id="nested too deeply"),
-    pytest.param(b'{"action":"a","payload":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}", "#", id="nested 5,000 deep"),
+    pytest.param(
+        b'{"action":"a","payload":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}", "#", id="nested 5,000 deep"
+    ),
     pytest.param(b'{"action":"a","occurredAt":"yesterday"}', "#/occurredAt", id="no time"),
     pytest.param(b'{"action":"a","occurredAt":"2026-01-01T00:00:00"}', "#/occurredAt", id="time without zone"),
     pytest.param(b'{"action":"a","occurredAt":"2026-02-30T00:00:00Z"}', "#/occurredAt", id="no such day"),
@@ -352,7 +366,9 @@ async def test_odd_but_good_bodies_are_stored_and_verify(
     assert shown == answer.json()
 
 
-async def test_the_body_may_have_a_mebibyte_and_not_a_byte_more(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> None:
+async def test_the_body_may_have_a_mebibyte_and_not_a_byte_more(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
+) -> None:
     frame = len(b'{"action":"a","payload":{"t":""}}')
 
     def body(size: int) -> bytes:
@@ -481,7 +497,9 @@ async def test_a_flush_that_fails_costs_nobody_else_their_event(
             "alter table mainstay.events add constraint no_poison check (action <> 'poison') not valid"
         )
     actions = ["poison" if number == 20 else f"good.{number}" for number in range(40)]
-    answers = await asyncio.gather(*(api.post(EVENTS, json={"action": action}, headers=tenancy.auth) for action in actions))
+    answers = await asyncio.gather(
+        *(api.post(EVENTS, json={"action": action}, headers=tenancy.auth) for action in actions)
+    )
     assert [answer.status_code for answer in answers].count(201) == 39
     assert answers[20].status_code >= 400
     assert await stored_count(db) == 39

@@ -99,7 +99,7 @@ def shown(verdict: Verdict) -> dict[str, Any]:
 
 def _verify_file(file: Path, checkpoint: Path | None, keys: list[str], start: str | None) -> Verdict:
     try:
-        known = dict(events.checkpoints.read_public_key(text) for given in keys for text in _keys_in(given))
+        known = dict(events.read_public_key(text) for given in keys for text in _keys_in(given))
         if checkpoint is not None and not known:
             raise CommandFailed("a checkpoint needs the public key that signed it", "Give it with --key.", code=USAGE)
         return events.verify_file(file, checkpoint, known, start=None if start is None else _start_of(start))

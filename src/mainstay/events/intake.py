@@ -69,16 +69,33 @@ def prepare(body: bytes, place: Place, trace_id: str, key: str | None = None, *,
     occurred = _time_of(event.occurredAt, under)
     fingerprint = _fingerprint(event, occurred, parts) if key else None
     return place_parts(
-        place, trace_id, action=event.action, category=event.category or DEFAULT_CATEGORY,
-        project_id=event.projectId or None, actor=actor, target=target, parts=parts, occurred=occurred,
-        idempotency=_sha256(key.encode()).digest()[:16] if key else None, fingerprint=fingerprint,
+        place,
+        trace_id,
+        action=event.action,
+        category=event.category or DEFAULT_CATEGORY,
+        project_id=event.projectId or None,
+        actor=actor,
+        target=target,
+        parts=parts,
+        occurred=occurred,
+        idempotency=_sha256(key.encode()).digest()[:16] if key else None,
+        fingerprint=fingerprint,
     )
 
 
 def place_parts(
-    place: Place, trace_id: str, *, action: str, category: str, project_id: str | None,
-    actor: Any, target: Any, parts: Sequence[bytes | None], occurred: datetime | None,
-    idempotency: bytes | None, fingerprint: bytes | None,
+    place: Place,
+    trace_id: str,
+    *,
+    action: str,
+    category: str,
+    project_id: str | None,
+    actor: Any,
+    target: Any,
+    parts: Sequence[bytes | None],
+    occurred: datetime | None,
+    idempotency: bytes | None,
+    fingerprint: bytes | None,
 ) -> Prepared:
     """The row of checked and canonical parts, with a fresh id, salts and the halves of its core."""
     event_id = ids.new_id()
@@ -86,21 +103,63 @@ def place_parts(
     occurred_at = chain.time_text(occurred)
     salts = chain.salts()
     core_head, core_tail = chain.core_halves(
-        event_id=event_id, company_id=place.company_id, workspace_id=place.workspace_id, project_id=project_id,
-        region=place.region, action=action, category=category, occurred_at=occurred_at, trace_id=trace_id,
+        event_id=event_id,
+        company_id=place.company_id,
+        workspace_id=place.workspace_id,
+        project_id=project_id,
+        region=place.region,
+        action=action,
+        category=category,
+        occurred_at=occurred_at,
+        trace_id=trace_id,
         digests=chain.digests(salts, parts),
     )
     payload, metadata, changes = (None if part is None else part.decode() for part in parts[2:])
     actor_id, actor_email, actor_name = (actor.id, actor.email, actor.name) if actor else (None, None, None)
     target_id, target_type = (target.id, target.type) if target else (None, None)
     flat_half = shape.stored_half(
-        event_id, place.company_id, place.workspace_id, project_id, action, category, actor_id, actor_email, actor_name,
-        target_id, target_type, payload, metadata, changes, trace_id, place.region, occurred_at,
+        event_id,
+        place.company_id,
+        place.workspace_id,
+        project_id,
+        action,
+        category,
+        actor_id,
+        actor_email,
+        actor_name,
+        target_id,
+        target_type,
+        payload,
+        metadata,
+        changes,
+        trace_id,
+        place.region,
+        occurred_at,
     )
     row = (
-        place.workspace_id, place.company_id, place.key_id, event_id, place.region, project_id, action, category,
-        actor_id, actor_email, actor_name, target_id, target_type, payload, metadata, changes, salts, trace_id,
-        occurred, idempotency, fingerprint, core_head, core_tail,
+        place.workspace_id,
+        place.company_id,
+        place.key_id,
+        event_id,
+        place.region,
+        project_id,
+        action,
+        category,
+        actor_id,
+        actor_email,
+        actor_name,
+        target_id,
+        target_type,
+        payload,
+        metadata,
+        changes,
+        salts,
+        trace_id,
+        occurred,
+        idempotency,
+        fingerprint,
+        core_head,
+        core_tail,
         f'{{"type":"{action}","timestamp":"{occurred_at}","data":{flat_half}',
     )
     return Prepared(row, flat_half, event_id, trace_id, idempotency, fingerprint)
@@ -154,7 +213,14 @@ def _refuse_duplicates(event: EventIn, body: bytes, under: str) -> None:
     """Members named twice outside the parts: counted first, searched for only where the count leaves room for one."""
     members = 1 + sum(
         value is not UNSET
-        for value in (event.category, event.actor, event.target, event.projectId, event.occurredAt, event.idempotencyKey)
+        for value in (
+            event.category,
+            event.actor,
+            event.target,
+            event.projectId,
+            event.occurredAt,
+            event.idempotencyKey,
+        )
     )
     if event.actor:
         members += (event.actor.id is not None) + (event.actor.email is not None) + (event.actor.name is not None)
@@ -201,7 +267,8 @@ def _canonical_changes(raw: Raw, under: str) -> bytes | None:
     if all(change.old and change.new for change in changes):
         return whole
     filled = [
-        {"field": change.field, "old": Raw(change.old or b"null"), "new": Raw(change.new or b"null")} for change in changes
+        {"field": change.field, "old": Raw(change.old or b"null"), "new": Raw(change.new or b"null")}
+        for change in changes
     ]
     return _canonical(msgspec.json.encode(filled), f"{under}/changes")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy import Uuid, and_, func, literal, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement, Select
 
 from mainstay.events.tables import events
@@ -13,9 +13,10 @@ from mainstay.kernel import ids
 from mainstay.kernel.db import Connection, Record, Sql, compose
 
 APPEND_COLUMNS = 24
+_APPEND_ARGUMENTS = ", ".join(f"${n}" for n in range(1, APPEND_COLUMNS + 1))
 _APPEND = Sql(
     "events.append",
-    f"select * from mainstay.append_events({', '.join(f'${n}' for n in range(1, APPEND_COLUMNS + 1))})",
+    f"select * from mainstay.append_events({_APPEND_ARGUMENTS})",  # noqa: S608 - only numbered parameters
 )
 _ID_SLACK = timedelta(hours=1)
 
@@ -49,7 +50,8 @@ _UNCHECKED = Sql(
        order by h.workspace_id limit $1""",
 )
 _SIGNING_KEYS = Sql(
-    "events.signing_keys", "select name, public_key, private_key_sealed from mainstay.signing_keys order by created_at desc"
+    "events.signing_keys",
+    "select name, public_key, private_key_sealed from mainstay.signing_keys order by created_at desc",
 )
 _ADD_SIGNING_KEY = Sql(
     "events.add_signing_key",
@@ -112,7 +114,9 @@ class Slice:
 
     def order(self, columns: Any) -> list[Any]:
         """The order of the list: by seq in one workspace, by time, workspace and seq over a company."""
-        keys = [columns.seq] if self.workspace_id is not None else [columns.received_at, columns.workspace_id, columns.seq]
+        keys = (
+            [columns.seq] if self.workspace_id is not None else [columns.received_at, columns.workspace_id, columns.seq]
+        )
         return [key.asc() if self.ascending else key.desc() for key in keys]
 
 
@@ -149,9 +153,14 @@ def beyond(position: list[Any], workspace_id: str | None, *, ascending: bool) ->
         by_seq: ColumnElement[bool] = events.c.seq > position[0] if ascending else events.c.seq < position[0]
         return by_seq
     moment = datetime.fromisoformat(position[0])
-    here, there = tuple_(events.c.workspace_id, events.c.seq), tuple_(*position[1:])
+    here, there = (
+        tuple_(events.c.workspace_id, events.c.seq),
+        tuple_(literal(position[1], Uuid(as_uuid=False)), position[2]),
+    )
     if ascending:
-        after: ColumnElement[bool] = and_(events.c.received_at >= moment, or_(events.c.received_at > moment, here > there))
+        after: ColumnElement[bool] = and_(
+            events.c.received_at >= moment, or_(events.c.received_at > moment, here > there)
+        )
         return after
     before: ColumnElement[bool] = and_(events.c.received_at <= moment, or_(events.c.received_at < moment, here < there))
     return before

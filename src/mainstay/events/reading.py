@@ -30,7 +30,15 @@ _EXACT = {
     "projectId": "project_id",
 }
 _SEARCHED = (
-    "action", "actor_id", "actor_email", "actor_name", "target_id", "target_type", "payload", "metadata", "changes",
+    "action",
+    "actor_id",
+    "actor_email",
+    "actor_name",
+    "target_id",
+    "target_type",
+    "payload",
+    "metadata",
+    "changes",
 )
 _INDEXED = frozenset({"action", "actorId"})
 _COUNT_TIMEOUT = "set local statement_timeout = '1s'"
@@ -102,8 +110,12 @@ def filters_of(query: Any) -> Filters:
         if value is not None and (not 1 <= len(value) <= 512 or "\0" in value):
             faults.append(Fault("must have 1 to 512 characters, none of them NUL", name))
     found = Filters(
-        since=time_of("from"), until=time_of("to"), occurred_since=time_of("occurredFrom"),
-        occurred_until=time_of("occurredTo"), exact=exact, text=query.get("text"),
+        since=time_of("from"),
+        until=time_of("to"),
+        occurred_since=time_of("occurredFrom"),
+        occurred_until=time_of("occurredTo"),
+        exact=exact,
+        text=query.get("text"),
     )
     if found.since and found.until and found.since > found.until:
         faults.append(Fault("must not lie after 'to'", "from"))
@@ -120,8 +132,15 @@ class Reader:
         self._cursors = cursors
 
     async def page(
-        self, company_id: str, filters: Filters, *, workspace_id: str | None, limit: int, page: int = 1,
-        cursor: str | None = None, ascending: bool = False,
+        self,
+        company_id: str,
+        filters: Filters,
+        *,
+        workspace_id: str | None,
+        limit: int,
+        page: int = 1,
+        cursor: str | None = None,
+        ascending: bool = False,
     ) -> Page:
         """One page of events, newest first unless ascending.
 

@@ -37,6 +37,15 @@ def _prepare(fact: Announcement, place: Place) -> Prepared:
         None,
     )
     return intake.place_parts(
-        place, fact.trace_id, action=fact.name, category=CATEGORY, project_id=None, actor=actor, target=target,
-        parts=parts, occurred=fact.at, idempotency=digest_of(fact.id)[:16], fingerprint=digest_of(fact.id)[16:],
+        place,
+        fact.trace_id,
+        action=fact.name,
+        category=CATEGORY,
+        project_id=None,
+        actor=actor,
+        target=target,
+        parts=parts,
+        occurred=fact.at,
+        idempotency=digest_of(fact.id)[:16],
+        fingerprint=digest_of(fact.id)[16:],
     )

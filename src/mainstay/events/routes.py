@@ -15,7 +15,16 @@ from mainstay.web.callers import CompanyKey, WorkspaceKey
 from mainstay.web.json import Answer, refuse_unknown_query, schema_of
 
 _FILTERS = (
-    "from", "to", "occurredFrom", "occurredTo", "action", "category", "actorId", "actorEmail", "targetId", "projectId",
+    "from",
+    "to",
+    "occurredFrom",
+    "occurredTo",
+    "action",
+    "category",
+    "actorId",
+    "actorEmail",
+    "targetId",
+    "projectId",
     "text",
 )
 _KNOWN = frozenset({*_FILTERS, "page", "limit", "cursor", "order", "include"})
@@ -35,27 +44,47 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
 
     @routes.get("/v1/key/workspace/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
     async def list_workspace_events(
-        request: Request, caller: WorkspaceKey, cursor: Cursor = None, page: PageNumber = 1, limit: Limit = paging.DEFAULT_LIMIT,
-        order: Order = "desc", include: Include = None,
+        request: Request,
+        caller: WorkspaceKey,
+        cursor: Cursor = None,
+        page: PageNumber = 1,
+        limit: Limit = paging.DEFAULT_LIMIT,
+        order: Order = "desc",
+        include: Include = None,
     ) -> Response:
         """Events of the key's workspace, newest first unless `order=asc`."""
         refuse_unknown_query(request, _KNOWN)
         found = await reader.page(
-            caller.company_id, filters_of(request.query_params), workspace_id=caller.workspace_id, limit=limit, page=page,
-            cursor=cursor, ascending=order == "asc",
+            caller.company_id,
+            filters_of(request.query_params),
+            workspace_id=caller.workspace_id,
+            limit=limit,
+            page=page,
+            cursor=cursor,
+            ascending=order == "asc",
         )
         return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
 
     @routes.get("/v1/key/company/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
     async def list_company_events(
-        request: Request, caller: CompanyKey, cursor: Cursor = None, page: PageNumber = 1, limit: Limit = paging.DEFAULT_LIMIT,
-        order: Order = "desc", include: Include = None,
+        request: Request,
+        caller: CompanyKey,
+        cursor: Cursor = None,
+        page: PageNumber = 1,
+        limit: Limit = paging.DEFAULT_LIMIT,
+        order: Order = "desc",
+        include: Include = None,
     ) -> Response:
         """Events of all workspaces of the key's company, newest first unless `order=asc`."""
         refuse_unknown_query(request, _KNOWN)
         found = await reader.page(
-            caller.company_id, filters_of(request.query_params), workspace_id=None, limit=limit, page=page,
-            cursor=cursor, ascending=order == "asc",
+            caller.company_id,
+            filters_of(request.query_params),
+            workspace_id=None,
+            limit=limit,
+            page=page,
+            cursor=cursor,
+            ascending=order == "asc",
         )
         return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
 
@@ -111,13 +140,21 @@ def _json(body: bytes) -> Response:
 
 def describe(document: dict[str, Any]) -> None:
     """Adds the ingest routes to an OpenAPI document."""
-    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": schemas.MAX_KEY_CHARACTERS}}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "maxLength": schemas.MAX_KEY_CHARACTERS},
+    }
     refusals = {
         status: {"description": text, "content": {"application/problem+json": {}}}
         for status, text in (
-            ("400", "Not valid; `errors` points at what is wrong"), ("401", "No key, or one that is not valid any more"),
-            ("403", "A company key, a reading key, or another address"), ("409", "The same key is being stored now"),
-            ("413", "Too large"), ("422", "The key was used for other content"), ("503", "The database is away"),
+            ("400", "Not valid; `errors` points at what is wrong"),
+            ("401", "No key, or one that is not valid any more"),
+            ("403", "A company key, a reading key, or another address"),
+            ("409", "The same key is being stored now"),
+            ("413", "Too large"),
+            ("422", "The key was used for other content"),
+            ("503", "The database is away"),
         )
     }
     for path, shape_in, status, text in (

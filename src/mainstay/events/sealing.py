@@ -66,5 +66,3 @@ async def public_keys(connection: Connection) -> Mapping[str, Ed25519PublicKey]:
     """Every key that ever signed checkpoints here, by name."""
     rows = await queries.signing_keys_everywhere(connection)
     return {row["name"]: Ed25519PublicKey.from_public_bytes(bytes(row["public_key"])) for row in rows}
-
-

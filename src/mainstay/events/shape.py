@@ -10,10 +10,24 @@ from mainstay.events import chain
 from mainstay.kernel.clock import iso
 
 
-def stored_half(  # noqa: PLR0917 - positional for speed: the order of the columns
-    event_id: str, company_id: str, workspace_id: str, project_id: str | None, action: str, category: str,
-    actor_id: str | None, actor_email: str | None, actor_name: str | None, target_id: str | None, target_type: str | None,
-    payload: str | None, metadata: str | None, changes: str | None, trace_id: str, region: str, occurred_at: str,
+def stored_half(
+    event_id: str,
+    company_id: str,
+    workspace_id: str,
+    project_id: str | None,
+    action: str,
+    category: str,
+    actor_id: str | None,
+    actor_email: str | None,
+    actor_name: str | None,
+    target_id: str | None,
+    target_type: str | None,
+    payload: str | None,
+    metadata: str | None,
+    changes: str | None,
+    trace_id: str,
+    region: str,
+    occurred_at: str,
 ) -> str:
     """What is known of an event before it has its place: the flat object without its closing brace."""
     return orjson.dumps(

@@ -41,9 +41,7 @@ async def verify_workspace(
     verdict = Verdict(True, 0, None, (0, GENESIS))
     compared = None
     while True:
-        rows = await queries.chain_of(
-            db, company_id, workspace_id, after=verdict.head[0], until=until, limit=_CHUNK
-        )
+        rows = await queries.chain_of(db, company_id, workspace_id, after=verdict.head[0], until=until, limit=_CHUNK)
         if not rows:
             break
         last_seq = rows[-1]["seq"]

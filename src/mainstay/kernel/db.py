@@ -1,4 +1,4 @@
-"""PostgreSQL: one pool, named statements, one type of transaction, and errors that say "try again" where that is true."""
+"""PostgreSQL: one pool, named statements, one type of transaction, and errors that say when to try again."""
 
 import asyncio
 import time

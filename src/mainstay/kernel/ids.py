@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 def new_id() -> str:
-    """A fresh UUIDv7 as text: 48 bits of milliseconds, 12 of their fraction (so that ids of one process rise), 62 random."""
+    """A fresh UUIDv7 as text: 48 bits of milliseconds, 12 of their fraction (so ids of one process rise), 62 random."""
     ms, rest = divmod(time.time_ns(), 1_000_000)
     tail = (int.from_bytes(os.urandom(8), "big") & 0x3FFFFFFFFFFFFFFF) | 0x8000000000000000
     text = f"{ms:012x}7{(rest << 12) // 1_000_000:03x}{tail:016x}"

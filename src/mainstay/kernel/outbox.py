@@ -93,7 +93,9 @@ async def announce(
 class Relay:
     """Takes announcements to the reactions that are listed for them, and all of them to one recorder."""
 
-    def __init__(self, db: Database, reactions: Mapping[str, Sequence[Reaction]], record: Recorder | None = None) -> None:
+    def __init__(
+        self, db: Database, reactions: Mapping[str, Sequence[Reaction]], record: Recorder | None = None
+    ) -> None:
         self._db = db
         self._reactions = reactions
         self._record = record

@@ -16,7 +16,7 @@ _ADVISORY_KEY = 0x6D61696E_00000001
 
 @dataclass(frozen=True, slots=True)
 class Partitioned:
-    """A table cut by time: width of a partition, how many to keep ready ahead, and how long rows are kept (None: ever)."""
+    """A table cut by time: width of a partition, how many to keep ready, how long rows are kept (None: for ever)."""
 
     table: str
     key: Literal["time", "uuid7"]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from mainstay.kernel.addresses import AllowList, parse_allow_list
 
 _SECRET_CHARACTERS = 32
+_NOTHING_ALLOWED = parse_allow_list("")
 
 
 class SettingsError(Exception):
@@ -81,10 +82,10 @@ class Settings:
             "secret": False,
         },
     )
-    outbound_allow: AllowList = _setting(
+    outbound_allow: AllowList = _setting(  # noqa: RUF009 - frozen
         "OUTBOUND_ALLOW",
         "private hosts and networks that webhooks may reach (development): 127.0.0.0/8,localhost",
-        parse_allow_list(""),
+        _NOTHING_ALLOWED,
     )
     shutdown_seconds: float = _setting(
         "SHUTDOWN_SECONDS", "time that running requests and jobs get to end at a stop", 20.0

@@ -2,6 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
@@ -73,7 +74,7 @@ class RequestMeter:
     """The three request figures of one (method, route, status), looked up once."""
 
     __slots__ = ("_errors", "_requests", "_seconds")
-    _known: dict[tuple[str, str, int], "RequestMeter"] = {}
+    _known: ClassVar[dict[tuple[str, str, int], "RequestMeter"]] = {}
 
     def __init__(self, method: str, route: str, status: int) -> None:
         labels = (method, route, str(status))

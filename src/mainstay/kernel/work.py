@@ -74,7 +74,7 @@ class Batch:
 class Task:
     """A kind of job. Exactly one of `run`, `run_in_tx` and `batch` is its body.
 
-    `attempts` counts every start, so 1 means no second try; None, as for `backoff`, takes the queue's rule. `lane_limit`
+    `attempts` counts every start, so 1 means no second try; None, as for `backoff`, is the queue's rule. `lane_limit`
     bounds how many jobs of one lane one worker runs at once (a queue takes the smallest of its tasks). `history`
     'failures' writes no row for a job that succeeded (for work with a ledger of its own).
     """

@@ -41,7 +41,7 @@ def render(document: Document, css: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}: API reference</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{css}</style></head><body>'
-        f"<nav aria-label=\"Operations\"><h2>{escape(info['title'])}</h2>{''.join(map(_menu, groups.items()))}</nav>"
+        f'<nav aria-label="Operations"><h2>{escape(info["title"])}</h2>{"".join(map(_menu, groups.items()))}</nav>'
         f"<main><h1>{escape(title)}: API reference</h1>{_INTRODUCTION}"
         + "".join(_group(tag, found, schemas) for tag, found in groups.items())
         + "</main></body></html>"
@@ -49,7 +49,7 @@ def render(document: Document, css: str) -> str:
 
 
 _INTRODUCTION = (
-    "<p>Everything here is also in <a href=\"/openapi.json\">openapi.json</a> (OpenAPI 3.1). Every refusal is "
+    '<p>Everything here is also in <a href="/openapi.json">openapi.json</a> (OpenAPI 3.1). Every refusal is '
     "<code>application/problem+json</code> with <code>errors</code> that point at what is wrong. The examples read "
     "two variables:</p><pre>export MAINSTAY_URL=http://127.0.0.1:8080\nexport MAINSTAY_KEY=mk_ws_…</pre>"
 )
@@ -75,8 +75,8 @@ def _operation(path: str, method: str, operation: Document, schemas: Document) -
     body = _body_schema(operation)
     return (
         f'<article id="{_anchor(path, method)}"><h3><b class="{method}">{method.upper()}</b> '
-        f"<code>{escape(path)}</code></h3><p class=\"summary\">{_prose(summary)}</p>{more}"
-        f"<p class=\"who\">{_who(operation)}</p>{_parameters(operation, schemas)}"
+        f'<code>{escape(path)}</code></h3><p class="summary">{_prose(summary)}</p>{more}'
+        f'<p class="who">{_who(operation)}</p>{_parameters(operation, schemas)}'
         + ("" if body is None else "<h4>Body</h4>" + _schema_table(body, schemas))
         + _answers(operation, schemas)
         + f"<h4>Example</h4><pre>{escape(curl_of(path, method, operation, schemas))}</pre></article>"

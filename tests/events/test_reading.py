@@ -1,0 +1,227 @@
+"""Reading events: filters, both kinds of paging, totals, and cursors that cannot be forged."""
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from mainstay.events import reading
+from mainstay.kernel.db import Database
+from tests.tenancy import Tenancy, open_tenancy
+
+EVENTS = "/v1/key/workspace/events"
+COMPANY = "/v1/key/company/events"
+
+
+async def send(api: httpx.AsyncClient, headers: dict[str, str], events: list[dict[str, Any]]) -> list[str]:
+    answer = await api.post(f"{EVENTS}/batch", json={"events": events}, headers=headers)
+    assert answer.status_code == 200
+    return [item["id"] for item in answer.json()["data"]]
+
+
+async def read(api: httpx.AsyncClient, headers: dict[str, str], path: str = EVENTS, **params: Any) -> dict[str, Any]:
+    answer = await api.get(path, headers=headers, params={k.rstrip("_"): v for k, v in params.items()})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def walk(api: httpx.AsyncClient, headers: dict[str, str], path: str = EVENTS, **params: Any) -> list[str]:
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await read(api, headers, path, **params, **({"cursor": cursor} if cursor else {}))
+        seen += [event["id"] for event in page["data"]]
+        cursor = page["meta"]["nextCursor"]
+        assert page["meta"]["hasMore"] is (cursor is not None)
+        if cursor is None:
+            return seen
+
+
+async def test_an_empty_workspace_has_an_empty_page(api: httpx.AsyncClient, tenancy: Tenancy) -> None:
+    page = await read(api, tenancy.auth)
+    assert page == {
+        "data": [],
+        "meta": {"page": 1, "limit": 50, "total": 0, "totalIsFloor": False, "nextCursor": None, "hasMore": False},
+    }
+
+
+@pytest.mark.contract("NP-DB-07")
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_walks_by_cursor_and_by_page_give_every_event_once(
+    api: httpx.AsyncClient, tenancy: Tenancy, order: str
+) -> None:
+    ids = await send(api, tenancy.auth, [{"action": f"a.{n % 3}"} for n in range(25)])
+    expected = ids if order == "asc" else ids[::-1]
+    assert await walk(api, tenancy.auth, limit=4, order=order) == expected
+    paged: list[str] = []
+    for page in range(1, 8):
+        body = await read(api, tenancy.auth, limit=4, page=page, order=order)
+        assert body["meta"]["total"] == 25
+        assert body["meta"]["page"] == page
+        paged += [event["id"] for event in body["data"]]
+    assert paged == expected
+    assert (
+        await walk(api, tenancy.auth, limit=2, order=order, action="a.1")
+        == [identifier for number, identifier in enumerate(ids) if number % 3 == 1][:: 1 if order == "asc" else -1]
+    )
+
+
+@pytest.mark.contract("NP-DB-07")
+async def test_a_companys_walk_merges_its_workspaces(api: httpx.AsyncClient, tenancy: Tenancy) -> None:
+    other = {"authorization": f"Bearer {tenancy.other_key}"}
+    ids: list[str] = []
+    for number in range(12):
+        ids += await send(api, other if number % 3 else tenancy.auth, [{"action": "own.act"}] * 2)
+    for order in ("asc", "desc"):
+        seen = await walk(api, tenancy.company_auth, COMPANY, limit=5, order=order, action="own.act")
+        assert sorted(seen) == sorted(ids)
+        assert len(seen) == len(ids)
+    firsts = list(await walk(api, tenancy.company_auth, COMPANY, order="asc", action="own.act"))
+    assert firsts[:2] == ids[:2]
+    assert set(firsts[-2:]) == set(ids[-2:])
+
+
+async def test_a_walk_under_writers_neither_repeats_nor_misses(api: httpx.AsyncClient, tenancy: Tenancy) -> None:
+    ids = await send(api, tenancy.auth, [{"action": "old"}] * 30)
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await read(api, tenancy.auth, limit=7, **({"cursor": cursor} if cursor else {}))
+        seen += [event["id"] for event in page["data"]]
+        await send(api, tenancy.auth, [{"action": "new"}] * 5)
+        cursor = page["meta"]["nextCursor"]
+        if cursor is None:
+            break
+    assert seen == ids[::-1]
+
+
+FILTERED = [
+    {"action": "user.login", "category": "auth", "actor": {"id": "u1", "email": "a@x.io"}, "metadata": {"ip": "10.0.0.1"}},  # noqa: E501
+    {"action": "user.login", "category": "auth", "actor": {"id": "u2", "email": "b@x.io", "name": "Bo 100%"}},
+    {"action": "doc.shared", "category": "docs", "target": {"id": "d1", "type": "doc"}, "projectId": "p1"},
+    {"action": "doc.shared", "category": "docs", "target": {"id": "d2", "type": "doc"}, "projectId": "p2",
+     "payload": {"title": "Grüße an_alle"}, "occurredAt": "2020-05-01T00:00:00Z"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"action": "user.login"}, {0, 1}),
+        ({"category": "docs"}, {2, 3}),
+        ({"actorId": "u1"}, {0}),
+        ({"actorEmail": "b@x.io"}, {1}),
+        ({"targetId": "d2"}, {3}),
+        ({"projectId": "p1"}, {2}),
+        ({"action": "user.login", "actorId": "u2"}, {1}),
+        ({"action": "doc.shared", "actorId": "u2"}, set()),
+        ({"text": "grüße"}, {3}),
+        ({"text": "10.0.0"}, {0}),
+        ({"text": "100%"}, {1}),
+        ({"text": "an_alle"}, {3}),
+        ({"text": "a%e"}, set()),
+        ({"text": "anXalle"}, set()),
+        ({"occurredTo": "2021-01-01T00:00:00Z"}, {3}),
+        ({"occurredFrom": "2021-01-01"}, {0, 1, 2}),
+        ({"from": "2021-01-01T00:00:00Z"}, {0, 1, 2, 3}),
+        ({"to": "2021-01-01T00:00:00Z"}, set()),
+    ],
+)
+async def test_each_filter_finds_what_it_says(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, filters: dict[str, str], expected: set[int]
+) -> None:
+    stranger = await open_tenancy(db)
+    await send(api, stranger.auth, FILTERED)
+    ids = await send(api, tenancy.auth, FILTERED)
+    for path, headers in ((EVENTS, tenancy.auth), (COMPANY, tenancy.company_auth)):
+        extra = {} if path == EVENTS or set(filters) - {"from", "occurredFrom"} else {"action": "user.login"}
+        wanted = expected if not extra else expected & {0, 1}
+        body = await read(api, headers, path, **filters, **extra)
+        assert {event["id"] for event in body["data"]} == {ids[n] for n in wanted}
+        assert body["meta"]["total"] == len(wanted)
+
+
+async def test_the_bounds_of_a_period_are_part_of_it(api: httpx.AsyncClient, tenancy: Tenancy, sql_clock: Any) -> None:
+    created = []
+    for _ in range(3):
+        event = (await api.post(EVENTS, json={"action": "a"}, headers=tenancy.auth)).json()
+        created.append(event["createdAt"])
+        await sql_clock.move(timedelta(hours=1))
+    page = await read(api, tenancy.auth, **{"from": created[1], "to": created[1]})
+    assert [event["createdAt"] for event in page["data"]] == [created[1]]
+    page = await read(api, tenancy.auth, **{"from": created[1]})
+    assert [event["createdAt"] for event in page["data"]] == [created[2], created[1]]
+    page = await read(api, tenancy.auth, to=created[1])
+    assert [event["createdAt"] for event in page["data"]] == [created[1], created[0]]
+
+
+async def test_a_search_goes_on_behind_its_window(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCAN_WINDOW", 10)
+    kinds = [{"action": "a", "category": "rare" if n % 17 == 0 else "common"} for n in range(40)]
+    ids = await send(api, tenancy.auth, kinds)
+    first = await read(api, tenancy.auth, category="rare", limit=5)
+    assert len(first["data"]) < 3
+    assert first["meta"]["nextCursor"]
+    assert await walk(api, tenancy.auth, category="rare", limit=5) == [ids[34], ids[17], ids[0]]
+
+
+async def test_a_total_is_exact_to_ten_thousand_and_a_floor_beyond(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reading.TOTAL_EXACT_TO == 10_000
+    monkeypatch.setattr(reading, "TOTAL_EXACT_TO", 10)
+    await send(api, tenancy.auth, [{"action": "a"}] * 10)
+    meta = (await read(api, tenancy.auth, limit=1))["meta"]
+    assert [meta["total"], meta["totalIsFloor"]] == [10, False]
+    await send(api, tenancy.auth, [{"action": "a"}])
+    meta = (await read(api, tenancy.auth, limit=1))["meta"]
+    assert [meta["total"], meta["totalIsFloor"]] == [10, True]
+
+
+@pytest.mark.parametrize(
+    ("params", "pointer"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"limit": "x"}, "limit"),
+        ({"page": 0}, "page"),
+        ({"page": 11, "limit": 1000}, "page"),
+        ({"cursor": "nonsense"}, "cursor"),
+        ({"cursor": "x" * 1025}, "cursor"),
+        ({"from": "abc"}, "from"),
+        ({"to": "2026-13-01"}, "to"),
+        ({"from": "2026-01-02", "to": "2026-01-01"}, "from"),
+        ({"text": ""}, "text"),
+        ({"action": "x" * 513}, "action"),
+        ({"order": "sideways"}, "order"),
+        ({"surprise": "1"}, "surprise"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(
+    api: httpx.AsyncClient, tenancy: Tenancy, params: dict[str, Any], pointer: str
+) -> None:
+    for path, headers in ((EVENTS, tenancy.auth), (COMPANY, tenancy.company_auth)):
+        answer = await api.get(path, headers=headers, params=params)
+        assert answer.status_code == 400, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+async def test_a_cursor_serves_its_own_list_only(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> None:
+    stranger = await open_tenancy(db)
+    for headers in (tenancy.auth, stranger.auth):
+        await send(api, headers, [{"action": "a"}] * 3)
+    cursor = (await read(api, tenancy.auth, limit=1))["meta"]["nextCursor"]
+    changed = cursor[:-1] + ("A" if cursor[-1] != "A" else "B")
+    for headers, path, params in (
+        (stranger.auth, EVENTS, {"cursor": cursor}),
+        (tenancy.company_auth, COMPANY, {"cursor": cursor}),
+        (tenancy.auth, EVENTS, {"cursor": cursor, "order": "asc"}),
+        (tenancy.auth, EVENTS, {"cursor": changed}),
+    ):
+        assert (await api.get(path, headers=headers, params=params)).status_code == 400
+    assert len((await read(api, tenancy.auth, cursor=cursor))["data"]) == 2
