@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from aiohttp import web
 
-from mainstay import webhooks
 from mainstay.cli import output
 from mainstay.cli.output import USAGE, CommandFailed
+from mainstay.webhooks import BadSignature, verify
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 webhooks = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What the receiver of webhooks needs.")
@@ -57,8 +57,8 @@ def listen(
     """
     for one in secret or ():
         try:
-            webhooks.verify([one], {}, b"", now_seconds=0)
-        except webhooks.BadSignature as error:
+            verify([one], {}, b"", now_seconds=0)
+        except BadSignature as error:
             if not error.reason.startswith("missing header"):
                 output.fail(CommandFailed(f"--secret: {error.reason}", code=USAGE))
     output.run(_listen(host, port, Receiving(tuple(secret or ()), fail_rate, delay / 1_000, verbose)))
@@ -100,8 +100,8 @@ def why_refused(secrets: tuple[str, ...], headers: Mapping[str, str], body: byte
     if not secrets:
         return None
     try:
-        webhooks.verify(secrets, headers, body, now_seconds=now_seconds)
-    except webhooks.BadSignature as error:
+        verify(secrets, headers, body, now_seconds=now_seconds)
+    except BadSignature as error:
         return error.reason
     return None
 
