@@ -20,12 +20,12 @@ up: setup ## set up, then start everything with a demonstration; ARGS="--port 90
 doctor: setup ## check what runs and what it needs
 	@exec "$(VENV)/bin/mainstay" doctor $(ARGS)
 
-test: lint ## set up, then lint and the whole suite; ARGS="tests/events -k chain"
-	@cd "$(ROOT)" && exec "$(PY)" -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+test: setup-dev ## set up, then lint and the whole suite; ARGS="tests/events -k chain"
+	@cd "$(ROOT)" && code=0; scripts/lint "$(VENV)" || code=1; \
+		"$(PY)" -m pytest -n $(JOBS) --dist loadfile $(ARGS) || code=1; exit $$code
 
-lint: setup-dev ## style, types and the order of the rooms
-	@cd "$(ROOT)" && "$(PY)" -m ruff check . && "$(PY)" -m ruff format --check . \
-		&& "$(PY)" -m mypy && "$(VENV)/bin/lint-imports" --no-cache
+lint: setup-dev ## style, form, types and the order of the rooms
+	@"$(ROOT)scripts/lint" "$(VENV)"
 
 fmt: setup-dev ## put the code into its form
 	@cd "$(ROOT)" && "$(PY)" -m ruff check --fix . ; "$(PY)" -m ruff format .
