@@ -89,14 +89,14 @@ async def test_real_github_webhooks_are_imported_and_their_export_shows_tamperin
     key = public_key(client_env)
     export = tmp_path / "export.ndjson"
     export.write_text(exported.out)
-    whole = mainstay("verify", str(export), "--key", key)
+    whole = called("verify", str(export), "--key", key)
     assert (whole.code, "compared with the signed checkpoint of seq 273" in whole.out) == (0, True), whole.out
-    blind = mainstay("verify", str(export))
+    blind = called("verify", str(export))
     assert blind.code == 0
     assert "no signed checkpoint was compared" in blind.out
 
     export.write_text(exported.out.replace('"actorName": "Codertocat"', '"actorName": "Mallory"', 1))
-    edited = mainstay("verify", str(export), "--key", key, "--json")
+    edited = called("verify", str(export), "--key", key, "--json")
     first = next(n for n, line in enumerate(lines) if '"actorName": "Codertocat"' in line)
     verdict = json.loads(edited.out)
     assert (edited.code, verdict["ok"]) == (1, False)
@@ -105,10 +105,10 @@ async def test_real_github_webhooks_are_imported_and_their_export_shows_tamperin
     }  # fmt: skip
 
     export.write_text("\n".join([*lines[:-2], lines[-1]]) + "\n")
-    cut = mainstay("verify", str(export), "--key", key)
+    cut = called("verify", str(export), "--key", key)
     assert cut.code == 1
     assert "truncated" in cut.out
-    assert mainstay("verify", str(export)).code == 0
+    assert called("verify", str(export)).code == 0
 
 
 def public_key(env: dict[str, str]) -> str:
@@ -290,7 +290,7 @@ async def test_an_interrupted_import_ends_with_130_and_keeps_its_position(
         (("no-such-file", "--as", "ndjson"), {"MAINSTAY_KEY": "k"}, 2, "cannot read no-such-file"),
         (("-", "--as", "ndjson"), {}, 2, "an API key is missing"),
         (("-", "--as", "ndjson"), {"MAINSTAY_KEY": "k", "MAINSTAY_URL": "ftp://x"}, 2, "must begin with http"),
-        (("-", "--as", "ndjson", "--batch", "1001"), {"MAINSTAY_KEY": "k"}, 2, "1001"),
+        (("-", "--as", "ndjson", "--batch", "1001"), {"MAINSTAY_KEY": "k"}, 2, "--batch"),
     ],
 )
 def test_wrong_usage_is_told_and_ends_with_2(
