@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from mainstay import jobs
+from mainstay.jobs import queries
+from mainstay.jobs.leases import Promoter
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.work import Batch, Job, Outcome, Task
 from tests.jobs.conftest import QUEUE, add, all_of, one, state_of, task, until, working
@@ -312,3 +314,34 @@ async def test_at_a_stop_what_cannot_end_is_handed_back_with_its_attempt(db: Dat
         await until(lambda: _is(db, job, "active"))
     (row,) = await all_of(db, "select state, attempt, epoch, worker_id from mainstay.jobs")
     assert tuple(row) == ("waiting", 0, 2, None)
+
+
+async def test_a_claim_takes_nothing_from_a_paused_queue_or_for_a_worker_struck_off(db: Database) -> None:
+    await add(db, "test.kind")
+    async with working(db, [], queues=[jobs.QueueConfig("test:elsewhere", 1)]) as worker:
+        mine = await until(lambda: worker.lease.worker_id)
+        ghost = await one(
+            db,
+            """insert into mainstay.workers (name, queues, started_at, heartbeat_at, ended_at)
+               values ('ghost', '{}', now(), now(), now()) returning id""",
+        )
+        await one(db, "insert into mainstay.queues values ($1, 5, now(), 'test') returning 1", QUEUE)
+        takes = [[5], [""], [0], [10]]
+        async with queries.begin_by_line(db) as tx:
+            assert await queries.claim_everywhere(tx, QUEUE, mine, takes) == []
+            await one(tx, "update mainstay.queues set paused_at = null where name = $1 returning 1", QUEUE)
+            assert await queries.claim_everywhere(tx, QUEUE, ghost, takes) == []
+            assert len(await queries.claim_everywhere(tx, QUEUE, mine, takes)) == 1
+
+
+async def test_a_delayed_job_that_was_committed_long_after_its_time_is_found(db: Database) -> None:
+    promoter = Promoter(db)
+    assert await promoter.run_once() == 0
+    late = """insert into mainstay.jobs (queue, kind, payload, state, due_at)
+              values ('q', 'k', '1', 'delayed', now() - $1::text::interval) returning 1"""
+    await one(db, late, "20 seconds")
+    assert await promoter.run_once() == 1
+    await one(db, late, "1 hour")
+    assert await promoter.run_once() == 0
+    promoter._all_due = 0.0
+    assert await promoter.run_once() == 1

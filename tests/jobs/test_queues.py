@@ -105,7 +105,7 @@ async def test_with_one_slot_email_starts_before_webhook_and_workflow_and_those_
     for each in tasks:
         for _ in range(2):
             await add(db, each)
-    async with working(db, tasks, queues=jobs.queue_configs(), total_slots=1):
+    async with working(db, tasks, queues=jobs.queue_configs()[::-1], total_slots=1):
         await until(lambda: len(order) == 4)
         await add(db, tasks[-1])
         await until(lambda: len(order) == 9)

@@ -266,10 +266,11 @@ class Worker:
             self._wake.set()
 
     async def _gauge(self) -> None:
+        """Never for more than a fiftieth of the time: beside an old snapshot the count walks all that it keeps."""
         started = time.monotonic()
         for queue, counts in (await stats(self._db, bound=_GAUGED_TO)).items():
             telemetry.QUEUE_SIZE.labels(queue).set(counts.waiting)
-        await asyncio.sleep(20 * (time.monotonic() - started))
+        await asyncio.sleep(50 * (time.monotonic() - started))
 
     def _release(self, helds: Sequence[Held]) -> None:
         was_full = self.claimer.total_free() <= 0
