@@ -14,7 +14,7 @@ from mainstay.kernel import outbox, partitions, telemetry
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database
-from mainstay.kernel.errors import MainstayError
+from mainstay.kernel.errors import MainstayError, Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.paging import Cursors
@@ -177,9 +177,9 @@ async def _relay_until(relay: outbox.Relay, stop: asyncio.Event) -> None:
             taken = await relay.run_once()
             telemetry.LOOP_LAST_RUN.labels("relay").set_to_current_time()
             pause = 0.0 if taken else _RELAY_IDLE_SECONDS
-        except Exception:
+        except Exception as error:
             telemetry.LOOP_ERRORS.labels("relay").inc()
-            _log.warning("announcements wait: the relay failed", exc_info=True)
+            _log.warning("announcements wait: the relay failed", exc_info=not isinstance(error, Unavailable))
             pause = min(max(pause * 2, _RELAY_IDLE_SECONDS), 5.0)
         try:
             await asyncio.wait_for(stop.wait(), pause)

@@ -16,7 +16,7 @@ class SettingsError(Exception):
 
 
 def _setting(env: str, doc: str, default: Any = MISSING, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"env": env, "doc": doc, "secret": secret})
+    return field(default=default, repr=not secret, metadata={"env": env, "doc": doc, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

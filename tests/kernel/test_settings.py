@@ -1,0 +1,93 @@
+"""Settings: what is missing or wrong is named, never shown."""
+
+from typing import Any
+
+import pytest
+
+from mainstay.kernel import settings
+
+GOOD = {
+    "DATABASE_URL": "postgresql://u:hidden-password@127.0.0.1/db",
+    "MAINSTAY_SECRET": "hidden-" + "a" * 40,
+    "JWT_ACCESS_SECRET": "hidden-" + "b" * 40,
+}
+
+
+def test_the_least_settings_are_a_closed_production() -> None:
+    loaded = settings.load(GOOD)
+    assert loaded.profile == "production"
+    assert loaded.metrics_public is False
+    assert loaded.brand == "NovaPulse"
+    assert [loaded.port, loaded.queue_concurrency] == [8080, None]
+
+
+@pytest.mark.contract("HL-A-03")
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"DATABASE_URL": ""}, "DATABASE_URL"),
+        ({"DATABASE_URL": "mysql://hidden"}, "DATABASE_URL"),
+        ({"MAINSTAY_SECRET": ""}, "MAINSTAY_SECRET"),
+        ({"MAINSTAY_SECRET": "hidden-short"}, "MAINSTAY_SECRET"),
+        ({"JWT_ACCESS_SECRET": ""}, "JWT_ACCESS_SECRET"),
+        ({"JWT_ACCESS_SECRET": GOOD["MAINSTAY_SECRET"]}, "must differ"),
+        ({"MAINSTAY_SECRET_PREVIOUS": "hidden-short"}, "MAINSTAY_SECRET_PREVIOUS"),
+        ({"INTERNAL_TOKEN": "hidden-" + "t" * 24}, "INTERNAL_TOKEN must have at least 32"),
+        ({"PORT": "70000"}, "PORT"),
+        ({"PORT": "hidden"}, "PORT"),
+        ({"METRICS_PUBLIC": "perhaps"}, "METRICS_PUBLIC"),
+        ({"PROFILE": "test"}, "PROFILE"),
+        ({"BRAND": "No Spaces"}, "BRAND"),
+        ({"BRAND": "x" * 41}, "BRAND"),
+        ({"OUTBOUND_ALLOW": "10.0.0.0/99"}, "OUTBOUND_ALLOW"),
+        ({"QUEUE_CONCURRENCY": "0.5"}, "QUEUE_CONCURRENCY"),
+        ({"QUEUE_CONCURRENCY_OVERRIDES": "nova:webhook=many"}, "QUEUE_CONCURRENCY_OVERRIDES"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(change: dict[str, str], named: str) -> None:
+    with pytest.raises(settings.SettingsError) as refused:
+        settings.load(GOOD | change)
+    assert named in str(refused.value)
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.contract("HL-A-03")
+def test_a_token_of_thirty_two_characters_is_long_enough() -> None:
+    assert settings.load(GOOD | {"INTERNAL_TOKEN": "t" * 32}).internal_token == "t" * 32
+    with pytest.raises(settings.SettingsError):
+        settings.load(GOOD | {"INTERNAL_TOKEN": "t" * 31})
+
+
+def test_a_mongodb_address_alone_points_to_postgresql() -> None:
+    for profile in ("development", "production"):
+        alone: dict[str, Any] = {"MONGO_URI": "mongodb://hidden", "PROFILE": profile}
+        with pytest.raises(settings.SettingsError) as refused:
+            settings.load(alone)
+        assert "DATABASE_URL" in str(refused.value)
+        assert "hidden" not in str(refused.value)
+
+
+def test_secrets_do_not_show_when_settings_are_printed() -> None:
+    shown = repr(settings.load(GOOD | {"INTERNAL_TOKEN": "hidden-" + "c" * 40}))
+    assert "hidden" not in shown
+    assert "brand='NovaPulse'" in shown
+
+
+def test_lists_and_numbers_have_their_types() -> None:
+    loaded = settings.load(
+        GOOD
+        | {
+            "MAINSTAY_SECRET_PREVIOUS": f"{'x' * 32}, {'y' * 32}",
+            "QUEUE_CONCURRENCY": "5",
+            "QUEUE_CONCURRENCY_OVERRIDES": "nova:webhook=100,nova:report=1",
+            "PORT": "5000",
+            "METRICS_PUBLIC": "true",
+            "SERVICE_NAME": "one",
+            "OTEL_SERVICE_NAME": "two",
+        }
+    )
+    assert loaded.secret_previous == ("x" * 32, "y" * 32)
+    assert loaded.queue_concurrency_overrides == {"nova:webhook": 100, "nova:report": 1}
+    assert [loaded.queue_concurrency, loaded.port, loaded.metrics_public] == [5, 5000, True]
+    assert loaded.service_name == "two"
