@@ -101,7 +101,7 @@ def pgbouncer(url: str) -> Iterator[str]:
         (place / "users.txt").write_text(f'"{user}" "{password}"\n')
         (place / "pgbouncer.ini").write_text(
             f"[databases]\n{database} = host={host} port={port} dbname={database} user={user} password={password}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {listen}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {listen}\nunix_socket_dir =\nauth_type = scram-sha-256\n"  # noqa: E501
             f"auth_file = {place}/users.txt\npool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = 5\n"
         )
         for name in ("users.txt", "pgbouncer.ini"):
