@@ -31,7 +31,7 @@ def _options() -> argparse.Namespace:
         "--database-url", help="an empty database on a local server; default: an embedded durable server"
     )
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=60_000, help="jobs a run")
+    parser.add_argument("--jobs", type=int, default=150_000, help="jobs a run")
     parser.add_argument("--backlog", type=int, default=0, help="waiting jobs behind those that are measured")
     parser.add_argument("--open-transaction", action="store_true", help="beside an open snapshot and what it keeps")
     parser.add_argument("--churn", type=int, default=500_000, help="jobs that came and went since that snapshot")

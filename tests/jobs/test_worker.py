@@ -163,3 +163,25 @@ async def test_whoever_enqueues_does_not_run_the_job(db: Database) -> None:
     assert ran == []
     async with working(db, [each]):
         await until(lambda: ran == [job])
+
+
+async def test_an_acknowledgement_that_failed_is_tried_again_though_nothing_else_ends(db: Database) -> None:
+    """While one of the two finishers holds what there is, the other finds nothing and sleeps."""
+    has_begun = asyncio.Event()
+
+    async def run(_: Job) -> None:
+        has_begun.set()
+
+    async with working(db, [task(run)], slots=1) as worker:
+        await until(lambda: worker.lease.worker_id)
+        async with db.begin() as tx:
+            await one(tx, "lock table mainstay.finished_jobs in access exclusive mode")
+            await add(db, "test.kind")
+            await has_begun.wait()
+            await until(lambda: worker.finisher._flushing and not worker.finisher._arrived.is_set())
+            await one(
+                tx,
+                """select pg_terminate_backend(pid) from pg_locks l join pg_class c on c.oid = l.relation
+                   where not granted and relname = 'finished_jobs'""",
+            )
+        await until(lambda: _finished(db, 1))

@@ -71,6 +71,7 @@ class Finisher:
             await self._flush(taken)
         except BaseException:
             queue.extendleft(reversed(taken))
+            self._arrived.set()
             raise
         finally:
             self._flushing -= 1
