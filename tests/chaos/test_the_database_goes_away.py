@@ -1,0 +1,94 @@
+"""Without the database requests are told to come back, and once it is there everything works, without a restart."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.chaos.world import World
+
+LIVE, READY = "/api/v1/health/live", "/api/v1/health/ready"
+EVENTS = "/v1/key/workspace/events"
+BACK_SECONDS = 10.0
+EVENT = {"action": "a.b", "category": "t"}
+
+
+async def until_heard(world: World, event_id: str, began: float) -> None:
+    """The good endpoint hears of the event within the time that recovery may take."""
+    while event_id not in {it.headers["webhook-id"] for it in world.receiver.requests if it.target == "/good"}:
+        assert time.monotonic() < began + BACK_SECONDS, world.tails()
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.contract("DR-S-07")
+async def test_the_database_going_away_gives_503_and_comes_back(world: World) -> None:
+    world.api.start()
+    world.worker.start()
+    await world.until_status(READY, 200)
+    await world.subscribe()
+    processes = world.api.process.pid, world.worker.process.pid
+    status, _, _ = await world.post(EVENTS, EVENT)
+    assert status == 201
+    await world.settled()
+    heard = len(world.receiver.requests)
+    world.ground.stop()
+    for path, body in ((EVENTS, EVENT), (f"{EVENTS}/batch", {"events": [EVENT, EVENT]})):
+        began = time.monotonic()
+        status, told, headers = await world.post(path, body)
+        assert (status, told["status"], told["code"]) == (503, 503, "unavailable")
+        assert headers["Content-Type"].startswith("application/problem+json")
+        assert int(headers["Retry-After"]) >= 1
+        assert time.monotonic() - began < 8
+    assert await world.status(f"{EVENTS}?limit=1", **world.tenancy.auth) == 503
+    assert (await world.status(LIVE), await world.status(READY)) == (200, 503)
+    await asyncio.sleep(2.0)
+    assert len(world.receiver.requests) == heard
+    assert world.worker.process.poll() is None
+    world.ground.start()
+    began = time.monotonic()
+    while (answer := await world.post(EVENTS, EVENT))[0] != 201:
+        assert answer[0] == 503
+        assert time.monotonic() < began + BACK_SECONDS, world.tails()
+        await asyncio.sleep(0.05)
+    await until_heard(world, answer[1]["id"], began)
+    assert (await world.status(LIVE), await world.status(READY)) == (200, 200)
+    assert (world.api.process.pid, world.worker.process.pid) == processes
+    assert (world.api.process.poll(), world.worker.process.poll()) == (None, None)
+    count = "select count(*) from mainstay.events where workspace_id = $1"
+    assert await world.value(count, world.tenancy.workspace_id) == 2
+    await world.settled()
+
+
+@pytest.mark.contract("DR-S-07")
+async def test_a_start_without_the_database_waits_for_it(world: World) -> None:
+    world.ground.stop()
+    world.api.start()
+    world.worker.start()
+    await world.until_status(LIVE, 200)
+    assert await world.status(READY) == 503
+    status, told, _ = await world.post(EVENTS, EVENT)
+    assert (status, told["code"]) == (503, "unavailable")
+    assert world.worker.process.poll() is None, world.tails()
+    world.ground.start()
+    began = time.monotonic()
+    await world.until_status(READY, 200, BACK_SECONDS)
+    await world.subscribe()
+    status, event, _ = await world.post(EVENTS, EVENT)
+    assert status == 201
+    await until_heard(world, event["id"], began)
+    assert (world.api.process.poll(), world.worker.process.poll()) == (None, None)
+
+
+async def test_jobs_accepted_before_wait_for_the_database_and_run_once(world: World) -> None:
+    world.api.start()
+    await world.until_status(READY, 200)
+    await world.subscribe()
+    told = [(await world.post(EVENTS, EVENT))[1]["id"] for _ in range(20)]
+    world.ground.kill()
+    world.worker.start()
+    await world.worker.said("a worker runs")
+    assert (await world.post(EVENTS, EVENT))[0] == 503
+    world.ground.start()
+    await world.settled(20)
+    heard = [it.headers["webhook-id"] for it in world.receiver.requests if it.target == "/good"]
+    assert sorted(heard) == sorted(told)
