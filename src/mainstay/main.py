@@ -27,6 +27,7 @@ from mainstay.web.front import Front
 
 _log = logger(__name__)
 _INGEST_CONNECTIONS = 3
+_ENGINE_CONNECTIONS = 6
 _RELAY_IDLE_SECONDS = 0.25
 
 
@@ -119,10 +120,11 @@ def build_api(settings: Settings) -> Front:
 class WorkerParts:
     """What a worker runs: tasks, schedules, the loops beside them, and what to close at the end."""
 
-    worker: "jobs.Worker"
+    worker: jobs.Worker
     relay: outbox.Relay
     outbound: Outbound
     base: Foundation
+    engine_db: Database
 
 
 def tasks_of(base: Foundation, outbound: Outbound) -> list[Task]:
@@ -144,16 +146,25 @@ def build_worker(settings: Settings) -> WorkerParts:
     """A worker over all queues."""
     base = Foundation.of(settings, "worker")
     outbound = Outbound(allow=settings.outbound_allow)
+    # The engine claims, acknowledges and beats its heart over connections that no handler can hold.
+    engine_db = Database(
+        settings.database_url,
+        size=_ENGINE_CONNECTIONS,
+        statement_cache=settings.database_statement_cache,
+        name="mainstay engine",
+    )
     worker = jobs.Worker(
         base.db,
         tasks_of(base, outbound),
         queues=jobs.queue_configs(settings.queue_concurrency, settings.queue_concurrency_overrides),
         schedules=schedules(),
+        engine_db=engine_db,
         clock=SystemClock(),
         listen_url=settings.direct_url,
         shutdown_seconds=settings.shutdown_seconds,
     )
-    return WorkerParts(worker, outbox.Relay(base.db, reactions.REACTIONS, reactions.record), outbound, base)
+    relay = outbox.Relay(base.db, reactions.REACTIONS, reactions.record)
+    return WorkerParts(worker, relay, outbound, base, engine_db)
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -167,6 +178,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         stop.set()
         await relay
         await parts.outbound.close()
+        await parts.engine_db.close()
         await parts.base.db.close()
 
 
