@@ -1,0 +1,50 @@
+"""Live, ready, and who may read the figures."""
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from mainstay.kernel.db import Database
+from tests.conftest import running_app
+
+TOKEN = "a-test-token-of-forty-characters-or-more-3"
+
+
+@pytest.mark.parametrize("family", ["/api/v1/health", "/api/_health"])
+async def test_a_migrated_database_is_ready(api: httpx.AsyncClient, family: str) -> None:
+    assert (await api.get(f"{family}/live")).json()["status"] == "live"
+    ready = await api.get(f"{family}/ready")
+    assert [ready.status_code, ready.json()["checks"]] == [200, {"database": "ok", "schema": "ok", "partitions": "ok"}]
+
+
+@pytest.mark.parametrize(("revision", "status"), [("0001", 503), ("9999", 200)])
+async def test_an_older_schema_is_not_ready_and_a_newer_one_is(
+    api: httpx.AsyncClient, db: Database, revision: str, status: int
+) -> None:
+    async with db.connection() as connection:
+        await connection.execute("update mainstay.migrations set version_num = $1", revision)
+    ready = await api.get("/api/v1/health/ready")
+    assert ready.status_code == status
+    assert ("mainstay migrate" in ready.text) is (status == 503)
+
+
+async def test_partitions_that_end_soon_are_told(api: httpx.AsyncClient, sql_clock: Any) -> None:
+    await sql_clock.move(timedelta(days=365))
+    ready = await api.get("/api/v1/health/ready")
+    assert ready.status_code == 503
+    assert "is a worker running?" in ready.json()["checks"]["partitions"]
+
+
+async def test_figures_are_open_in_development_and_ask_for_the_token_in_production(fresh_url: str) -> None:
+    async with running_app(fresh_url) as api:
+        for path in ("/metrics", "/api/v1/metrics"):
+            assert "http_requests_total" in (await api.get(path)).text
+    async with running_app(fresh_url, PROFILE="production") as api:
+        for path in ("/metrics", "/api/v1/metrics"):
+            assert (await api.get(path)).status_code == 401
+            assert (await api.get(path, headers={"x-internal-token": "x" * 40})).status_code == 401
+            assert (await api.get(path, headers={"x-internal-token": TOKEN})).status_code == 200
+    async with running_app(fresh_url, PROFILE="production", METRICS_PUBLIC="true") as api:
+        assert (await api.get("/metrics")).status_code == 200
