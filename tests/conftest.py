@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -34,6 +35,9 @@ def _loopback_only(self: socket.socket, address: object) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "contract(*rows): rows of the requirements ledger that the test shows")
     socket.socket.connect = _loopback_only  # type: ignore[method-assign]
+    # A shell starts background commands with Ctrl-C ignored, and so would every process that a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
