@@ -17,7 +17,10 @@ def _run(connection: Connection) -> None:
     connection.execute(text("create schema if not exists mainstay"))
     connection.commit()
     context.configure(
-        connection=connection, version_table="migrations", version_table_schema="mainstay", transaction_per_migration=True
+        connection=connection,
+        version_table="migrations",
+        version_table_schema="mainstay",
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()
