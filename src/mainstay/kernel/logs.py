@@ -47,6 +47,8 @@ def configure(*, service: str, level: str = "INFO", as_json: bool = True) -> Non
     root.setLevel(level)
     for noisy in ("uvicorn.access", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # The pool tells of every failed try with a traceback; that the database is away is said once by who needed it.
+    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
