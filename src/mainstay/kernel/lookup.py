@@ -52,10 +52,12 @@ class VettedLookup:
             raise type(entry.problem)(*entry.problem.args)
         return entry.addresses
 
-    async def pinned(self, host: str) -> tuple[str, ...]:
-        """The addresses vetted last, however old, so that connecting never asks a name server a second time."""
+    def remembered(self, host: str) -> tuple[str, ...] | None:
+        """The same without a lookup; None where there has to be one, or where the answer is no."""
         entry = self._entries.get(host)
-        return entry.addresses if entry is not None and entry.problem is None else await self.addresses(host)
+        return (
+            entry.addresses if entry is not None and entry.problem is None and entry.until > time.monotonic() else None
+        )
 
     async def close(self) -> None:
         """No lookup is waited for any more."""

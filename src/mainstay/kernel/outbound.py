@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import os
+import re
 import ssl
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
-import aiohttp
-from aiohttp.http_exceptions import LineTooLong
-from yarl import URL
+import msgspec
 
-from mainstay.kernel.addresses import AllowList, CheckedUrl, RefusedAddress, check_url
+from mainstay.kernel.addresses import AllowList, RefusedAddress, check_url
 from mainstay.kernel.lookup import Lookup, LookupFailed, VettedLookup
-from mainstay.kernel.pinning import ErrorCode, Exchange, PinnedConnector, PinnedResolver, current_exchange
+from mainstay.kernel.pinning import ErrorCode, NoAnswer, Place, Pool, Wire
 
 HEADER_FIELDS_KEPT: Final = 32
 HEADER_BYTES_KEPT: Final = 4_096
-HEAD_MAX_FIELDS: Final = 100
-HEAD_LINE_MAX_BYTES: Final = 16 * 1024
 DETAIL_MAX_CHARACTERS: Final = 300
 REASON_MAX_CHARACTERS: Final = 100
-# Just under the 5 s after which common servers drop an idle connection.
-KEEP_ALIVE_SECONDS: Final = 4.0
-_READ_BUFFER_BYTES: Final = 64 * 1024
-_DIRECT_BODY_MAX_BYTES: Final = 1024 * 1024
+_JOINED_BODY_MAX_BYTES: Final = 64 * 1024
 _REMEMBERED_URLS: Final = 4_096
+_REMEMBERED_NAMES: Final = 1_024
 _KEPT_FIRST: Final = frozenset({"retry-after", "content-type", "location"})
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# What frames a message and steers its connection is this client's own business.
+_OURS: Final = frozenset(
+    {"host", "accept", "accept-encoding", "connection", "content-length", "expect", "keep-alive", "te", "trailer",
+     "transfer-encoding", "upgrade"}
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What came back, or why nothing did.
 
     `status` is None until a complete head arrived; beside a status, `error` says how the body broke off ('timeout',
@@ -51,6 +50,15 @@ class Answer:
     error_detail: str
 
 
+class _Target(msgspec.Struct, frozen=True, gc=False):
+    """A checked URL, ready to be requested; `addresses` is None where a name has to be looked up."""
+
+    place: Place
+    path: str
+    fields: str
+    addresses: tuple[str, ...] | None
+
+
 class Outbound:
     """A pool of connections to other people's servers. Make one a process and close it at the end."""
 
@@ -61,21 +69,19 @@ class Outbound:
         timeout_seconds: float = 10.0,
         max_response_bytes: int = 16_384,
         connections: int = 1_000,
-        per_host: int = 0,
         resolver: Lookup | None = None,
         keep_lookups_seconds: float = 30.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Time and size limits hold for each request; with `per_host` 0 only `connections` bounds those to one host."""
+        """Time and size limits hold for each request; who finds all `connections` in use waits for one, in time."""
         self._allow = allow
         self._timeout_seconds = timeout_seconds
         self._max_response_bytes = max_response_bytes
         self._connections = connections
-        self._per_host = per_host
         self._lookup = VettedLookup(allow, resolver, keep_seconds=keep_lookups_seconds)
         self._ssl_context = ssl_context
-        self._targets: dict[str, tuple[CheckedUrl, URL]] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[str, _Target] = {}
+        self._pool: Pool | None = None
         self._closed = False
 
     async def post(
@@ -98,126 +104,133 @@ class Outbound:
         A request that meets a kept connection which the server had just closed, before any byte of an answer, is sent
         once more on a new connection: the receiver may see it twice and tells by its id, as with every delivery.
         """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        exchange = Exchange()
-        error: ErrorCode | None = None
-        detail = ""
+        if self._closed:
+            raise RuntimeError("this Outbound is closed")
+        started = time.monotonic()
+        deadline = started + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         try:
-            async with asyncio.timeout(self._timeout_seconds if timeout_seconds is None else timeout_seconds):
-                try:
-                    await self._exchange_once(exchange, method, url, body, headers or {})
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                    if not _met_stale_connection(exchange):
-                        raise
-                    exchange = Exchange(fresh_connection=True)
-                    await self._exchange_once(exchange, method, url, body, headers or {})
-        except TimeoutError:
-            error, detail = "timeout", _phase(exchange)
-        except (RefusedAddress, LookupFailed, aiohttp.ClientError, OSError) as problem:
-            error, detail = _explain(problem, exchange)
-        wire = exchange.wire
-        return Answer(
-            exchange.status,
-            exchange.reason,
-            exchange.headers,
-            bytes(exchange.body),
-            exchange.truncated,
-            loop.time() - started,
-            wire.peer if wire is not None else "",
-            error,
-            _printable(detail, DETAIL_MAX_CHARACTERS),
-        )
+            target = self._target(url)
+            data = _request_bytes(method, target, headers or {}, body)
+            wire = await self._exchange(target, data, deadline, is_bodiless=method == "HEAD")
+            if wire.met_closed_connection and not self._closed:
+                wire = await self._exchange(target, data, deadline, is_bodiless=method == "HEAD", is_fresh=True)
+        except RefusedAddress as refusal:
+            return _unanswered("refused_address", refusal.reason, started)
+        except LookupFailed as failure:
+            return _unanswered("dns", str(failure), started)
+        except NoAnswer as failure:
+            return _unanswered(failure.code, failure.detail, started)
+        return _answer(wire, time.monotonic() - started)
 
     async def close(self) -> None:
         """All connections are closed; requests under way end with 'closed' and later ones raise RuntimeError."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        if self._pool is not None:
+            await self._pool.close()
         await self._lookup.close()
 
-    async def _exchange_once(
-        self, exchange: Exchange, method: str, url: str, body: bytes, headers: Mapping[str, str]
-    ) -> None:
-        checked, target = self._target(url)
-        if checked.address is None:
-            await self._lookup.addresses(checked.host)
-        token = current_exchange.set(exchange)
+    async def _exchange(
+        self, target: _Target, data: Sequence[bytes], deadline: float, *, is_bodiless: bool, is_fresh: bool = False
+    ) -> Wire:
+        """A connection that has done with this request, and is free for others from the next step of the loop on."""
+        pool = self._pool or self._open_pool()
+        addresses = target.addresses or self._lookup.remembered(target.place[1])
+        wire = None if is_fresh or addresses is None else pool.take(target.place, addresses)
+        if wire is None:
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    addresses = addresses or await self._lookup.addresses(target.place[1])
+                    wire = await pool.acquire(target.place, addresses, is_fresh=is_fresh)
+            except TimeoutError:
+                raise NoAnswer("timeout", "no connection in time") from None
         try:
-            response = await self._open_session().request(
-                method,
-                target,
-                data=body if len(body) <= _DIRECT_BODY_MAX_BYTES else io.BytesIO(body),
-                headers={"Accept-Encoding": "identity", **headers},
-                allow_redirects=False,
-            )
-        finally:
-            current_exchange.reset(token)
-        try:
-            exchange.status = response.status
-            exchange.reason = _printable(response.reason or "", REASON_MAX_CHARACTERS)
-            exchange.headers = _bounded_headers(response.raw_headers)
-            if exchange.wire is not None:
-                exchange.wire.reader = response.content
-            await _read_bounded(response.content, exchange, self._max_response_bytes)
-        finally:
-            if not response.content.at_eof() or response.status == 101:
-                response.close()
+            await wire.exchange(data, deadline - time.monotonic(), is_bodiless=is_bodiless)
+        except asyncio.CancelledError:
+            wire.fail("closed", "the request was given up")
+            raise
+        pool.release(target.place, wire)
+        return wire
 
-    def _target(self, url: str) -> tuple[CheckedUrl, URL]:
+    def _target(self, url: str) -> _Target:
         target = self._targets.get(url)
         if target is None:
             checked = check_url(url, self._allow)
-            parsed = URL(checked.text, encoded=True)
-            if (parsed.raw_host, parsed.port) != (checked.host, checked.port):
-                raise RefusedAddress("the URL's host can be read in two ways")
-            target = self._targets[url] = (checked, parsed)
+            authority = checked.text.split("/", 3)[2]
+            target = self._targets[url] = _Target(
+                (checked.scheme, checked.host, checked.port),
+                checked.target,
+                f" HTTP/1.1\r\nHost: {authority}\r\nAccept: */*\r\nAccept-Encoding: identity",
+                None if checked.address is None else (str(checked.address),),
+            )
             if len(self._targets) > _REMEMBERED_URLS:
                 del self._targets[next(iter(self._targets))]
         return target
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open_pool(self) -> Pool:
         if self._closed:
-            raise RuntimeError("this Outbound is closed")
-        if self._session is None:
-            connector = PinnedConnector(
-                self._allow,
-                self._max_response_bytes,
-                resolver=PinnedResolver(self._lookup),
-                use_dns_cache=False,
-                ssl=self._ssl_context or ssl.create_default_context(),
-                limit=self._connections,
-                limit_per_host=self._per_host,
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-                read_bufsize=_READ_BUFFER_BYTES,
-                max_line_size=HEAD_LINE_MAX_BYTES,
-                max_field_size=HEAD_LINE_MAX_BYTES,
-                max_headers=HEAD_MAX_FIELDS,
-            )
-        return self._session
+            raise NoAnswer("closed", "this client was closed")
+        self._pool = Pool(
+            self._allow,
+            tls=self._ssl_context or ssl.create_default_context(),
+            max_body_bytes=self._max_response_bytes,
+            connections=self._connections,
+        )
+        return self._pool
 
 
-async def _read_bounded(content: aiohttp.StreamReader, exchange: Exchange, max_bytes: int) -> None:
-    while not content.at_eof():
-        piece = await content.readany()
-        room = max_bytes - len(exchange.body)
-        exchange.body += piece[:room]
-        if len(piece) > room:
-            exchange.truncated = True
-            return
+def _request_bytes(method: str, target: _Target, headers: Mapping[str, str], body: bytes) -> tuple[bytes, ...]:
+    """The request as it goes out; ValueError for what does not belong into a header."""
+    pieces: list[str] = []
+    for name, value in headers.items():
+        pieces += (_field_start(name), value)
+    fields = "".join(pieces)
+    if fields.count("\n") != len(headers) or fields.count("\r") != len(headers) or "\0" in fields:
+        raise ValueError("a header's value must not hold a line break or NUL")
+    length = f"\r\nContent-Length: {len(body)}" if body or method not in ("GET", "HEAD") else ""
+    head = f"{_method(method)} {target.path}{target.fields}{fields}{length}\r\n\r\n".encode()
+    return (head + body,) if len(body) <= _JOINED_BODY_MAX_BYTES else (head, body)
 
 
-def _bounded_headers(raw: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
+@lru_cache(maxsize=_REMEMBERED_NAMES)
+def _field_start(name: str) -> str:
+    if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
+        raise ValueError(f"not a header that can be given: {name!r}")
+    return f"\r\n{name}: "
+
+
+@lru_cache(maxsize=16)
+def _method(name: str) -> str:
+    if not _TOKEN.fullmatch(name) or name == "CONNECT":
+        raise ValueError(f"not a method that can be used: {name!r}")
+    return name
+
+
+def _unanswered(code: ErrorCode, detail: str, started: float) -> Answer:
+    seconds = time.monotonic() - started
+    return Answer(None, "", {}, b"", False, seconds, "", code, _printable(detail, DETAIL_MAX_CHARACTERS))
+
+
+def _answer(wire: Wire, seconds: float) -> Answer:
+    error, detail = wire.fault or (None, "")
+    has_head = wire.status is not None
+    return Answer(
+        wire.status,
+        _printable(wire.reason.decode("utf-8", "replace"), REASON_MAX_CHARACTERS) if has_head else "",
+        _bounded_headers(wire.fields, wire.received_bytes) if has_head else {},
+        bytes(wire.body),
+        wire.truncated,
+        seconds,
+        wire.peer,
+        error,
+        _printable(detail, DETAIL_MAX_CHARACTERS),
+    )
+
+
+def _bounded_headers(raw: Sequence[tuple[bytes, bytes]], received_bytes: int) -> dict[str, str]:
     """The fields that fit the bounds, those that steer a delivery first."""
-    fields = [(name.decode("latin-1").lower(), value.decode("utf-8", "replace")) for name, value in raw]
-    if len(fields) > HEADER_FIELDS_KEPT or sum(len(n) + len(v) for n, v in raw) > HEADER_BYTES_KEPT:
+    fields = [(_lower_name(name), value.decode("utf-8", "replace")) for name, value in raw]
+    is_large = received_bytes > HEADER_BYTES_KEPT and sum(len(n) + len(v) for n, v in raw) > HEADER_BYTES_KEPT
+    if is_large or len(fields) > HEADER_FIELDS_KEPT:
         fields.sort(key=lambda pair: pair[0] not in _KEPT_FIRST)
         kept: list[tuple[str, str]] = []
         room = HEADER_BYTES_KEPT
@@ -233,61 +246,14 @@ def _bounded_headers(raw: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
     return headers
 
 
-def _met_stale_connection(exchange: Exchange) -> bool:
-    wire = exchange.wire
-    return wire is not None and wire.exchanges > 1 and wire.received_bytes == 0 and wire.fault is None
-
-
-def _phase(exchange: Exchange) -> str:
-    if exchange.status is not None:
-        return "the answer's body did not end in time"
-    if exchange.wire is not None:
-        return "no complete answer in time"
-    return "no connection in time"
-
-
-def _explain(problem: Exception, exchange: Exchange) -> tuple[ErrorCode, str]:
-    """The closed code and a sentence for what went wrong."""
-    if exchange.wire is not None and exchange.wire.fault is not None:
-        return exchange.wire.fault
-    if isinstance(problem, RefusedAddress):
-        return "refused_address", problem.reason
-    if isinstance(problem, LookupFailed | aiohttp.ClientConnectorDNSError):
-        return "dns", str(problem)
-    chain = list(_causes(problem))
-    if any(isinstance(cause, ssl.SSLError | ssl.CertificateError) for cause in chain):
-        return "tls", _tls_detail(chain)
-    if isinstance(problem, aiohttp.ClientConnectorError):
-        number = problem.os_error.errno
-        return "connect", os.strerror(number) if number else str(problem.os_error) or "no connection"
-    if isinstance(problem, aiohttp.ClientResponseError):
-        if any(isinstance(cause, LineTooLong) for cause in chain) or "too many" in problem.message.lower():
-            return "too_large_headers", "a line or the number of fields of the answer's head is over the limit"
-        return "protocol", f"not an HTTP answer: {problem.message}"
-    if isinstance(problem, aiohttp.ClientPayloadError):
-        return ("closed" if "not completed" in str(problem) else "protocol"), f"the body broke off: {problem}"
-    if isinstance(problem, aiohttp.ClientConnectionError | OSError):
-        return "closed", "the connection was closed before the answer was complete"
-    return "protocol", str(problem) or type(problem).__name__
-
-
-def _tls_detail(chain: list[BaseException]) -> str:
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError) and (why := getattr(cause, "verify_message", "")):
-            return f"the certificate was refused: {why}"
-    return next(str(cause) for cause in chain if isinstance(cause, ssl.SSLError | ssl.CertificateError))
-
-
-def _causes(problem: BaseException) -> Iterator[BaseException]:
-    """The exception, what caused it, and what a connector error wraps."""
-    seen: BaseException | None = problem
-    while seen is not None:
-        yield seen
-        wrapped = getattr(seen, "os_error", None) or getattr(seen, "certificate_error", None)
-        seen = wrapped if isinstance(wrapped, BaseException) else seen.__cause__
+@lru_cache(maxsize=_REMEMBERED_NAMES)
+def _lower_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 def _printable(text: str, limit: int) -> str:
     """At most `limit` characters, all of them storable: no control characters and no lone surrogates."""
+    if len(text) <= limit and text.isprintable():
+        return text
     clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "\ufffd" for c in clean[:limit])

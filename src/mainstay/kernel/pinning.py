@@ -1,161 +1,199 @@
-"""Connections of the outbound client: pinned to vetted addresses, bounded in reading, reused only while sound."""
+"""The outbound client's pool: connects to vetted addresses only and reuses a connection only while it is sound."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import socket
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
+import os
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
 from mainstay.kernel.addresses import AllowList, RefusedAddress, vet_address
-from mainstay.kernel.lookup import VettedLookup
+from mainstay.kernel.wire import HEAD_MAX_BYTES, ErrorCode, Wire
 
-if TYPE_CHECKING:
-    from aiohttp import ClientRequest, ClientTimeout
-    from aiohttp.tracing import Trace
+__all__ = ["HEAD_MAX_BYTES", "ErrorCode", "NoAnswer", "Place", "Pool", "Wire"]
 
-ErrorCode = Literal[
-    "refused_address", "dns", "connect", "tls", "timeout", "closed", "protocol", "too_large_headers"
-]  # fmt: skip
+Place = tuple[str, str, int]
+"""Scheme, host and port: what a connection may be reused for."""
 
-HEAD_MAX_BYTES: Final = 64 * 1024
 CONNECTION_MAX_AGE_SECONDS: Final = 60.0
-_UNREAD_SLACK_BYTES: Final = 1024 * 1024
+# Just under the 5 s after which common servers drop an idle connection.
+KEEP_ALIVE_SECONDS: Final = 4.0
+NEXT_ADDRESS_SECONDS: Final = 1.0
+_SWEEP_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
 
 
-@dataclass(slots=True)
-class Exchange:
-    """What is known so far about one request."""
+class NoAnswer(Exception):
+    """No connection, for this reason."""
 
-    fresh_connection: bool = False
-    wire: Wire | None = None
-    status: int | None = None
-    reason: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytearray = field(default_factory=bytearray)
-    truncated: bool = False
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code: ErrorCode = code
+        self.detail = detail
 
 
-current_exchange: ContextVar[Exchange] = ContextVar("outbound_exchange")
-
-
-class PinnedResolver(AbstractResolver):
-    """Gives the connector the addresses vetted for this request and nothing else."""
-
-    def __init__(self, lookup: VettedLookup) -> None:
-        self._lookup = lookup
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in await self._lookup.pinned(host)
-        ]
-
-    async def close(self) -> None:
-        return None
-
-
-class Wire(ResponseHandler):
-    """One connection: knows its peer, how often it was used, and gives up on a head or a stream without end."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, unread_max_bytes: int) -> None:
-        super().__init__(loop)
-        self.peer = ""
-        self.born = loop.time()
-        self.exchanges = 0
-        self.received_bytes = 0
-        self.head_complete = False
-        self.fault: tuple[ErrorCode, str] | None = None
-        self.reader: aiohttp.StreamReader | None = None
-        self._unread_max_bytes = unread_max_bytes
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self.peer = str(peer[0]) if peer else ""
-
-    def begin(self) -> None:
-        self.exchanges += 1
-        self.received_bytes = 0
-        self.head_complete = False
-        self.fault = None
-        self.reader = None
-
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        super().set_exception(exc, *cause)
-        # The library tells only who waits for a head; who waits for the rest of a body must hear of it too.
-        if self.reader is not None and not self.reader.is_eof() and self.reader.exception() is None:
-            self.reader.set_exception(aiohttp.ClientPayloadError(str(exc)))
-
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        self.head_complete = self.head_complete or not 100 <= data[0].code <= 199 or data[0].code == 101
-        super().feed_data(data, size)
-
-    def data_received(self, data: bytes) -> None:
-        self.received_bytes += len(data)
-        super().data_received(data)
-        if not self.head_complete and self.received_bytes > HEAD_MAX_BYTES:
-            self._give_up("too_large_headers", f"no complete head within {HEAD_MAX_BYTES:,} bytes")
-        elif self.received_bytes > self._unread_max_bytes:
-            self._give_up("protocol", "data without end")
-
-    def _give_up(self, code: ErrorCode, detail: str) -> None:
-        if self.fault is None:
-            self.fault = (code, detail)
-        if self.transport is not None:
-            self.transport.abort()
-
-
-class PinnedConnector(aiohttp.TCPConnector):
+class Pool:
     """Connects to vetted addresses only and hands out a kept connection only while it is young and silent."""
 
-    def __init__(self, allow: AllowList, max_response_bytes: int, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, allow: AllowList, *, tls: ssl.SSLContext, max_body_bytes: int, connections: int) -> None:
         self._allow = allow
-        unread_max_bytes = HEAD_MAX_BYTES + max_response_bytes + _UNREAD_SLACK_BYTES
-        # aiohttp offers no public hook for the class of its connections; the tests of endless heads guard this line.
-        self._factory = cast(
-            "functools.partial[ResponseHandler]",
-            functools.partial(Wire, loop=self._loop, unread_max_bytes=unread_max_bytes),
-        )
+        self._tls = tls
+        self._max_body_bytes = max_body_bytes
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._wires: set[Wire] = set()
+        self._idle: dict[Place, list[Wire]] = {}
+        self._opening = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._all_gone: asyncio.Future[None] | None = None
 
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: ClientTimeout,  # noqa: ASYNC109 - the signature is the library's
-    ) -> Connection:
-        exchange = current_exchange.get()
+    def take(self, place: Place, addresses: Sequence[str]) -> Wire | None:
+        """A kept connection to one of these addresses, the one used last."""
+        idle = self._idle.get(place)
+        now = self._loop.time()
+        while idle:
+            wire = idle.pop()
+            if (
+                wire.is_sound
+                and now - wire.idle_since < KEEP_ALIVE_SECONDS
+                and now - wire.born <= CONNECTION_MAX_AGE_SECONDS
+                and wire.address in addresses
+            ):
+                return wire
+            wire.close()
+        return None
+
+    async def acquire(self, place: Place, addresses: Sequence[str], *, is_fresh: bool) -> Wire:
+        """A connection for one request, a new one if it must be; waits for room, in turn."""
         while True:
-            connection = await super().connect(req, traces, timeout)
-            wire = cast(Wire, connection.protocol)
-            if wire.exchanges == 0:
-                try:
-                    vet_address(wire.peer, self._allow, host=req.url.raw_host)
-                except RefusedAddress:
-                    connection.close()
-                    raise
+            wire = None if is_fresh else self.take(place, addresses)
+            if wire is not None:
+                return wire
+            if len(self._wires) + self._opening < self._connections:
                 break
-            old = self._loop.time() - wire.born > CONNECTION_MAX_AGE_SECONDS
-            if not (exchange.fresh_connection or old or wire.should_close):
-                break
-            connection.close()
-        wire.begin()
-        exchange.wire = wire
-        return connection
+            if not self._close_an_idle_one():
+                await self._room()
+        self._opening += 1
+        try:
+            return await self._connect(place, addresses)
+        finally:
+            self._opening -= 1
+            self._wake()
+
+    def release(self, place: Place, wire: Wire) -> None:
+        """The request is over; a sound connection is kept for the next."""
+        if wire.is_sound and self._all_gone is None:
+            wire.idle_since = self._loop.time()
+            idle = self._idle.get(place)
+            if idle is None:
+                self._idle[place] = [wire]
+            else:
+                idle.append(wire)
+            if self._waiting:
+                self._wake()
+        else:
+            wire.close()
+
+    async def close(self) -> None:
+        """No connection is open; requests under way ended with 'closed'."""
+        self._all_gone = self._loop.create_future()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for wire in list(self._wires):
+            wire.fail("closed", "this client was closed")
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(NoAnswer("closed", "this client was closed"))
+        if self._wires:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone, _CLOSE_SECONDS)
+
+    async def _connect(self, place: Place, addresses: Sequence[str]) -> Wire:
+        """A connection to the first address that takes it; one that stays silent soon gives way to the next."""
+        scheme, host, port = place
+        tls = (self._tls, host) if scheme == "https" else (None, None)
+        problem: OSError | None = None
+        for address in addresses:
+            wire = Wire(self._loop, address, self._max_body_bytes, self._drop)
+            patience = None if address == addresses[-1] else NEXT_ADDRESS_SECONDS
+            try:
+                async with asyncio.timeout(patience):
+                    await self._loop.create_connection(
+                        lambda w=wire: w, address, port, ssl=tls[0], server_hostname=tls[1]
+                    )
+            except ssl.SSLError as refusal:
+                raise NoAnswer("tls", _tls_detail(refusal)) from None
+            except OSError as failure:
+                problem = failure
+                continue
+            return self._admit(wire, host)
+        if scheme == "https" and isinstance(problem, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+            raise NoAnswer("tls", "the connection was closed during the TLS handshake")
+        number = problem.errno if problem is not None else None
+        raise NoAnswer("connect", os.strerror(number) if number else str(problem or "") or "no connection")
+
+    def _admit(self, wire: Wire, host: str) -> Wire:
+        self._wires.add(wire)
+        try:
+            if self._all_gone is not None:
+                raise NoAnswer("closed", "this client was closed")
+            vet_address(wire.peer, self._allow, host=host)
+        except (NoAnswer, RefusedAddress):
+            wire.close(abort=True)
+            raise
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+        return wire
+
+    def _drop(self, wire: Wire) -> None:
+        self._wires.discard(wire)
+        self._wake()
+        if self._all_gone is not None and not self._wires and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    def _sweep(self) -> None:
+        oldest = self._loop.time() - KEEP_ALIVE_SECONDS
+        for place, idle in list(self._idle.items()):
+            kept = [wire for wire in idle if wire.is_sound and wire.idle_since > oldest]
+            for wire in set(idle).difference(kept):
+                wire.close()
+            if kept:
+                self._idle[place] = kept
+            else:
+                del self._idle[place]
+        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if self._wires else None
+
+    def _close_an_idle_one(self) -> bool:
+        found = [(idle[0].idle_since, place) for place, idle in self._idle.items() if idle]
+        if not found:
+            return False
+        wire = self._idle[min(found)[1]].pop(0)
+        self._wires.discard(wire)
+        wire.close(abort=True)
+        return True
+
+    async def _room(self) -> None:
+        waiter = self._loop.create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self._wake()
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+def _tls_detail(problem: ssl.SSLError) -> str:
+    why = getattr(problem, "verify_message", "")
+    return f"the certificate was refused: {why}" if why else str(problem)
