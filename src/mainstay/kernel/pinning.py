@@ -69,6 +69,7 @@ class Pool:
 
     async def acquire(self, place: Place, addresses: Sequence[str], *, is_fresh: bool) -> Wire:
         """A connection for one request, a new one if it must be; waits for room, in turn."""
+        is_first = False
         while True:
             wire = None if is_fresh else self.take(place, addresses)
             if wire is not None:
@@ -76,13 +77,16 @@ class Pool:
             if len(self._wires) + self._opening < self._connections:
                 break
             if not self._close_an_idle_one():
-                await self._room()
+                await self._room(is_first=is_first)
+                is_first = True
         self._opening += 1
         try:
-            return await self._connect(place, addresses)
+            wire = await self._connect(place, addresses)
         finally:
             self._opening -= 1
-            self._wake()
+            if wire is None:
+                self._wake()
+        return wire
 
     def release(self, place: Place, wire: Wire) -> None:
         """The request is over; a sound connection is kept for the next."""
@@ -176,9 +180,13 @@ class Pool:
         wire.close(abort=True)
         return True
 
-    async def _room(self) -> None:
+    async def _room(self, *, is_first: bool) -> None:
+        """There may be room now; who was woken in vain waits before the others."""
         waiter = self._loop.create_future()
-        self._waiting.append(waiter)
+        if is_first:
+            self._waiting.appendleft(waiter)
+        else:
+            self._waiting.append(waiter)
         try:
             await waiter
         except asyncio.CancelledError:
