@@ -11,7 +11,7 @@ from mainstay.kernel import pinning
 from mainstay.kernel.addresses import parse_allow_list
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.wire import HEAD_LINE_MAX_BYTES, HEAD_MAX_BYTES, HEAD_MAX_FIELDS
-from tests.receivers import Behaviour, Receiver, after, close_within_body, garbage, hang, ok, says
+from tests.receivers import Behaviour, Receiver, after, answer, close_within_body, closed_port, garbage, hang, ok, says
 
 LOOPBACK = parse_allow_list("127.0.0.0/8, ::1")
 
@@ -66,7 +66,7 @@ async def test_chunks_are_joined_and_their_trailers_are_no_headers(client: Outbo
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "said",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nabc",
@@ -77,9 +77,9 @@ async def test_chunks_are_joined_and_their_trailers_are_no_headers(client: Outbo
     ],
 )
 async def test_what_can_be_read_in_two_ways_never_leaves_a_connection_to_reuse(
-    client: Outbound, receiver: Receiver, answer: bytes
+    client: Outbound, receiver: Receiver, said: bytes
 ) -> None:
-    receiver.behave(garbage(answer), ok(200, b"next"))
+    receiver.behave(garbage(said), ok(200, b"next"))
     got = await client.post(receiver.url(), b"", {})
     assert got.error in {"protocol", None}
     assert (await client.post(receiver.url(), b"", {})).body == b"next"
@@ -203,7 +203,29 @@ async def test_the_client_closes_while_others_wait_for_room(narrow: Outbound, re
     await receiver.wait_for(1)
     await narrow.close()
     assert [(await post).error for post in posts] == ["closed"] * 3
-    assert len(receiver.requests) == 1
+    assert receiver.connections == 1
+
+
+async def test_a_connection_that_failed_leaves_its_room_to_the_next(narrow: Outbound, receiver: Receiver) -> None:
+    async with closed_port() as port:
+        got = await asyncio.gather(
+            narrow.post(f"http://127.0.0.1:{port}/", b"", {}), *(narrow.post(receiver.url(), b"", {}) for _ in range(2))
+        )
+    assert [one.error for one in got] == ["connect", None, None]
+
+
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.05])
+async def test_bytes_after_an_answer_end_the_connection(
+    client: Outbound, receiver: Receiver, pause_seconds: float
+) -> None:
+    first, more = answer(200, b"first"), b"HTTP/1.1 200 OK\r\nX-Forged: "
+    pieces = (first, more) if pause_seconds else (first + more,)
+    receiver.behave(says(*pieces, pause_seconds=pause_seconds), ok(200, b"true"))
+    assert (await client.post(receiver.url(), b"", {})).body == b"first"
+    await asyncio.sleep(2 * pause_seconds)
+    got = await client.post(receiver.url(), b"", {})
+    assert (got.body, got.headers) == (b"true", {"content-length": "4"})
+    assert receiver.connections == 2
 
 
 async def test_the_next_address_is_tried(receiver: Receiver) -> None:

@@ -59,9 +59,9 @@ def headers_for(
     body: bytes,
 ) -> dict[str, str]:
     """Every header of one attempt; `secrets[0]` keys the documented signature, which has room for one key."""
-    for value in (webhook_id, message_id, event_type, trace_id, span_id):
-        if not value.isprintable():
-            raise ValueError(f"a header must not hold control characters: {value!r}")
+    values = (webhook_id, message_id, event_type, trace_id, span_id)
+    if not "".join(values).isprintable():
+        raise ValueError(f"a header must not hold control characters: {values!r}")
     if "." in message_id:
         raise ValueError("a message id must not hold a dot, which separates the signed parts")
     signature, event, webhook, agent = _branded(brand)
