@@ -4,6 +4,7 @@
 
 Single POSTs at 32 connections with authentication, unique idempotency keys, chain, meter and one matching endpoint's
 fan-out, worker stopped; batches of 100 with one and two API processes; COPY of 100 events a transaction with their
-messages, deliveries and jobs into tables of the same shape and indexes; and a FastAPI + Pydantic + SQLAlchemy route
-that adds one row and commits. Rounds interleave all of them. Needs `wrk` on the path.
+messages, deliveries and jobs into tables of the same shape and indexes; and FastAPI + Pydantic + SQLAlchemy, once
+with a row and a commit a request, once with the same duties as ours. Rounds interleave all of them. Needs `wrk`
+on the path.
 """

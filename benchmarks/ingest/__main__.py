@@ -181,6 +181,7 @@ def measure(server_url: str, options: argparse.Namespace, only: set[str]) -> dic
         cases.append((count, script(keys, "/v1/key/workspace/events", single, 1),
                       script(keys, "/v1/key/workspace/events/batch", batch, 100)))  # fmt: skip
     usual_script = script(["none"], "/events", single, 1)
+    duties_script = script([f"key-{n}" for n in range(cases[-1][0])], "/duties", single, 1)
     results: dict[str, list[dict[str, float]]] = {}
 
     def note(name: str, figures: dict[str, float], factor: int = 1) -> None:
@@ -216,11 +217,12 @@ def measure(server_url: str, options: argparse.Namespace, only: set[str]) -> dic
             note("bare COPY, 100 a transaction", {"rate": asyncio.run(copying.rate(url, 100, options.seconds))})
         if not only or "usual" in only:
             usual = Served("benchmarks.ingest.usual:app", environment, [18103])
-            wrk("http://127.0.0.1:18103", usual_script, connections=32, seconds=1)
-            note(
-                "the usual way, single",
-                wrk("http://127.0.0.1:18103", usual_script, connections=32, seconds=options.seconds),
-            )
+            for name, one in (
+                ("the usual way, a row alone", usual_script),
+                ("the usual way, same duties", duties_script),
+            ):
+                wrk("http://127.0.0.1:18103", one, connections=32, seconds=1)
+                note(name, wrk("http://127.0.0.1:18103", one, connections=32, seconds=options.seconds))
             usual.stop()
     return results
 
@@ -248,8 +250,9 @@ def report(results: dict[str, list[dict[str, float]]]) -> None:
     for name, rate in medians.items():
         if name.startswith("batch") and "bare COPY, 100 a transaction" in medians:
             print(f"  {name} / bare COPY = {rate / medians['bare COPY, 100 a transaction']:.2f}")
-        if name.startswith("single") and "the usual way, single" in medians:
-            print(f"  {name} / the usual way = {rate / medians['the usual way, single']:.1f}")
+        for usual in ("the usual way, a row alone", "the usual way, same duties"):
+            if name.startswith("single") and usual in medians:
+                print(f"  {name} / {usual} = {rate / medians[usual]:.1f}")
 
 
 if __name__ == "__main__":

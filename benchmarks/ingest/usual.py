@@ -1,5 +1,11 @@
-"""The usual way: FastAPI, a Pydantic model, an SQLAlchemy session, one commit a request; no key, chain or delivery."""
+"""The usual way: FastAPI, a Pydantic model, an SQLAlchemy session, one commit a request.
 
+`/events` stores a row and nothing else. `/duties` does by the same means what ours does: it looks the API key and the
+idempotency key up, locks the chain's head, hashes, and adds the event, its delivery and the meter.
+"""
+
+import hashlib
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -7,9 +13,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Header
 from pydantic import BaseModel
-from sqlalchemy import JSON, DateTime, String
+from sqlalchemy import JSON, BigInteger, DateTime, String, select, update
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -33,6 +39,44 @@ class Event(Base):
     payload: Mapped[Any] = mapped_column(JSON)
     details: Mapped[Any] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Key(Base):
+    """One API key."""
+
+    __tablename__ = "usual_keys"
+    digest: Mapped[str] = mapped_column(String, primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(String)
+
+
+class Head(Base):
+    """Where a workspace's chain stands, with its meter."""
+
+    __tablename__ = "usual_heads"
+    workspace_id: Mapped[str] = mapped_column(String, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String)
+
+
+class Chained(Base):
+    """One event with its place in the chain."""
+
+    __tablename__ = "usual_chained"
+    workspace_id: Mapped[str] = mapped_column(String, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(String, unique=True)
+    idempotency_key: Mapped[str] = mapped_column(String, index=True)
+    body: Mapped[Any] = mapped_column(JSON)
+    hash: Mapped[str] = mapped_column(String)
+
+
+class Delivery(Base):
+    """One delivery to make."""
+
+    __tablename__ = "usual_deliveries"
+    id: Mapped[str] = mapped_column(String, primary_key=True)
+    event_id: Mapped[str] = mapped_column(String, index=True)
+    status: Mapped[str] = mapped_column(String)
 
 
 class EventIn(BaseModel):
@@ -84,3 +128,37 @@ async def store(event: EventIn) -> EventOut:
         session.add(row)
         await session.commit()
     return EventOut(id=row.id, action=row.action, category=row.category, created_at=row.created_at)
+
+
+@app.post("/duties", status_code=201)
+async def store_with_duties(event: EventIn, authorization: str = Header(), idempotency_key: str = Header()) -> EventOut:
+    """The key, the place in the chain, the event, its delivery and the meter in one commit."""
+    digest = hashlib.sha256(authorization.encode()).hexdigest()
+    async with Session() as session:
+        key = await session.get(Key, digest)
+        if key is None:
+            key = Key(digest=digest, workspace_id=digest)
+            session.add_all([key, Head(workspace_id=digest, seq=0, hash="")])
+            await session.flush()
+        head = (
+            await session.execute(select(Head).where(Head.workspace_id == key.workspace_id).with_for_update())
+        ).scalar_one()
+        known = await session.execute(select(Chained.id).where(Chained.idempotency_key == idempotency_key))
+        if known.first() is not None:
+            raise ValueError("the load generator repeats no key")
+        body = event.model_dump()
+        hashed = hashlib.sha256((head.hash + json.dumps(body, sort_keys=True)).encode()).hexdigest()
+        row = Chained(
+            workspace_id=head.workspace_id,
+            seq=head.seq + 1,
+            id=str(uuid.uuid4()),
+            idempotency_key=idempotency_key,
+            body=body,
+            hash=hashed,
+        )
+        session.add_all([row, Delivery(id=str(uuid.uuid4()), event_id=row.id, status="pending")])
+        await session.execute(
+            update(Head).where(Head.workspace_id == head.workspace_id).values(seq=row.seq, hash=hashed)
+        )
+        await session.commit()
+    return EventOut(id=row.id, action=event.action, category=event.category, created_at=datetime.now(UTC))

@@ -16,6 +16,7 @@ from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Una
 
 MAX_FLUSH_EVENTS = 1_000
 FLUSHES_AT_ONCE = 2
+FULL_FLUSH_EVENTS = 64
 MAX_WAITING_EVENTS = 50_000
 
 _STORED, _REPLAYED, _MISMATCH, _BAD_KEY, _NO_WORKSPACE = range(5)
@@ -47,9 +48,9 @@ Result = Stored | MainstayError
 class Ingestion:
     """Stores what requests prepared, many requests a transaction; safe with any number of processes.
 
-    A request's events are in one transaction. At most `FLUSHES_AT_ONCE` transactions run at once; what arrives
-    meanwhile waits together for the next. A transaction of several requests that fails is run again request by request,
-    so that nobody pays for another's data.
+    A request's events are in one transaction. What arrives while one runs waits together for the next; a second runs
+    beside it only when `FULL_FLUSH_EVENTS` wait, because every transaction costs as much as ten events in it. A
+    transaction of several requests that fails is run again request by request, so that nobody pays for another's data.
     """
 
     def __init__(self, db: Database, after_flush: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -85,7 +86,9 @@ class Ingestion:
         return keys
 
     def _schedule(self) -> None:
-        if not self._scheduled and self._waiting and self._flushing < FLUSHES_AT_ONCE:
+        if self._scheduled or not self._waiting:
+            return
+        if not self._flushing or (self._flushing < FLUSHES_AT_ONCE and self._waiting_events >= FULL_FLUSH_EVENTS):
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
 
