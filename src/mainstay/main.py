@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -91,7 +91,8 @@ def build_api(settings: Settings) -> Front:
         uses = asyncio.create_task(who.key_use.run(base.db, stop))
         tune_collector()
         yield
-        await ingestion.drain()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ingestion.drain(), settings.shutdown_seconds)
         stop.set()
         await uses
         passwords.close()

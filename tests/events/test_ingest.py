@@ -281,6 +281,7 @@ WRONG_BODIES = [
     pytest.param(b'{"action":"a b"}', "#/action", id="action with a space"),
     pytest.param(b'{"action":"a\\r\\nX-Evil: 1"}', "#/action", id="action with a line break"),
     pytest.param(b'{"action":"' + b"a" * 129 + b'"}', "#/action", id="long action"),
+    pytest.param(b'{"action":"user.login\\n"}', "#/action", id="action that ends in a line break"),
     pytest.param(b'{"action":null}', "#/action", id="null action"),
     pytest.param(b'{"action":7}', "#/action", id="number for action"),
     pytest.param(b'{"action":"a","surprise":1}', "#", id="unknown member"),

@@ -29,7 +29,7 @@ async def read(api: httpx.AsyncClient, headers: dict[str, str], path: str = EVEN
 
 async def walk(api: httpx.AsyncClient, headers: dict[str, str], path: str = EVENTS, **params: Any) -> list[str]:
     seen: list[str] = []
-    cursor = None
+    cursor = params.pop("cursor", None)
     while True:
         page = await read(api, headers, path, **params, **({"cursor": cursor} if cursor else {}))
         seen += [event["id"] for event in page["data"]]
@@ -167,6 +167,31 @@ async def test_a_search_goes_on_behind_its_window(
     assert len(first["data"]) < 3
     assert first["meta"]["nextCursor"]
     assert await walk(api, tenancy.auth, category="rare", limit=5) == [ids[34], ids[17], ids[0]]
+
+
+async def test_pages_of_a_search_skip_nothing(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCAN_WINDOW", 20)
+    kinds = [{"action": "a", "category": "rare" if n % 4 == 0 else "common"} for n in range(40)]
+    ids = await send(api, tenancy.auth, kinds)
+    rare = [identifier for number, identifier in enumerate(ids) if number % 4 == 0][::-1]
+    first = await read(api, tenancy.auth, category="rare", limit=3, page=1)
+    second = await read(api, tenancy.auth, category="rare", limit=3, page=2)
+    assert [event["id"] for event in first["data"] + second["data"]] == rare[:5]
+    rest = await walk(api, tenancy.auth, category="rare", limit=3, cursor=second["meta"]["nextCursor"])
+    assert rest == rare[5:]
+
+
+async def test_a_companys_search_by_action_goes_on_behind_its_window(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCAN_WINDOW", 10)
+    ids = await send(api, tenancy.auth, [{"action": "rare" if n == 0 else "common"} for n in range(30)])
+    first = await read(api, tenancy.company_auth, COMPANY, action="rare")
+    assert first["data"] == []
+    assert first["meta"]["nextCursor"]
+    assert await walk(api, tenancy.company_auth, COMPANY, action="rare") == ids[:1]
 
 
 async def test_a_total_is_exact_to_ten_thousand_and_a_floor_beyond(

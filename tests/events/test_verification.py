@@ -1,6 +1,7 @@
 """A live workspace proves itself, or names its first bad row; our own acts are events too."""
 
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from mainstay import events, identity, main, reactions
 from mainstay.events import proof
 from mainstay.kernel import outbox
+from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Sql
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy
 
@@ -211,3 +213,32 @@ async def test_the_end_of_a_delivery_is_no_event_and_any_other_death_is(db: Data
     died = await db.rows(Sql("test.died", "select payload from mainstay.events where action = 'job.died'"))
     assert [orjson.loads(row["payload"])["queue"] for row in died] == ["nova:email"]
     assert await db.value(Sql("test.left", "select count(*) from mainstay.announcements")) == 0
+
+
+async def test_a_fact_that_cannot_be_recorded_costs_no_other(db: Database, tenancy: Tenancy) -> None:
+    relay = outbox.Relay(db, reactions.REACTIONS, reactions.record)
+    while await relay.run_once():
+        pass
+    async with db.begin() as tx:
+        for number in (1, 2**60, 2):
+            data = {"id": str(number), "size": number}
+            await outbox.announce(tx, "thing.done", company_id=tenancy.company_id, actor=OPERATOR, data=data)
+    await relay.run_once()
+    stored = await db.rows(Sql("test.done", "select target_id from mainstay.events where action = 'thing.done'"))
+    assert {row["target_id"] for row in stored} == {"1", "2"}
+    left = await db.row(Sql("test.left", "select failures, last_error from mainstay.announcements"))
+    assert left is not None
+    assert [left["failures"], "2^53" in left["last_error"]] == [1, True]
+
+
+async def test_a_signing_key_that_was_rolled_back_signs_nothing(db: Database, api: httpx.AsyncClient) -> None:
+    tenancy = await open_tenancy(db)
+    await api.post(EVENTS, json={"action": "a"}, headers=tenancy.auth)
+    sealer = events.Sealer(Keyring("a-test-secret-of-forty-characters-or-so-1"))
+    with suppress(RuntimeError):
+        async with db.begin() as tx:
+            await sealer.seal(tx, tenancy.company_id, tenancy.workspace_id)
+            raise RuntimeError("the commit is lost")
+    async with db.begin() as tx:
+        note = await sealer.seal(tx, tenancy.company_id, tenancy.workspace_id)
+    assert events.verify_note(note, await events.public_keys(db)).seq == 1

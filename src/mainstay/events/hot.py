@@ -68,6 +68,7 @@ class IngestRoutes:
         prepared = await _prepare(body, place, trace_id, idempotency)
         (result,) = await self._ingestion.submit([prepared])
         if isinstance(result, MainstayError):
+            await self._confirm(scope)
             raise result
         if result.replayed:
             await self._answer_replay(scope, place, result, send)
@@ -91,6 +92,8 @@ class IngestRoutes:
             batch.settle(await self._ingestion.submit(batch.good))
         if any(isinstance(result, Unauthenticated) for result in batch.results):
             raise Unauthenticated
+        if not batch.has_fresh:
+            await self._confirm(scope)
         await bodies.answer(send, 200, _JSON, batch.answer())
 
     async def _admit(self, scope: Scope, headers: Headers) -> Place:
@@ -103,9 +106,13 @@ class IngestRoutes:
         self._keys.count_use(caller.id)
         return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
 
+    async def _confirm(self, scope: Scope) -> None:
+        """Passes a key that the database calls good now: only storing anew checks it by itself."""
+        await self._keys.key(callers.key_of(scope["headers"]) or "", callers.address_of(scope.get("client")))
+
     async def _answer_replay(self, scope: Scope, place: Place, result: Stored, send: Send) -> None:
         """The event as it was stored then, once the database confirms that the key is still good."""
-        await self._keys.key(callers.key_of(scope["headers"]) or "", callers.address_of(scope.get("client")))
+        await self._confirm(scope)
         row = await queries.find_event(self._db, place.company_id, result.event_id, workspace_id=place.workspace_id)
         if row is None:
             raise EventNotFound
@@ -149,6 +156,11 @@ class _Batch:
         for position, result in enumerate(self.results):
             if isinstance(result, int):
                 self.results[position] = _again(outcomes[result])
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether an event was stored just now."""
+        return any(isinstance(result, Stored) and not result.replayed for result in self.results)
 
     def answer(self) -> bytes:
         """The body of the reply."""

@@ -17,7 +17,9 @@ from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Una
 MAX_FLUSH_EVENTS = 1_000
 FLUSHES_AT_ONCE = 2
 FULL_FLUSH_EVENTS = 64
+MAX_FLUSH_BYTES = 16_777_216
 MAX_WAITING_EVENTS = 50_000
+MAX_WAITING_BYTES = 134_217_728
 
 _STORED, _REPLAYED, _MISMATCH, _BAD_KEY, _NO_WORKSPACE = range(5)
 _count_stored = telemetry.EVENTS.labels("stored")
@@ -58,6 +60,7 @@ class Ingestion:
         self._after_flush = after_flush
         self._waiting: deque[tuple[list[Prepared], asyncio.Future[list[Result]]]] = deque()
         self._waiting_events = 0
+        self._waiting_bytes = 0
         self._flushing = 0
         self._scheduled = False
         self._keys_in_flight: set[tuple[str, bytes]] = set()
@@ -65,12 +68,13 @@ class Ingestion:
 
     async def submit(self, events: list[Prepared]) -> list[Result]:
         """One result per event in the order given, once they are durable; Unavailable where the database is away."""
-        if self._waiting_events >= MAX_WAITING_EVENTS:
+        if self._waiting_events >= MAX_WAITING_EVENTS or self._waiting_bytes >= MAX_WAITING_BYTES:
             raise Unavailable("Too many events are waiting for the database; nothing was stored.")
         keys = self._take_keys(events)
         future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
         self._waiting.append((events, future))
         self._waiting_events += len(events)
+        self._waiting_bytes += _bytes_of(events)
         self._schedule()
         try:
             return await future
@@ -95,13 +99,19 @@ class Ingestion:
     def _start(self) -> None:
         self._scheduled = False
         taken: list[tuple[list[Prepared], asyncio.Future[list[Result]]]] = []
-        size = 0
-        while self._waiting and (not taken or size + len(self._waiting[0][0]) <= MAX_FLUSH_EVENTS):
+        count = size = 0
+        while self._waiting:
+            group = self._waiting[0][0]
+            more = _bytes_of(group)
+            if taken and (count + len(group) > MAX_FLUSH_EVENTS or size + more > MAX_FLUSH_BYTES):
+                break
             taken.append(self._waiting.popleft())
-            size += len(taken[-1][0])
+            count += len(group)
+            size += more
         if not taken:
             return
-        self._waiting_events -= size
+        self._waiting_events -= count
+        self._waiting_bytes -= size
         self._flushing += 1
         task = asyncio.get_running_loop().create_task(self._flush(taken))
         self._tasks.add(task)
@@ -114,13 +124,13 @@ class Ingestion:
                 results = await append(self._db, events)
             except Exception as error:
                 await self._one_by_one(taken, error)
-                return
-            telemetry.EVENTS_PER_FLUSH.observe(len(events))
-            at = 0
-            for group, future in taken:
-                if not future.done():
-                    future.set_result(results[at : at + len(group)])
-                at += len(group)
+            else:
+                telemetry.EVENTS_PER_FLUSH.observe(len(events))
+                at = 0
+                for group, future in taken:
+                    if not future.done():
+                        future.set_result(results[at : at + len(group)])
+                    at += len(group)
         finally:
             self._flushing -= 1
             self._schedule()
@@ -141,12 +151,17 @@ class Ingestion:
                 future.set_result(await append(self._db, group))
             except Exception as own:
                 future.set_exception(own)
+                error, away = own, isinstance(own, (Unavailable, *GONE))
 
     async def drain(self) -> None:
         """Everything submitted so far has its result."""
         while self._tasks or self._waiting:
             self._schedule()
             await asyncio.sleep(0.005)
+
+
+def _bytes_of(events: Sequence[Prepared]) -> int:
+    return sum(len(event.flat_half) for event in events)
 
 
 async def append(connection: Connection, events: Sequence[Prepared]) -> list[Result]:

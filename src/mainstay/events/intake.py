@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import orjson
 from msgspec import UNSET, Raw
 
 from mainstay.events import canonical, chain, schemas, shape
@@ -160,7 +161,7 @@ def place_parts(
         fingerprint,
         core_head,
         core_tail,
-        f'{{"type":"{action}","timestamp":"{occurred_at}","data":{flat_half}',
+        f'{{"type":{orjson.dumps(action).decode()},"timestamp":"{occurred_at}","data":{flat_half}',
     )
     return Prepared(row, flat_half, event_id, trace_id, idempotency, fingerprint)
 

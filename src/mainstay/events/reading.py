@@ -56,10 +56,10 @@ class Filters:
     exact: dict[str, str] = field(default_factory=dict)
     text: str | None = None
 
-    @property
-    def is_indexed(self) -> bool:
+    def is_indexed(self, workspace_id: str | None) -> bool:
         """Whether an index leads to every row asked for, so that nothing needs to be looked through."""
-        return not (self.text or self.occurred_since or self.occurred_until or set(self.exact) - _INDEXED)
+        reachable = _INDEXED if workspace_id is not None else frozenset[str]()
+        return not (self.text or self.occurred_since or self.occurred_until or set(self.exact) - reachable)
 
     def bounds(self) -> list[ColumnElement[bool]]:
         """The bounds on createdAt, which follow the order of every list."""
@@ -159,9 +159,9 @@ class Reader:
                 faults=[Fault(f"pages reach from 1 to event {DEEPEST_PAGED_ROW}; follow nextCursor from there", "page")]
             )
         wanted = queries.Slice(company_id, workspace_id, bounds, filters.matches, ascending)
-        window = SCAN_WINDOW if page == 1 and not filters.is_indexed else None
+        window = None if filters.is_indexed(workspace_id) else SCAN_WINDOW
         offset = (page - 1) * limit
-        async with self._db.begin(readonly=True) as tx:
+        async with self._db.begin(readonly=True, isolation="repeatable_read") as tx:
             await tx.connection.execute(_LIST_TIMEOUT)
             rows = await queries.list_events_everywhere(tx, wanted, limit=limit + 1, offset=offset, window=window)
             last = rows[limit - 1] if len(rows) > limit else None

@@ -40,7 +40,7 @@ class ChangeIn(Struct, forbid_unknown_fields=True):
 class EventIn(Struct, forbid_unknown_fields=True):
     """One event. `payload` and `metadata` are objects, `changes` up to 1,000 changes; times carry a zone."""
 
-    action: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*$", min_length=1, max_length=128)]
+    action: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*$(?!\n)", min_length=1, max_length=128)]
     category: Short | None | UnsetType = UNSET
     actor: ActorIn | None | UnsetType = UNSET
     target: TargetIn | None | UnsetType = UNSET

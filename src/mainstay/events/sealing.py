@@ -46,15 +46,20 @@ class Sealer:
         return len(found)
 
     async def _signing_key(self, connection: Connection) -> tuple[str, Ed25519PrivateKey]:
-        if self._key is None:
+        if self._key is not None:
+            return self._key
+        rows = await queries.signing_keys_everywhere(connection)
+        is_kept = bool(rows)
+        if not rows:
+            await self._make_key(connection)
             rows = await queries.signing_keys_everywhere(connection)
-            if not rows:
-                await self._make_key(connection)
-                rows = await queries.signing_keys_everywhere(connection)
-            name = rows[0]["name"]
-            private = self._keyring.open(bytes(rows[0]["private_key_sealed"]), name.encode())
-            self._key = name, Ed25519PrivateKey.from_private_bytes(private)
-        return self._key
+        name = rows[0]["name"]
+        private = self._keyring.open(bytes(rows[0]["private_key_sealed"]), name.encode())
+        key = name, Ed25519PrivateKey.from_private_bytes(private)
+        # A key made in this transaction may roll back with it: remember only one that was there before.
+        if is_kept:
+            self._key = key
+        return key
 
     async def _make_key(self, connection: Connection) -> None:
         key = Ed25519PrivateKey.generate()

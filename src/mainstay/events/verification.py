@@ -14,7 +14,7 @@ from mainstay.events.proof import Finding, Verdict, verify_events
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import NotFound
 
-_CHUNK = 2_000
+_CHUNK = 500
 _NEWEST = 2**62
 
 

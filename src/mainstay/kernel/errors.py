@@ -105,7 +105,7 @@ class Throttled(MainstayError):
 
 
 class Unavailable(MainstayError):
-    """The database does not answer; nothing was changed. Try again shortly."""
+    """The database does not answer. Try again shortly, with the same Idempotency-Key where one was given."""
 
     status = 503
     code = "unavailable"

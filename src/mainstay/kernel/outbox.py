@@ -106,14 +106,33 @@ class Relay:
             taken = await tx.rows(_CLAIM, _BATCH)
             done = [fact for row in taken if (fact := await self._react(tx, row)) is not None]
             if done:
-                if self._record is not None:
-                    await self._record(tx, done)
+                done = await self._recorded(tx, done)
                 await tx.run(_DONE, [fact.id for fact in done])
         lag = await self._db.row(_LAG, _STUCK_AFTER)
         if lag is not None:
             telemetry.ANNOUNCEMENT_LAG.set(max(lag["lag_seconds"], 0.0))
             telemetry.ANNOUNCEMENTS_STUCK.set(lag["stuck"])
         return len(taken)
+
+    async def _recorded(self, tx: Tx, facts: list[Announcement]) -> list[Announcement]:
+        """The facts that the recorder took: all at once, or one by one where one of them cannot be recorded."""
+        if self._record is None:
+            return facts
+        try:
+            async with tx.savepoint():
+                await self._record(tx, facts)
+        except Exception as error:
+            if tx.connection.is_closed():
+                raise
+            if len(facts) > 1:
+                return [fact for one in facts for fact in await self._recorded(tx, [one])]
+            await self._put_off(tx, facts[0], error)
+            return []
+        return facts
+
+    async def _put_off(self, tx: Tx, fact: Announcement, error: Exception) -> None:
+        _log.error("reaction failed", announcement=fact.name, id=fact.id, exc_info=error)
+        await tx.run(_FAILED, fact.id, f"{type(error).__name__}: {error}"[:2000])
 
     async def _react(self, tx: Tx, row: Any) -> Announcement | None:
         fact = Announcement(
@@ -132,7 +151,6 @@ class Relay:
         except Exception as error:
             if tx.connection.is_closed():
                 raise
-            _log.exception("reaction failed", announcement=fact.name, id=fact.id, failures=row["failures"] + 1)
-            await tx.run(_FAILED, fact.id, f"{type(error).__name__}: {error}"[:2000])
+            await self._put_off(tx, fact, error)
             return None
         return fact

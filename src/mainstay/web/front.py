@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import asyncpg
 
 from mainstay.kernel import telemetry
-from mainstay.kernel.db import GONE
+from mainstay.kernel.db import GONE, RACED
 from mainstay.kernel.errors import Invalid, MainstayError, Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.web import problem
@@ -79,7 +79,7 @@ def _as_known(error: Exception) -> MainstayError:
         return Unavailable()
     if isinstance(error, asyncpg.DataError | asyncpg.CharacterNotInRepertoireError):
         return Invalid("A value cannot be stored as it is.")
-    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
+    if isinstance(error, (asyncpg.QueryCanceledError, *RACED)):
         return Unavailable(
             "The database took too long to answer; nothing was changed. Try again, or narrow the request."
         )
