@@ -116,6 +116,8 @@ STATEMENTS = (
        )""",
     "create index dead_jobs_queue_died_at_idx on mainstay.dead_jobs (queue, died_at, id)",
     "create index dead_jobs_died_at_idx on mainstay.dead_jobs (died_at)",
+    # The sweep of deliveries asks for the dead job of one; payloads of other kinds may be too large for an index.
+    "create index dead_jobs_delivery_idx on mainstay.dead_jobs (payload) where kind = 'webhooks.deliver'",
     # Completed jobs are counted by appending, because one counter row would grow a version chain under an old snapshot.
     """create table mainstay.queue_tallies (
          queue text not null,

@@ -351,7 +351,10 @@ _BEAT = Sql(
 )
 _LEAVE = Sql(
     "jobs.leave",
-    "update mainstay.workers set ended_at = clock_timestamp(), end_reason = $2 where id = $1 and ended_at is null",
+    # Who still holds jobs at its sign-off stays to be found lost, so that they are given back.
+    """update mainstay.workers set ended_at = clock_timestamp(), end_reason = $2 where id = $1 and ended_at is null
+         and ($2 <> 'stopped' or not exists (
+           select 1 from mainstay.jobs j where j.state = 'active' and j.worker_id = $1))""",
 )
 _FIND_LOST = Sql(
     "jobs.find_lost",

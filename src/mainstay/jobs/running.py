@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -14,12 +15,14 @@ from mainstay.jobs.held import Held, clean, count_ended
 from mainstay.jobs.queues import backoff_of
 from mainstay.kernel import ids, telemetry
 from mainstay.kernel.db import Database, Record, Tx
+from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Discard, Job, Outcome, Retry, Snooze, Task
 
 _log = logger(__name__)
 _UNKNOWN_AFTER_SECONDS = 30.0
+_DATABASE_AWAY = timedelta(seconds=1)
 
 
 class Runner:
@@ -168,6 +171,8 @@ class Runner:
         try:
             async with asyncio.timeout(task.timeout.total_seconds()):
                 contexts = await task.batch.load([held.job for held in group])
+        except Unavailable:
+            failure = Snooze(_DATABASE_AWAY, "the database was away")
         except Exception as error:
             failure = Retry(clean(f"{type(error).__name__}: {error}"))
         act = task.batch.act

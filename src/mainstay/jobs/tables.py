@@ -162,6 +162,7 @@ dead_jobs = Table(
     CheckConstraint("reason in ('failed', 'timeout', 'lost', 'discarded')", name="reason"),
     Index("dead_jobs_queue_died_at_idx", "queue", "died_at", "id"),
     Index("dead_jobs_died_at_idx", "died_at"),
+    Index("dead_jobs_delivery_idx", "payload", postgresql_where=text("kind = 'webhooks.deliver'")),
     info=_REGIONAL,
 )
 

@@ -147,7 +147,7 @@ class Pool:
                 raise NoAnswer("closed", "this client was closed")
             vet_address(wire.peer, self._allow, host=host)
         except (NoAnswer, RefusedAddress):
-            wire.close(abort=True)
+            wire.close()
             raise
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
@@ -177,7 +177,7 @@ class Pool:
             return False
         wire = self._idle[min(found)[1]].pop(0)
         self._wires.discard(wire)
-        wire.close(abort=True)
+        wire.close()
         return True
 
     async def _room(self, *, is_first: bool) -> None:

@@ -26,7 +26,7 @@ class Backoff:
     def after(self, attempts_made: int, rng: random.Random | None = None) -> timedelta:
         """The gap once `attempts_made` attempts have failed (1 or more), never over a day."""
         factor = 1 if self.kind == "fixed" else 2 ** min(attempts_made - 1, 40)
-        gap = min(self.delay * factor, MAX_DELAY)
+        gap = MAX_DELAY if self.delay >= MAX_DELAY / factor else self.delay * factor
         if not self.jitter:
             return gap
         return gap * (1 - self.jitter * (rng or random).random())

@@ -69,20 +69,18 @@ class Wire(asyncio.Protocol):
             transport.write(piece)
         return self._ended
 
-    def close(self, *, abort: bool = False) -> None:
+    def close(self) -> None:
         """The connection is never used again."""
         self.is_sound = False
         if self._transport is not None:
-            if abort or self.fault is not None or self.truncated or self._is_waiting:
-                self._transport.abort()
-            else:
-                self._transport.close()
+            # Never a polite end: who does not read on, or does not end TLS, would keep a place in the pool.
+            self._transport.abort()
 
     def fail(self, code: ErrorCode, detail: str) -> None:
         """The request under way ends with this error, and the connection with it."""
         if self._is_waiting:
             self._end((code, detail))
-        self.close(abort=True)
+        self.close()
 
     def _end(self, fault: tuple[ErrorCode, str] | None = None) -> None:
         self._is_waiting = False
@@ -126,7 +124,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._is_waiting:
-            self.close(abort=True)
+            self.close()
             return
         self.received_bytes += len(data)
         try:

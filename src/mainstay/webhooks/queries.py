@@ -113,15 +113,15 @@ _OVERDUE = Sql(
     """with due as materialized (
          select d.id, d.endpoint_id, d.company_id, d.message_id from mainstay.deliveries d
           where d.status in ('PENDING', 'RETRYING') and d.next_attempt_at < mainstay.now() - make_interval(secs => $1)
+            and not exists (select from mainstay.jobs j
+                             where j.queue = 'nova:webhook' and j.payload = to_jsonb(d.id::text))
           order by d.next_attempt_at limit $2 for update skip locked
        )
        select due.id::text, due.endpoint_id::text, due.company_id, m.trace_id,
               (select x.error from mainstay.dead_jobs x
-                where x.queue = 'nova:webhook' and x.payload = to_jsonb(due.id::text)
+                where x.kind = 'webhooks.deliver' and x.payload = to_jsonb(due.id::text)
                 order by x.died_at desc limit 1) as death
-         from due left join mainstay.messages m on m.id = due.message_id
-        where not exists (select from mainstay.jobs j
-                           where j.queue = 'nova:webhook' and j.payload = to_jsonb(due.id::text))""",
+         from due left join mainstay.messages m on m.id = due.message_id""",
 )
 _GIVE_UP = Sql(
     "webhooks.give_up_deliveries",
