@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import asyncpg
+import pytest
 
 from mainstay import jobs
 from mainstay.kernel import telemetry
@@ -185,3 +186,40 @@ async def test_an_acknowledgement_that_failed_is_tried_again_though_nothing_else
                    where not granted and relname = 'finished_jobs'""",
             )
         await until(lambda: _finished(db, 1))
+
+
+async def test_a_job_that_cannot_be_understood_dies_and_the_worker_goes_on(db: Database) -> None:
+    async def run(job: Job) -> None:
+        if job.payload == "odd":
+            return True  # type: ignore[return-value]
+        return None
+
+    async with db.connection() as connection:
+        for payload in ("backoff", "odd", "good"):
+            await add(db, "test.kind", payload)
+        await connection.execute(
+            "update mainstay.jobs set backoff = 'sometimes' where payload = to_jsonb('backoff'::text)"
+        )
+    async with working(db, [task(run)]):
+        await until(lambda: _finished(db, 1))
+        async with db.connection() as connection:
+            async with asyncio.timeout(5):
+                while await connection.fetchval("select count(*) from mainstay.dead_jobs") < 2:
+                    await asyncio.sleep(0.02)
+            errors = [row[0] for row in await connection.fetch("select error from mainstay.dead_jobs order by id")]
+    assert "backoff cannot be read" in errors[0]
+    assert "bool, which is no outcome" in errors[1]
+
+
+async def test_a_loop_that_ends_ends_the_worker_loudly(db: Database) -> None:
+    async def run(_: Job) -> None: ...
+
+    worker = jobs.Worker(db, [task(run)], queues=[jobs.QueueConfig(QUEUE, 5)], shutdown_seconds=1.0)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such thing should happen")
+
+    worker.runner.start = broken  # type: ignore[assignment, method-assign]
+    await add(db, "test.kind")
+    with pytest.raises(RuntimeError, match="no such thing"):
+        await asyncio.wait_for(worker.run(asyncio.Event()), 10)

@@ -107,7 +107,10 @@ class Runner:
             None if company_id is None else str(company_id), trace_id or ids.new_trace_id(), enqueued_at,
         )  # fmt: skip
         if backoff is not None:
-            rule = Backoff.parse(backoff)
+            try:
+                rule = Backoff.parse(backoff)
+            except (ValueError, TypeError, KeyError) as error:
+                outcome = Discard(f"the backoff cannot be read: {error}")
         held = Held(job, task, rule, station, time.monotonic() + timeout_seconds)
         held.started = time.monotonic()
         if task is None:
@@ -126,7 +129,11 @@ class Runner:
         telemetry.enter_trace(telemetry.Trace(job.trace_id, ids.new_span_id(), job.trace_id))
         held.started = time.monotonic()
         try:
-            held.outcome = await body()
+            given: object = await body()
+            if given is None or isinstance(given, Retry | Snooze | Discard):
+                held.outcome = given
+            else:
+                held.outcome = Discard(f"the handler gave {type(given).__name__}, which is no outcome")
         except (Retry, Snooze, Discard) as word:
             held.outcome = word
         except asyncio.CancelledError:

@@ -120,7 +120,7 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set; then running jobs get `shutdown_seconds` to end and the rest is handed back.
 
-        A cancelled run lets go at once, as a killed process would.
+        A cancelled run lets go at once, as a killed process would. A loop that ends by itself ends the run, too.
         """
         stopping = asyncio.Event()
         timing = self._timing
@@ -142,7 +142,7 @@ class Worker:
         back_tasks = [asyncio.create_task(loop) for loop in back]
         claiming = asyncio.create_task(self._claim(stopping))
         try:
-            await stop.wait()
+            broken = await self._until(stop, [claiming, *front_tasks[:-1], *back_tasks])
             stopping.set()
             self._wake.set()
             await asyncio.wait([claiming], timeout=5.0)
@@ -151,6 +151,8 @@ class Worker:
         finally:
             await _cancel([claiming, *front_tasks, *back_tasks])
             await self.runner.abandon()
+        if broken is not None:
+            raise broken
 
     async def _wind_down(self) -> None:
         deadline = time.monotonic() + self._shutdown_seconds
@@ -196,6 +198,19 @@ class Worker:
         finally:
             if upcoming is not None:
                 upcoming.cancel()
+
+    @staticmethod
+    async def _until(stop: asyncio.Event, loops: Sequence[asyncio.Task[None]]) -> BaseException | None:
+        """The stop was asked for, or a loop that should never end has ended: then why."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        for ended in done.intersection(loops):
+            _log.critical("a loop of the worker ended, so the worker stops", exc_info=ended.exception())
+            return ended.exception() or RuntimeError("a loop of the worker ended")
+        return None
 
     async def _start(self, claims: _Claims) -> None:
         worker_id = self.lease.id
