@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from mainstay import identity
 from mainstay.kernel.db import Database
 from tests.conftest import running_app
+from tests.tenancy import OPERATOR, open_tenancy
 
 TOKEN = "a-test-token-of-forty-characters-or-more-3"
 
@@ -48,3 +50,29 @@ async def test_figures_are_open_in_development_and_ask_for_the_token_in_producti
             assert (await api.get(path, headers={"x-internal-token": TOKEN})).status_code == 200
     async with running_app(fresh_url, PROFILE="production", METRICS_PUBLIC="true") as api:
         assert (await api.get("/metrics")).status_code == 200
+
+
+@pytest.mark.contract("HL-A-02")
+async def test_operators_come_in_by_their_token_alone(fresh_url: str, db: Database) -> None:
+    tenancy = await open_tenancy(db)
+    passwords = identity.Passwords(memory_kib=19_456, passes=2)
+    hashed = await passwords.hash("a long enough password")
+    async with db.begin() as tx:
+        await identity.add_person(
+            tx, OPERATOR, tenancy.company_id, email="o@x.io", name="Olga", password_hash=hashed, role="owner"
+        )
+    async with running_app(fresh_url, PROFILE="production") as api:
+        login = {"email": "o@x.io", "password": "a long enough password"}
+        person = (await api.post("/api/v1/auth/login", json=login)).json()["accessToken"]
+        assert (await api.get("/api/v1/webhooks", headers={"authorization": f"Bearer {person}"})).status_code == 200
+        for headers, status in (
+            ({}, 401),
+            ({"x-internal-token": TOKEN[:-1]}, 401),
+            ({"x-internal-token": person}, 401),
+            ({"authorization": f"Bearer {person}"}, 401),
+            ({"authorization": f"Bearer {TOKEN}"}, 401),
+            (tenancy.company_auth, 401),
+            ({"x-internal-token": TOKEN}, 200),
+        ):
+            assert (await api.get("/metrics", headers=headers)).status_code == status
+    passwords.close()
