@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 from sqlalchemy import Dialect, MetaData
@@ -29,7 +29,6 @@ metadata = MetaData(
 """The tables of every room, as their `tables.py` declare them; migrations are checked against it."""
 
 Record: TypeAlias = asyncpg.Record
-T = TypeVar("T")
 _DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 GONE = (
@@ -219,23 +218,6 @@ async def _reset(connection: Any) -> None:
         await connection.execute("ROLLBACK")
 
 
-async def again(work: Callable[[], Awaitable[T]], *, tries: int = 3) -> T:
-    """The result of `await work()`, run again from its start where it met a deadlock or a serialisation failure."""
-    for left in range(tries - 1, -1, -1):
-        try:
-            return await work()
-        except RACED:
-            if not left:
-                raise
-            await asyncio.sleep(0.01)
-    raise AssertionError("unreachable")
-
-
 def count_of(tag: str) -> int:
     """How many rows a command's tag speaks of (`UPDATE 3` is 3)."""
     return int(tag.rpartition(" ")[2])
-
-
-def values_of(records: Sequence[Record], column: str | int = 0) -> list[Any]:
-    """One column of many rows."""
-    return [record[column] for record in records]

@@ -97,13 +97,6 @@ class Unprocessable(MainstayError):
     code = "unprocessable"
 
 
-class Throttled(MainstayError):
-    """Too many requests; try again later."""
-
-    status = 429
-    code = "quota-exceeded"
-
-
 class Unavailable(MainstayError):
     """The database does not answer. Try again shortly, with the same Idempotency-Key where one was given."""
 

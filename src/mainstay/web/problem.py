@@ -5,13 +5,12 @@ import orjson
 from mainstay.kernel.errors import MainstayError
 
 TYPE_PREFIX = "urn:mainstay:problem:"
-_REGISTERED = {"quota-exceeded": "https://iana.org/assignments/http-problem-types#quota-exceeded"}
 
 
 def render(error: MainstayError, *, request_id: str, instance: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of the answer that tells of this error."""
     body: dict[str, object] = {
-        "type": _REGISTERED.get(error.code, TYPE_PREFIX + error.code),
+        "type": TYPE_PREFIX + error.code,
         "code": error.code,
         "title": error.title,
         "status": error.status,
