@@ -11,7 +11,7 @@ from mainstay.events.reading import Page, Reader, filters_of
 from mainstay.events.sealing import Sealer
 from mainstay.kernel import paging
 from mainstay.kernel.db import Database
-from mainstay.web.callers import CompanyKey, WorkspaceKey
+from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
 from mainstay.web.json import Answer, refuse_unknown_query, schema_of
 
 _FILTERS = (
@@ -42,6 +42,21 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
     """The routes of this room over one database."""
     routes = APIRouter(tags=["events"], default_response_class=Answer)
 
+    async def answer_page(
+        request: Request, caller: Caller, cursor: Cursor, page: int, limit: int, order: str, include: str | None
+    ) -> Response:
+        refuse_unknown_query(request, _KNOWN)
+        found = await reader.page(
+            caller.company_id,
+            filters_of(request.query_params),
+            workspace_id=caller.workspace_id or None,
+            limit=limit,
+            page=page,
+            cursor=cursor,
+            ascending=order == "asc",
+        )
+        return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
+
     @routes.get("/v1/key/workspace/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
     async def list_workspace_events(
         request: Request,
@@ -53,17 +68,7 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
         include: Include = None,
     ) -> Response:
         """Events of the key's workspace, newest first unless `order=asc`."""
-        refuse_unknown_query(request, _KNOWN)
-        found = await reader.page(
-            caller.company_id,
-            filters_of(request.query_params),
-            workspace_id=caller.workspace_id,
-            limit=limit,
-            page=page,
-            cursor=cursor,
-            ascending=order == "asc",
-        )
-        return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
+        return await answer_page(request, caller, cursor, page, limit, order, include)
 
     @routes.get("/v1/key/company/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
     async def list_company_events(
@@ -76,17 +81,7 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
         include: Include = None,
     ) -> Response:
         """Events of all workspaces of the key's company, newest first unless `order=asc`."""
-        refuse_unknown_query(request, _KNOWN)
-        found = await reader.page(
-            caller.company_id,
-            filters_of(request.query_params),
-            workspace_id=None,
-            limit=limit,
-            page=page,
-            cursor=cursor,
-            ascending=order == "asc",
-        )
-        return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
+        return await answer_page(request, caller, cursor, page, limit, order, include)
 
     @routes.get("/v1/key/workspace/events/{event_id}")
     async def read_workspace_event(caller: WorkspaceKey, event_id: str, include: Include = None) -> Response:
