@@ -29,7 +29,9 @@ def test_the_rooms_stand_in_the_documented_order() -> None:
 
 def test_every_room_of_several_layers_has_an_order_inside() -> None:
     ordered = {one["containers"][0] for one in CONTRACTS if one["type"] == "layers" and one.get("exhaustive")}
-    layered = {room for room in rooms() if (PACKAGE / room / "queries.py").exists()}
+    layered = {
+        room for room in rooms() if (PACKAGE / room / "queries.py").exists() or (PACKAGE / room / "queries").exists()
+    }
     assert {f"mainstay.{room}" for room in layered} <= ordered
 
 

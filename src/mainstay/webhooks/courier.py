@@ -16,7 +16,8 @@ from mainstay.kernel.outbound import Answer, Outbound
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.telemetry import WEBHOOK_ATTEMPTS, WEBHOOK_FIRST_SECONDS
 from mainstay.kernel.work import Discard, Job, Outcome, Snooze
-from mainstay.webhooks import ladder, queries, signing
+from mainstay.webhooks import ladder, signing
+from mainstay.webhooks.queries import sending
 
 BODY_BYTES_KEPT: Final = 4_096
 SECRETS_REMEMBERED: Final = 10_000
@@ -84,7 +85,7 @@ class Courier:
 
     async def load(self, jobs: Sequence[Job]) -> Mapping[int, Parcel | Nothing]:
         """A parcel for every job whose delivery is open and wanted."""
-        rows = await queries.load_everywhere(self._db, [job.payload for job in jobs])
+        rows = await sending.load_everywhere(self._db, [job.payload for job in jobs])
         now = self._clock.monotonic()
         found = {row["id"]: self._pack(row, now) for row in rows}
         nothing = Nothing()
@@ -199,17 +200,17 @@ class Courier:
         attempts = [result for _, result, _ in results if isinstance(result, Attempt)]
         if attempts:
             *columns, _ = zip(*map(msgspec.structs.astuple, attempts), strict=True)
-            await queries.record_everywhere(tx, columns, worker=self._worker, now=self._clock.monotonic())
+            await sending.record_everywhere(tx, columns, worker=self._worker, now=self._clock.monotonic())
             await self._disable_gone(tx, attempts)
         unwanted = [r.delivery_id for _, r, _ in results if isinstance(r, Nothing) and r.delivery_id is not None]
         if unwanted:
-            await queries.discard_everywhere(tx, unwanted, reason=UNWANTED)
+            await sending.discard_everywhere(tx, unwanted, reason=UNWANTED)
 
     async def _disable_gone(self, tx: Tx, attempts: Sequence[Attempt]) -> None:
         gone = sorted({attempt.endpoint_id for attempt in attempts if attempt.outcome == "gone"})
         if not gone:
             return
-        for row in await queries.disable_endpoints_everywhere(tx, gone, reason=GONE):
+        for row in await sending.disable_endpoints_everywhere(tx, gone, reason=GONE):
             await outbox.announce(
                 tx,
                 "endpoint.disabled",

@@ -9,8 +9,11 @@ from mainstay.kernel import clock, ids, outbox, telemetry
 from mainstay.kernel.clock import Clock
 from mainstay.kernel.db import Connection, Tx
 from mainstay.kernel.outbox import Actor
-from mainstay.webhooks import endpoints, queries, schemas
+from mainstay.webhooks import endpoints, schemas
 from mainstay.webhooks.errors import DeliveryNotFound, EndpointInactive, MessageGone
+from mainstay.webhooks.queries import deliveries as rows
+from mainstay.webhooks.queries import endpoints as endpoint_rows
+from mainstay.webhooks.queries import sending
 
 TEST_TYPE: Final = "webhook.test"
 OVERDUE_SECONDS: Final = 120.0
@@ -37,7 +40,7 @@ async def read_log(
 ) -> LogPage:
     """One page of the deliveries of an endpoint, deleted ones included, with every try."""
     endpoint = await endpoints.get(connection, company_id=company_id, endpoint_id=endpoint_id, deleted_too=True)
-    found = await queries.log_of(
+    found = await rows.log_of(
         connection,
         company_id=company_id,
         endpoint_id=endpoint_id,
@@ -49,7 +52,7 @@ async def read_log(
     page = found[:limit]
     tries: dict[str, list[Any]] = {str(row["id"]): [] for row in page}
     if tries:
-        for attempt in await queries.attempts_of(connection, company_id=company_id, delivery_ids=list(tries)):
+        for attempt in await rows.attempts_of(connection, company_id=company_id, delivery_ids=list(tries)):
             tries[str(attempt["delivery_id"])].append(attempt)
     return LogPage(
         [schemas.show_delivery(row, tries[str(row["id"])]) for row in page],
@@ -66,7 +69,7 @@ async def send_test(tx: Tx, *, company_id: str, endpoint_id: str, now: Clock) ->
         "timestamp": clock.iso(now.now()),
         "data": {"webhookId": str(endpoint["id"]), "text": "A test message, sent on request."},
     }
-    await queries.add_message(
+    await rows.add_message(
         tx,
         company_id=company_id,
         message_id=message_id,
@@ -83,7 +86,7 @@ async def replay(tx: Tx, actor: Actor, *, company_id: str, endpoint_id: str, del
     endpoint = await _get_active(tx, company_id=company_id, endpoint_id=endpoint_id)
     found = None
     if ids.is_uuid(delivery_id):
-        found = await queries.message_of_delivery(
+        found = await rows.message_of_delivery(
             tx, company_id=company_id, endpoint_id=endpoint_id, delivery_id=delivery_id
         )
     if found is None:
@@ -114,15 +117,15 @@ async def sweep(tx: Tx) -> int:
 
     Takes up to 500 that were due over two minutes ago; expired old secrets are forgotten on the way.
     """
-    await queries.forget_previous_secrets_everywhere(tx)
-    found = await queries.overdue_everywhere(tx, grace_seconds=OVERDUE_SECONDS, limit=SWEPT_AT_MOST)
+    await endpoint_rows.forget_previous_secrets_everywhere(tx)
+    found = await sending.overdue_everywhere(tx, grace_seconds=OVERDUE_SECONDS, limit=SWEPT_AT_MOST)
     dead = [row for row in found if row["death"] is not None]
     if dead:
         reasons = [f"{UNFINISHED}: {row['death']}" for row in dead]
-        await queries.give_up_everywhere(tx, [row["id"] for row in dead], reasons=reasons)
+        await sending.give_up_everywhere(tx, [row["id"] for row in dead], reasons=reasons)
     missed = [row for row in found if row["death"] is None]
     if missed:
-        await queries.requeue_everywhere(
+        await sending.requeue_everywhere(
             tx,
             [row["id"] for row in missed],
             lanes=[row["endpoint_id"] for row in missed],
@@ -143,7 +146,7 @@ async def _deliver_later(
     tx: Tx, company_id: str, endpoint_id: Any, message_id: str, trace_id: str, *, replay_of: str | None
 ) -> str:
     delivery_id = ids.new_id()
-    await queries.add_delivery(
+    await rows.add_delivery(
         tx,
         company_id=company_id,
         endpoint_id=str(endpoint_id),

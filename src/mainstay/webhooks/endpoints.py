@@ -11,8 +11,9 @@ from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.errors import Invalid
 from mainstay.kernel.outbox import Actor
-from mainstay.webhooks import queries, schemas, signing
+from mainstay.webhooks import schemas, signing
 from mainstay.webhooks.errors import EndpointNotFound, TooManyEndpoints
+from mainstay.webhooks.queries import endpoints as rows
 from mainstay.webhooks.schemas import EndpointChange, NewEndpoint
 
 ENDPOINTS_AT_MOST: Final = 1_000
@@ -37,7 +38,7 @@ async def register(
     """The company has the endpoint; its row, and its secret for the only time."""
     values = {name: getattr(wanted, name) for name in _ANNOUNCED}
     schemas.check(values, allow)
-    if await queries.count_endpoints(tx, company_id=company_id) >= ENDPOINTS_AT_MOST:
+    if await rows.count_endpoints(tx, company_id=company_id) >= ENDPOINTS_AT_MOST:
         raise TooManyEndpoints(f"A company may have {ENDPOINTS_AT_MOST:,} webhooks; delete one first.")
     endpoint_id, secret = ids.new_id(), signing.new_secret()
     values |= {
@@ -46,7 +47,7 @@ async def register(
         "created_by": msgspec.json.encode(actor).decode(),
         **_switched(on=wanted.is_active),
     }
-    row = await queries.add_endpoint(tx, company_id=company_id, values=values)
+    row = await rows.add_endpoint(tx, company_id=company_id, values=values)
     data = {public: values[name] for name, public in _ANNOUNCED.items()}
     await _announce(tx, actor, "endpoint.created", row, data)
     return row, secret
@@ -56,7 +57,7 @@ async def get(connection: Connection, *, company_id: str, endpoint_id: str, dele
     """The company's endpoint; EndpointNotFound where it has none of that id."""
     row = None
     if ids.is_uuid(endpoint_id):
-        row = await queries.find_endpoint(
+        row = await rows.find_endpoint(
             connection, company_id=company_id, endpoint_id=endpoint_id, deleted_too=deleted_too
         )
     if row is None:
@@ -80,7 +81,7 @@ async def change(
         return before
     if values.get("is_active") is not None and values["is_active"] != before["is_active"]:
         values |= _switched(on=values["is_active"])
-    row = await queries.change_endpoint(tx, company_id=company_id, endpoint_id=endpoint_id, values=values)
+    row = await rows.change_endpoint(tx, company_id=company_id, endpoint_id=endpoint_id, values=values)
     if row is None:
         raise EndpointNotFound
     await _announce(tx, actor, "endpoint.changed", row, {"url": row["url"], "changes": changes})
@@ -90,13 +91,13 @@ async def change(
 def _switched(*, on: bool) -> dict[str, Any]:
     if on:
         return {"disabled_at": None, "disabled_reason": None}
-    return {"disabled_at": queries.now(), "disabled_reason": SWITCHED_OFF}
+    return {"disabled_at": rows.now(), "disabled_reason": SWITCHED_OFF}
 
 
 async def delete(tx: Tx, actor: Actor, *, company_id: str, endpoint_id: str) -> None:
     """The endpoint is in no list and gets nothing more; its log stays readable for as long as logs are kept."""
     before = await get(tx, company_id=company_id, endpoint_id=endpoint_id)
-    if not await queries.delete_endpoint(tx, company_id=company_id, endpoint_id=endpoint_id):
+    if not await rows.delete_endpoint(tx, company_id=company_id, endpoint_id=endpoint_id):
         raise EndpointNotFound
     await _announce(tx, actor, "endpoint.deleted", before, {"url": before["url"]})
 
@@ -107,7 +108,7 @@ async def rotate_secret(
     """A new secret signs, beside the old one for the overlap; the row, and the new secret for the only time."""
     endpoint_id = str((await get(tx, company_id=company_id, endpoint_id=endpoint_id))["id"])
     secret = signing.new_secret()
-    row = await queries.rotate_secret(
+    row = await rows.rotate_secret(
         tx,
         company_id=company_id,
         endpoint_id=endpoint_id,

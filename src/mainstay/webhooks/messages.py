@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mainstay.kernel.db import Tx
-from mainstay.webhooks import queries
+from mainstay.webhooks.queries import deliveries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,4 +30,4 @@ async def publish(tx: Tx, messages: Sequence[Message]) -> int:
     if not messages:
         return 0
     columns = zip(*((m.id, m.company_id, m.workspace_id, m.type, m.body, m.trace_id) for m in messages), strict=True)
-    return await queries.fan_out_everywhere(tx, [list(column) for column in columns])
+    return await deliveries.fan_out_everywhere(tx, [list(column) for column in columns])

@@ -16,8 +16,9 @@ from mainstay.kernel.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, check_limi
 from mainstay.kernel.settings import Settings
 from mainstay.web.callers import Caller, KeyGuard, PersonGuard
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
-from mainstay.webhooks import deliveries, endpoints, queries, schemas
+from mainstay.webhooks import deliveries, endpoints, schemas
 from mainstay.webhooks.endpoints import FindWorkspace
+from mainstay.webhooks.queries import endpoints as endpoint_rows
 from mainstay.webhooks.schemas import EndpointChange, NewEndpoint, Rotation
 
 LOG_LIMIT = 100
@@ -89,7 +90,7 @@ def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends
     async def list_all(request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """The company's webhooks, oldest first."""
         page = _page_of(request, parts, f"webhooks:{caller.company_id}", most=MAX_LIMIT)
-        found = await queries.list_endpoints(
+        found = await endpoint_rows.list_endpoints(
             parts.db, company_id=caller.company_id, after_id=page.position, limit=page.limit + 1
         )
         shown = [schemas.show_endpoint(row) for row in found[: page.limit]]

@@ -1,0 +1,125 @@
+"""Statements on endpoints: their settings and secrets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, insert, null, select, update
+
+from mainstay.kernel.db import Connection, Record, Sql, Tx, compose, count_of
+from mainstay.webhooks.tables import endpoints
+
+SHOWN = (
+    endpoints.c.id,
+    endpoints.c.company_id,
+    endpoints.c.workspace_id,
+    endpoints.c.url,
+    endpoints.c.description,
+    endpoints.c.events,
+    endpoints.c.retries,
+    endpoints.c.is_active,
+    endpoints.c.disabled_at,
+    endpoints.c.disabled_reason,
+    endpoints.c.previous_secret_until,
+    endpoints.c.created_at,
+    endpoints.c.updated_at,
+    endpoints.c.deleted_at,
+)
+_LOCK_COMPANY = Sql(
+    "webhooks.lock_company", "select pg_advisory_xact_lock(hashtextextended('mainstay.endpoints:' || $1, 0))"
+)
+_COUNT = Sql(
+    "webhooks.count_endpoints", "select count(*) from mainstay.endpoints where company_id = $1 and deleted_at is null"
+)
+_ROTATE = Sql(
+    "webhooks.rotate_secret",
+    """update mainstay.endpoints
+          set secret_sealed = $3,
+              previous_secret_sealed = case when $4::int > 0 then secret_sealed end,
+              previous_secret_until = case when $4::int > 0 then mainstay.now() + make_interval(secs => $4) end,
+              updated_at = mainstay.now()
+        where company_id = $1 and id = $2 and deleted_at is null returning *""",
+)
+_FORGET_SECRETS = Sql(
+    "webhooks.forget_previous_secrets",
+    """update mainstay.endpoints set previous_secret_sealed = null, previous_secret_until = null
+        where previous_secret_until <= mainstay.now()""",
+)
+
+
+def now() -> ColumnElement[Any]:
+    """The database's time, as a value to store."""
+    return func.mainstay.now()
+
+
+async def add_endpoint(tx: Tx, *, company_id: str, values: Mapping[str, Any]) -> Record:
+    """The row as stored."""
+    query = insert(endpoints).values(company_id=company_id, **values).returning(*SHOWN)
+    return (await tx.rows(*compose("webhooks.add_endpoint", query)))[0]
+
+
+async def count_endpoints(tx: Tx, *, company_id: str) -> int:
+    """How many endpoints the company has, none of which can be added by others before this transaction ends."""
+    await tx.run(_LOCK_COMPANY, company_id)
+    return int(await tx.value(_COUNT, company_id))
+
+
+async def find_endpoint(
+    connection: Connection, *, company_id: str, endpoint_id: str, deleted_too: bool = False
+) -> Record | None:
+    """The endpoint, or None where the company has no such one."""
+    query = select(*SHOWN).where(endpoints.c.company_id == company_id, endpoints.c.id == endpoint_id)
+    if not deleted_too:
+        query = query.where(endpoints.c.deleted_at.is_(None))
+    return await connection.row(*compose("webhooks.find_endpoint", query))
+
+
+async def list_endpoints(connection: Connection, *, company_id: str, after_id: str | None, limit: int) -> list[Record]:
+    """Endpoints in the order of their making, from the one after `after_id` on."""
+    query = select(*SHOWN).where(endpoints.c.company_id == company_id, endpoints.c.deleted_at.is_(None))
+    if after_id is not None:
+        query = query.where(endpoints.c.id > after_id)
+    return await connection.rows(*compose("webhooks.list_endpoints", query.order_by(endpoints.c.id).limit(limit)))
+
+
+async def change_endpoint(tx: Tx, *, company_id: str, endpoint_id: str, values: Mapping[str, Any]) -> Record | None:
+    """The row as changed, or None where the company has no such endpoint."""
+    return await tx.row(
+        *compose(
+            "webhooks.change_endpoint",
+            update(endpoints)
+            .where(
+                endpoints.c.company_id == company_id, endpoints.c.id == endpoint_id, endpoints.c.deleted_at.is_(None)
+            )
+            .values(updated_at=now(), **values)
+            .returning(*SHOWN),
+        )
+    )
+
+
+async def delete_endpoint(tx: Tx, *, company_id: str, endpoint_id: str) -> bool:
+    """Whether there was such an endpoint; its secrets are forgotten."""
+    row = await change_endpoint(
+        tx,
+        company_id=company_id,
+        endpoint_id=endpoint_id,
+        values={
+            "deleted_at": now(),
+            "is_active": False,
+            "secret_sealed": b"",
+            "previous_secret_sealed": null(),
+            "previous_secret_until": null(),
+        },
+    )
+    return row is not None
+
+
+async def rotate_secret(
+    tx: Tx, *, company_id: str, endpoint_id: str, sealed: bytes, overlap_seconds: int
+) -> Record | None:
+    """The endpoint under its new secret, the old one kept for the overlap; None where there is no such endpoint."""
+    return await tx.row(_ROTATE, company_id, endpoint_id, sealed, overlap_seconds)
+
+
+async def forget_previous_secrets_everywhere(tx: Tx) -> int:
+    """Old secrets whose overlap is over are gone; how many."""
+    return count_of(await tx.run(_FORGET_SECRETS))
