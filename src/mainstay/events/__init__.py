@@ -10,14 +10,16 @@ nodes, because the statement that stores locks the chain's head. What may have t
 salted digests. Lists are read by position and never counted whole.
 Refuses: what has no single exact JSON meaning, bodies over 1 MiB, batches over 1,000.
 
-Tables: events (by month), chain_heads (one row a workspace), checkpoints, signing_keys.
-`intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `chain` and `proof` are the format.
+Tables: events (by month), chain_heads (one row a workspace), checkpoints, signing_keys, event_minutes (by week) and
+event_samples, which a worker fills each 10 s from what the chain heads grew by.
+`intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `minutes` counts, `chain` and `proof` prove.
 """
 
 from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, read_public_key, verify_note
 from mainstay.events.hot import IngestKeys, IngestRoutes
 from mainstay.events.ingest import Ingestion
 from mainstay.events.intake import Place
+from mainstay.events.minutes import per_minute
 from mainstay.events.proof import Finding, Verdict, verify_file
 from mainstay.events.reading import Reader
 from mainstay.events.recording import record
@@ -40,6 +42,7 @@ __all__ = [
     "Sealer",
     "Verdict",
     "describe",
+    "per_minute",
     "public_keys",
     "read_public_key",
     "record",

@@ -1,5 +1,7 @@
 """Tables of the events room. All are regional: they live where the company's data lives."""
 
+from datetime import timedelta
+
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, SmallInteger, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -89,5 +91,27 @@ signing_keys = Table(
     info={"scope": "regional"},
 )
 
-PARTITIONED = [Partitioned("events", "time", "month", ahead=3)]
-"""Events are cut by month and never dropped by themselves."""
+event_samples = Table(
+    "event_samples",
+    metadata,
+    Column("workspace_id", Uuid, primary_key=True),
+    Column("company_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    info={"scope": "regional"},
+)
+
+event_minutes = Table(
+    "event_minutes",
+    metadata,
+    Column("company_id", Uuid, primary_key=True),
+    Column("minute", _TIME, primary_key=True),
+    Column("events", BigInteger, nullable=False),
+    info={"scope": "regional"},
+    postgresql_partition_by="RANGE (minute)",
+)
+
+PARTITIONED = [
+    Partitioned("events", "time", "month", ahead=3),
+    Partitioned("event_minutes", "time", "week", ahead=4, keep=timedelta(days=3)),
+]
+"""Events are cut by month and never dropped by themselves; their counts per minute are kept for 3 to 10 days."""

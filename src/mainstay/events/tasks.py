@@ -1,12 +1,15 @@
-"""What this room does by itself: it signs where every chain stands, each hour."""
+"""What this room does by itself: it signs where every chain stands each hour, and counts events per minute."""
 
 from datetime import timedelta
 
+from mainstay.events import minutes
 from mainstay.events.sealing import Sealer
 from mainstay.kernel.db import Tx
 from mainstay.kernel.work import Every, Job, Outcome, Schedule, Snooze, Task
 
 SEAL = "events.seal"
+SAMPLE = "events.sample"
+SAMPLE_EVERY = timedelta(seconds=10)
 UPKEEP_QUEUE = "mainstay:upkeep"
 
 
@@ -17,9 +20,19 @@ def tasks(sealer: Sealer) -> list[Task]:
         more = await sealer.seal_all(tx)
         return Snooze(timedelta(0), "more chains to sign") if more else None
 
-    return [Task(kind=SEAL, queue=UPKEEP_QUEUE, run_in_tx=seal)]
+    async def sample(tx: Tx, _: Job) -> Outcome:
+        await minutes.sample(tx)
+        return None
+
+    return [
+        Task(kind=SEAL, queue=UPKEEP_QUEUE, run_in_tx=seal),
+        Task(kind=SAMPLE, queue=UPKEEP_QUEUE, run_in_tx=sample, history="failures"),
+    ]
 
 
 def schedules() -> list[Schedule]:
     """When they run."""
-    return [Schedule(name=SEAL, slots=Every(timedelta(hours=1)), kind=SEAL)]
+    return [
+        Schedule(name=SEAL, slots=Every(timedelta(hours=1)), kind=SEAL),
+        Schedule(name=SAMPLE, slots=Every(SAMPLE_EVERY), kind=SAMPLE),
+    ]
