@@ -16,6 +16,7 @@ WITHOUT_COMPANY = {
     "attempt_batches": "many companies' tries in one row, gone within seconds",
     "companies": "its id is the company",
     "people": "people are global, memberships tie them to companies (D-10)",
+    "sign_in_tries": "counts guesses at an email or from an address, before anybody knows whose they are",
     "signing_keys": "the service's own keys, which sign for every company",
     "attempts": "belongs to a delivery, which has the company",
     "job_attempts": "belongs to a job, which has the company",

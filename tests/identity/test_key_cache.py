@@ -90,7 +90,7 @@ async def test_many_askers_share_one_question_and_one_may_give_up(
     asking[0].cancel()
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
-    assert all(isinstance(result, identity.CachedKey) for result in results[1:])
+    assert all(isinstance(result, callers_module.CachedKey) for result in results[1:])
     assert len(questions) == 1
     assert callers._loading == {}
 

@@ -98,7 +98,7 @@ async def test_old_counts_go_and_the_last_use_stays(
         await sql_clock.move(timedelta(minutes=2))
     last_use = (await identity.get_key(db, idle.company_id, idle.id)).last_used_at
     await sql_clock.move(timedelta(days=30))
-    (task,), (schedule,) = identity.tasks(db), identity.schedules()
+    task, schedule = identity.tasks(db)[0], identity.schedules()[0]
     assert schedule.kind == task.kind
     assert task.run is not None
     await task.run(Job(1, task.queue, task.kind, None, 1, 1, 1, "", None, ids.new_trace_id(), SystemClock().now()))

@@ -1,7 +1,8 @@
-"""Companies with their workspaces, people with their memberships, and API keys: who is calling, and for whom.
+"""Companies with their workspaces, people with memberships and sessions, and API keys: who is calling, and for whom.
 
     key:     working --rotated, overlap ends--> ended     working --expires_at--> expired     any --revoked--> revoked
     person:  working --suspended--> refused at the next call, whatever tokens they hold
+    session: open --signed out, idle for 12 h, 7 days old, person suspended or no member any more--> over
 
 Tenancy is company, then workspace. Every company has one reserved system workspace (D-04); the operator's own company
 and workspace have fixed ids. People are global; a membership gives a role in one company, and an access token names
@@ -12,13 +13,14 @@ SHA-256 digests; a key's secret is shown once. Once `revoke_key` has committed n
 readers ask the database, and writers that use the one-second cache re-check with `mainstay.key_is_valid` in the
 statement that writes. A login tells an unknown email from a wrong password neither by its answer nor by its work.
 Every change is announced with its actor: `company.opened`, `workspace.opened`, `person.added`, `key.issued`,
-`key.rotated`, `key.revoked`, `session.opened`.
+`key.rotated`, `key.revoked`, `session.opened`, `session.ended`.
 
 Refuses: another company's ids (404), a key of the wrong kind or from outside its allow-list (403), writing keys for a
-system workspace, a login for whom no thread is free (503).
+system workspace, a login for whom no thread is free (503), the eleventh wrong password for an email and the
+fifty-first from an address within ten minutes (429).
 """
 
-from mainstay.identity.callers import CachedKey, Identity
+from mainstay.identity.callers import Identity
 from mainstay.identity.companies import (
     OPERATOR_COMPANY,
     OPERATOR_WORKSPACE,
@@ -38,22 +40,23 @@ from mainstay.identity.companies import (
 from mainstay.identity.key_use import KeyUse, prune_key_uses, usage_5m
 from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
 from mainstay.identity.passwords import Passwords
-from mainstay.identity.people import Login, Person, add_person, log_in
+from mainstay.identity.people import Person, add_person, log_in
 from mainstay.identity.routes import router
+from mainstay.identity.sessions import Session, Sessions
 from mainstay.identity.tasks import schedules, tasks
 
 __all__ = [
     "OPERATOR_COMPANY",
     "OPERATOR_WORKSPACE",
     "ApiKey",
-    "CachedKey",
     "Company",
     "Identity",
     "IssuedKey",
     "KeyUse",
-    "Login",
     "Passwords",
     "Person",
+    "Session",
+    "Sessions",
     "SystemWorkspace",
     "Workspace",
     "add_person",

@@ -1,6 +1,6 @@
 """What the identity room refuses."""
 
-from mainstay.kernel.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
+from mainstay.kernel.errors import Conflict, Forbidden, MainstayError, NotFound, Unauthenticated, Unavailable
 
 
 class CompanyNotFound(NotFound):
@@ -67,3 +67,16 @@ class TooManyLogins(Unavailable):
     """Too many passwords are being checked at this moment; try again shortly."""
 
     code = "too-many-logins"
+
+
+class TooManyTries(MainstayError):
+    """Too many wrong passwords; wait a few minutes and try again."""
+
+    status = 429
+    code = "too-many-tries"
+
+
+class SessionOver(Unauthenticated):
+    """You are not signed in, or the session is over."""
+
+    code = "session-over"

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from mainstay.identity import companies, queries
+from mainstay.identity import companies, queries, tries
 from mainstay.identity.companies import Company
 from mainstay.identity.errors import (
     AlreadyMember,
@@ -15,6 +15,7 @@ from mainstay.identity.errors import (
     NoCompany,
     PersonSuspended,
     SeveralCompanies,
+    TooManyLogins,
 )
 from mainstay.identity.names import check_email, check_name, find_email_key
 from mainstay.identity.passwords import Passwords
@@ -81,32 +82,65 @@ async def log_in(
     email: str,
     password: str,
     company_id: str | None = None,
+    address: str = "",
 ) -> Login:
     """A token for the person in the company, and `session.opened` is announced.
 
-    LoginRefused for an unknown email as for a wrong password, after the same work. Only behind the right password:
-    PersonSuspended, NoCompany, CompanyNotFound, SeveralCompanies. No connection is held while the hash is checked.
+    What `recognise` raises. Only behind the right password: NoCompany, CompanyNotFound, SeveralCompanies.
+    """
+    found = await recognise(db, passwords, email=email, password=password, address=address)
+    membership = await _choose(db, str(found.row["id"]), company_id)
+    person, company = person_of(found.row, membership), companies.company_of(membership)
+    async with db.begin() as tx:
+        await welcome(tx, found, person, company.id, via="api")
+    return Login(tokens.sign(person_id=person.id, company_id=company.id), LIFETIME, person, company)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """Somebody who gave the right password."""
+
+    row: Record
+    fresh_hash: str | None
+
+
+async def recognise(db: Database, passwords: Passwords, *, email: str, password: str, address: str) -> Recognised:
+    """The person with that email and password, not suspended.
+
+    LoginRefused for an unknown email as for a wrong password, after the same work; PersonSuspended only behind the
+    right password; TooManyTries before any work. No connection is held while the hash is checked.
     """
     key = find_email_key(email)
+    tried = await tries.begin(db, email_key=key, address=address)
     found = None if key is None else await queries.find_person_everywhere(db, key)
-    verdict = await passwords.verify(None if found is None else found["password_hash"], password)
+    try:
+        verdict = await passwords.verify(None if found is None else found["password_hash"], password)
+    except TooManyLogins:
+        await tries.forgive(db, tried)
+        raise
     if found is None or not verdict.right:
         LOGINS.labels("refused").inc()
         raise LoginRefused
+    await tries.forgive(db, tried)
     if found["suspended_at"] is not None:
         LOGINS.labels("suspended").inc()
         raise PersonSuspended
-    membership = await _choose(db, str(found["id"]), company_id)
-    person = Person(str(found["id"]), found["email"], found["name"], membership["role"])
-    company = companies.company_of(membership)
-    async with db.begin() as tx:
-        if verdict.fresh_hash is not None:
-            await queries.replace_hash_everywhere(tx, person.id, old=found["password_hash"], new=verdict.fresh_hash)
-        actor = Actor(kind="person", id=person.id, name=person.name, email=person.email)
-        data: dict[str, Any] = {"personId": person.id, "role": person.role}
-        await outbox.announce(tx, "session.opened", company_id=company.id, actor=actor, data=data)
+    return Recognised(found, verdict.fresh_hash)
+
+
+async def welcome(tx: Tx, found: Recognised, person: Person, company_id: str, *, via: str) -> None:
+    """`session.opened` is announced, and a hash made with old parameters is replaced."""
+    if found.fresh_hash is not None:
+        await queries.replace_hash_everywhere(tx, person.id, old=found.row["password_hash"], new=found.fresh_hash)
+    actor = Actor(kind="person", id=person.id, name=person.name, email=person.email)
+    data: dict[str, Any] = {"personId": person.id, "role": person.role, "via": via}
+    await outbox.announce(tx, "session.opened", company_id=company_id, actor=actor, data=data)
     LOGINS.labels("opened").inc()
-    return Login(tokens.sign(person_id=person.id, company_id=company.id), LIFETIME, person, company)
+
+
+def person_of(row: Record, membership: Record) -> Person:
+    """A person as the company of the membership sees them."""
+    return Person(str(row["id"]), row["email"], row["name"], membership["role"])
 
 
 async def _choose(db: Database, person_id: str, company_id: str | None) -> Record:

@@ -25,7 +25,7 @@ from mainstay.kernel import paging
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
-from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
+from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey, address_of
 from mainstay.web.json import json_body, openapi_body, refuse_unknown_query
 
 _LIST_QUERY = frozenset({"limit", "cursor"})
@@ -47,6 +47,7 @@ _LOGIN_PROBLEMS = _problems(
     s403="The person is suspended or belongs to no company.",
     s404="The person is no member of that company.",
     s409="The person has several companies and named none; `companies` lists them.",
+    s429="Too many wrong passwords for this email or from this address; `Retry-After` says when to come again.",
     s503="Too many logins at this moment; `Retry-After` says when to come again.",
 )
 _LIST_PROBLEMS = {**_problems(s400="A parameter is not valid."), **_KEY_PROBLEMS}
@@ -68,10 +69,16 @@ def _add_login(routes: APIRouter, db: Database, tokens: AccessTokens, passwords:
     described = dict(openapi_body(LoginRequest))
 
     @routes.post("/api/v1/auth/login", tags=["people"], openapi_extra=described, responses=_LOGIN_PROBLEMS)
-    async def log_in(response: Response, body: _LoginBody) -> LoginAnswer:
+    async def log_in(request: Request, response: Response, body: _LoginBody) -> LoginAnswer:
         """A person's email and password become an access token for 15 minutes."""
         login = await people.log_in(
-            db, passwords, tokens, email=body.email, password=body.password, company_id=body.company_id
+            db,
+            passwords,
+            tokens,
+            email=body.email,
+            password=body.password,
+            company_id=body.company_id,
+            address=address_of(request.scope.get("client")),
         )
         response.headers["cache-control"] = "no-store"
         return login_shown(login)

@@ -1,4 +1,4 @@
-"""The tables of the identity room: home rows of tenants and people, and the regional working copy of API keys."""
+"""The tables of the identity room: home rows of tenants, people and sessions, and the regional copy of API keys."""
 
 from sqlalchemy import (
     BigInteger,
@@ -8,6 +8,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     Table,
     Text,
@@ -131,4 +132,34 @@ api_key_uses = Table(
     Index("api_key_uses_minute_idx", "minute"),
     Index("api_key_uses_company_id_minute_idx", "company_id", "minute"),
     info=_REGIONAL,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("person_id", Uuid, ForeignKey(people.c.id), nullable=False),
+    Column("company_id", Uuid, ForeignKey(companies.c.id), nullable=False),
+    Column("workspace_id", Uuid),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("user_agent", Text, nullable=False),
+    _moment("created_at"),
+    _moment("last_used_at"),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    CheckConstraint("length(token_hash) = 32", name="token_hash_length"),
+    Index("sessions_person_id_idx", "person_id", "id"),
+    Index("sessions_expires_at_idx", "expires_at"),
+    info=_HOME,
+)
+
+sign_in_tries = Table(
+    "sign_in_tries",
+    metadata,
+    Column("subject", LargeBinary, primary_key=True),
+    Column("tries", Integer, nullable=False),
+    _moment("since"),
+    CheckConstraint("length(subject) = 32", name="subject_length"),
+    Index("sign_in_tries_since_idx", "since"),
+    info=_HOME,
 )

@@ -3,11 +3,12 @@
 from datetime import time
 
 from mainstay import jobs
-from mainstay.identity import key_use
+from mainstay.identity import key_use, sessions
 from mainstay.kernel.db import Database
 from mainstay.kernel.work import Daily, Job, Outcome, Schedule, Task
 
 PRUNE = "identity.prune_key_uses"
+PRUNE_SESSIONS = "identity.prune_sessions"
 
 
 def tasks(db: Database) -> list[Task]:
@@ -17,9 +18,19 @@ def tasks(db: Database) -> list[Task]:
         await key_use.prune_key_uses(db)
         return None
 
-    return [Task(kind=PRUNE, queue=jobs.UPKEEP, run=prune)]
+    async def prune_sessions(_: Job) -> Outcome:
+        await sessions.prune(db)
+        return None
+
+    return [
+        Task(kind=PRUNE, queue=jobs.UPKEEP, run=prune),
+        Task(kind=PRUNE_SESSIONS, queue=jobs.UPKEEP, run=prune_sessions),
+    ]
 
 
 def schedules() -> list[Schedule]:
     """When they run."""
-    return [Schedule(name=PRUNE, slots=Daily(time(3, 40)), kind=PRUNE)]
+    return [
+        Schedule(name=PRUNE, slots=Daily(time(3, 40)), kind=PRUNE),
+        Schedule(name=PRUNE_SESSIONS, slots=Daily(time(3, 50)), kind=PRUNE_SESSIONS),
+    ]

@@ -1,0 +1,111 @@
+"""Sessions of people at the console: an opaque token, of which the database keeps only the digest."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mainstay.identity import companies, people, queries, tries
+from mainstay.identity.companies import Company
+from mainstay.identity.errors import CompanyNotFound, NoCompany, SessionOver
+from mainstay.identity.passwords import Passwords
+from mainstay.kernel import ids, outbox
+from mainstay.kernel.crypto import digest_of, new_token
+from mainstay.kernel.db import Connection, Database
+from mainstay.web.callers import Caller
+
+IDLE = timedelta(hours=12)
+LIFETIME = timedelta(days=7)
+KEPT = timedelta(days=30)
+_PREFIX = "ms_"
+_MOST_COMPANIES = 100
+_AGENT_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session that works now: whose it is, and the company and workspace that it looks at ('' for all)."""
+
+    id: str
+    caller: Caller
+    workspace_id: str
+
+
+class Sessions:
+    """Opens, reads, moves and ends sessions."""
+
+    def __init__(self, db: Database, passwords: Passwords) -> None:
+        self._db = db
+        self._passwords = passwords
+
+    async def sign_in(self, *, email: str, password: str, address: str, user_agent: str) -> str:
+        """The token of a new session in the company that the person used last; `session.opened` is announced.
+
+        LoginRefused, TooManyTries, PersonSuspended, NoCompany, TooManyLogins. The token holds 32 random bytes and is
+        good for 7 days, or until nobody used it for 12 hours.
+        """
+        found = await people.recognise(self._db, self._passwords, email=email, password=password, address=address)
+        memberships = await queries.memberships_everywhere(
+            self._db, str(found.row["id"]), company_id=None, most=_MOST_COMPANIES
+        )
+        if not memberships:
+            raise NoCompany
+        last = await queries.last_company_everywhere(self._db, str(found.row["id"]))
+        membership = next((one for one in memberships if one["id"] == last), memberships[0])
+        person, company_id, token = people.person_of(found.row, membership), str(membership["id"]), new_token(_PREFIX)
+        row = {
+            "id": ids.new_id(),
+            "person_id": person.id,
+            "token_hash": digest_of(token),
+            "user_agent": "".join(one for one in user_agent if one.isprintable())[:_AGENT_CHARACTERS],
+        }
+        async with self._db.begin() as tx:
+            await queries.insert_session(tx, company_id, row, LIFETIME)
+            await people.welcome(tx, found, person, company_id, via="console")
+        return token
+
+    async def read(self, token: str, *, counts: bool = True) -> Session:
+        """The session of the token; SessionOver. Being read keeps it from going idle, unless it should not count."""
+        row = None
+        if token.startswith(_PREFIX) and token.isascii():
+            row = await queries.find_session_everywhere(self._db, digest_of(token), IDLE)
+        if row is None:
+            raise SessionOver
+        if counts and row["is_stale"]:
+            await queries.touch_session_everywhere(self._db, str(row["id"]))
+        caller = Caller(
+            kind="person",
+            id=str(row["person_id"]),
+            name=row["name"],
+            company_id=str(row["company_id"]),
+            role=row["role"],
+            email=row["email"],
+        )
+        return Session(str(row["id"]), caller, "" if row["workspace_id"] is None else str(row["workspace_id"]))
+
+    async def working(self, company_id: str, session_ids: list[str]) -> set[str]:
+        """Those of the company's sessions that are not over, in one question."""
+        return await queries.working_sessions(self._db, company_id, session_ids, IDLE)
+
+    async def companies(self, person_id: str) -> list[Company]:
+        """The first 100 companies of which the person is a member, oldest first."""
+        rows = await queries.memberships_everywhere(self._db, person_id, company_id=None, most=_MOST_COMPANIES)
+        return [companies.company_of(row) for row in rows]
+
+    async def move(self, session: Session, *, company_id: str, workspace_id: str = "") -> None:
+        """The session looks at that company, and at the workspace or at all; CompanyNotFound where it may not."""
+        known = ids.is_uuid(company_id) and (not workspace_id or ids.is_uuid(workspace_id))
+        if not known or not await queries.move_session(self._db, session.id, company_id, workspace_id or None):
+            raise CompanyNotFound
+
+    async def sign_out(self, session: Session, *, everywhere: bool = False) -> None:
+        """The session, or every session of the person, is over; `session.ended` is announced if it was not before."""
+        caller = session.caller
+        async with self._db.begin() as tx:
+            ended = await queries.end_sessions_everywhere(tx, caller.id, None if everywhere else session.id)
+            if ended:
+                data = {"personId": caller.id, "sessions": ended}
+                await outbox.announce(tx, "session.ended", company_id=caller.company_id, actor=caller.actor, data=data)
+
+
+async def prune(db: Connection) -> int:
+    """Sessions over for 30 days and counts of tries that mean nothing any more are gone; how many went."""
+    return await queries.prune_sessions_everywhere(db, KEPT) + await tries.prune(db)
