@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay import jobs
-from mainstay.jobs.lanes import LINES_KNOWN, LINES_PER_PLAN, Horizon, LaneBook, Take
+from mainstay.jobs.lanes import LINES_KNOWN, LINES_PER_PLAN, Horizon, LaneBook, LaneLimit, Take
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.work import Job
 from tests.jobs.conftest import QUEUE, add, one, task, until, working
@@ -67,35 +67,43 @@ _STEPS = st.lists(
         st.tuples(st.just("add"), st.integers(0, 2), st.sampled_from(["", "a", "b", "c"]), st.integers(1, 8)),
         st.tuples(st.just("claim"), st.integers(1, 6), st.just(""), st.just(0)),
         st.tuples(st.just("end"), st.integers(1, 6), st.just(""), st.just(0)),
+        st.tuples(st.just("hold"), st.integers(0, 5), st.just(""), st.integers(0, 4)),
     ),
     max_size=60,
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(_STEPS, st.sampled_from([None, 1, 3]))
-def test_the_book_loses_no_job_keeps_limits_and_never_takes_more_than_is_free(steps: list, limit: int | None) -> None:
+@given(_STEPS, st.sampled_from([None, 1, 3, lambda lane: {"a": 1, "b": 0, "c": 3}[lane]]))
+def test_the_book_loses_no_job_keeps_limits_and_holds_and_takes_no_more_than_is_free(
+    steps: list, limit: LaneLimit
+) -> None:
     """Against a line-up kept in full: whatever happens, draining at the end brings every job."""
-    book, lines, held, pos = LaneBook(limit), {}, [], 0
+    is_open = False
+    book = LaneBook((lambda lane: 9 if is_open else limit(lane)) if callable(limit) else limit)
+    lines, held, pos, now, until_of = {}, [], 0, 1.0, {}
 
     def claim(free: int) -> int:
-        takes = book.plan(free)
+        takes = book.plan(free, now)
         assert sum(take.jobs for take in takes) <= free
         got = {}
         for take in takes:
             line = lines.get((take.priority, take.lane), [])
             taken = [place for place in line if place >= take.pos][: take.jobs]
             lines[take.priority, take.lane] = [place for place in line if place not in taken]
-            held.extend([take.lane] * len(taken))
+            held.extend((take.priority, take.lane, place) for place in taken)
+            assert until_of.get(take.lane, 0.0) <= now
             if taken:
                 got[take.priority, take.lane] = (len(taken), taken[-1])
         book.claimed(takes, got)
-        for lane, count in Counter(held).items():
+        for lane, count in Counter(lane for _, lane, _ in held).items():
             assert book.running(lane) == count
-            assert limit is None or not lane or count <= limit
+            if lane and limit is not None and not is_open:
+                assert count <= (limit(lane) if callable(limit) else limit)
         return sum(count for count, _ in got.values())
 
     for what, number, lane, count in steps:
+        now += 0.1
         if what == "add":
             places = list(range(pos, pos + count))
             pos += count
@@ -103,14 +111,25 @@ def test_the_book_loses_no_job_keeps_limits_and_never_takes_more_than_is_free(st
             book.learn(number, lane, places[0])
         elif what == "claim":
             claim(number)
-        else:
+        elif what == "end":
             for _ in range(min(number, len(held))):
-                book.ended(held.pop(0))
+                book.ended(held.pop(0)[1])
+        elif held:
+            priority, resting, place = held.pop(0)
+            if resting:
+                until_of[resting] = now + number / 10
+                book.hold(resting, until_of[resting])
+            book.ended(resting)
+            lines[priority, resting] = sorted([*lines[priority, resting], place])
+            book.learn(priority, resting, place)
+    is_open = True
     for _ in range(pos * 20 + 20):
+        now += 0.3
         while held:
-            book.ended(held.pop())
+            book.ended(held.pop()[1])
         claim(5)
     assert not any(lines.values())
+    assert len(book) == 0
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,6 +4,7 @@
       enqueue --> delayed ------> waiting -------------------------------> active --completed--> finished_jobs
       later          ^  promote     ^  ^                                    | | |
                      |              |  |  hand back at a stop (attempt - 1) | | |
+                     |              |  |  Hold: its own place (attempt - 1) | | |
                      |              |  +------------------------------------+ | |
                      |              |     lease lost (a start counts)         | |
                      +--------------|--- Snooze (attempt - 1) ----------------+ |
@@ -13,9 +14,10 @@
       dead_jobs --redrive--> waiting, --clear--> gone   <-- failed for good ----+
 
 Guarantees: a job commits or rolls back with its caller; every start counts, so a job that kills its worker ends dead;
-an acknowledgement under an old epoch changes nothing, and the database effects made with it roll back; dead jobs keep
-payload, error and every attempt for 14 days; a lane's backlog delays another lane by one turn at most; a paused queue
-starts nothing once the pause has committed. What left the machine may happen twice: use idempotency keys.
+an acknowledgement under an old epoch changes nothing, and the database effects made with it roll back (`run` handlers
+fence their own by `confirm`); dead jobs keep payload, error and every attempt for 14 days; a lane's backlog delays
+another lane by one turn at most; a paused queue starts nothing once the pause has committed. What left the machine may
+happen twice: use idempotency keys.
 Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts.
 """
 
@@ -34,7 +36,8 @@ from mainstay.jobs.dead import (
     redrive_matching,
 )
 from mainstay.jobs.enqueueing import Enqueued, enqueue, enqueue_many, wake
-from mainstay.jobs.errors import JobNotFound, JobRefused, QueueNotFound, RedriveRefused
+from mainstay.jobs.errors import JobNotFound, JobRefused, LeaseLost, QueueNotFound, RedriveRefused
+from mainstay.jobs.leases import confirm
 from mainstay.jobs.queues import EMAIL, REPORT, UPKEEP, WEBHOOK, WORKFLOW, QueueConfig, pause, queue_configs, resume
 from mainstay.jobs.stats import QueueStats, stats
 from mainstay.jobs.tasks import PARTITIONED, schedules, tasks
@@ -52,6 +55,7 @@ __all__ = [
     "Enqueued",
     "JobNotFound",
     "JobRefused",
+    "LeaseLost",
     "Match",
     "QueueConfig",
     "QueueNotFound",
@@ -64,6 +68,7 @@ __all__ = [
     "cancel_matching",
     "clear",
     "clear_matching",
+    "confirm",
     "enqueue",
     "enqueue_many",
     "get_dead",

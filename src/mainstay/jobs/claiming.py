@@ -74,8 +74,13 @@ class Claimer:
     def can_claim_more(self) -> bool:
         """Whether a known line and a free slot meet."""
         return self.total_free() > 0 and any(
-            station.free > 0 and len(station.book) and not station.is_paused for station in self.stations
+            station.free > 0 and station.book.has_turn and not station.is_paused for station in self.stations
         )
+
+    def until_hold_ends(self) -> float:
+        """Seconds until the first lane on hold may be claimed from again; 0 if one may since this was last asked."""
+        now = time.monotonic()
+        return min(station.book.end_holds(now) for station in self.stations)
 
     async def run_once(self) -> list[tuple[Station, list[Record]]]:
         """Free slots have been filled as far as waiting jobs are known; the claimed rows by queue."""
@@ -89,6 +94,8 @@ class Claimer:
         async with queries.begin_by_line(self._db) as tx:
             await self._look(tx, stations)
             for station, takes in self._plan(stations):
+                if self._lease.worker_id != worker_id:
+                    break
                 rows = await queries.claim_everywhere(
                     tx, station.config.name, worker_id, [list(column) for column in zip(*takes, strict=True)]
                 )
@@ -165,7 +172,7 @@ class Claimer:
         plans = []
         for index, station in enumerate(ready):
             peers = sum(other.config.priority == station.config.priority for other in ready[index:])
-            takes = station.book.plan(min(station.free, BATCH, -(-left // peers)))
+            takes = station.book.plan(min(station.free, BATCH, -(-left // peers)), time.monotonic())
             if takes:
                 left -= sum(take.jobs for take in takes)
                 station.turn = self._round

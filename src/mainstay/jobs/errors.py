@@ -27,5 +27,5 @@ class RedriveRefused(Conflict):
     code = "redrive-refused"
 
 
-class Fenced(Exception):
-    """The job is no longer this worker's: its lease ended, so what it did is undone."""
+class LeaseLost(Exception):
+    """The job is no longer this claim's: its lease ended, so this transaction must not commit."""

@@ -12,7 +12,7 @@ from mainstay.jobs.held import Held, clean, count_ended
 from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
-from mainstay.kernel.work import Batch, Discard, Retry, Snooze
+from mainstay.kernel.work import Batch, Discard, Hold, Retry, Snooze
 
 _log = logger(__name__)
 BATCH = 1_000
@@ -118,12 +118,15 @@ class Finisher:
         completed: list[Held] = []
         retried: list[tuple[Held, timedelta, str]] = []
         snoozed: list[tuple[Held, timedelta]] = []
+        held_back: list[Held] = []
         buried: list[tuple[Held, str]] = []
         for held in taken:
             outcome = held.outcome
             if outcome is None:
                 completed.append(held)
-            elif isinstance(outcome, Snooze):
+            elif isinstance(outcome, Hold) and held.job.lane:
+                held_back.append(held)
+            elif isinstance(outcome, Snooze | Hold):
                 snoozed.append((held, _bounded(outcome.after)))
             elif isinstance(outcome, Discard):
                 held.failure = "discarded"
@@ -139,6 +142,9 @@ class Finisher:
             jobs = [held.job for held, _ in snoozed]
             ids, epochs = [job.id for job in jobs], [job.epoch for job in jobs]
             kept |= _ids(await queries.snooze_everywhere(tx, ids, epochs, [after for _, after in snoozed]))
+        if held_back:
+            ids, epochs = [held.job.id for held in held_back], [held.job.epoch for held in held_back]
+            kept |= _ids(await queries.hold_everywhere(tx, ids, epochs))
         if buried:
             kept |= await self._bury(tx, buried)
         return kept

@@ -7,13 +7,13 @@ from typing import Any, Literal
 from mainstay.jobs.claiming import Station
 from mainstay.kernel import telemetry
 from mainstay.kernel.retry import Backoff
-from mainstay.kernel.work import Discard, Job, Outcome, Snooze, Task
+from mainstay.kernel.work import Discard, Hold, Job, Outcome, Snooze, Task
 
 ERROR_LENGTH = 2_000
 
 
 class Held:
-    """A job that this worker holds: what it is, how it is going, how it ended."""
+    """A job that this worker holds: what it is, its priority and place in line, how it is going, how it ended."""
 
     __slots__ = (
         "backoff",
@@ -26,14 +26,24 @@ class Held:
         "is_timed_out",
         "job",
         "outcome",
+        "place",
         "result",
         "started",
         "station",
         "task",
     )
 
-    def __init__(self, job: Job, task: Task | None, backoff: Backoff, station: Station, deadline: float) -> None:
+    def __init__(
+        self,
+        job: Job,
+        place: tuple[int, int],
+        task: Task | None,
+        backoff: Backoff,
+        station: Station,
+        deadline: float,
+    ) -> None:
         self.job = job
+        self.place = place
         self.task = task
         self.backoff = backoff
         self.station = station
@@ -56,7 +66,7 @@ def count_ended(taken: Iterable[Held], kept: Collection[int]) -> None:
         meter.seconds.observe(held.duration_ms / 1000)
         if held.outcome is None:
             meter.completed.inc()
-        elif not isinstance(held.outcome, Snooze):
+        elif not isinstance(held.outcome, Snooze | Hold):
             meter.errors.inc()
             if isinstance(held.outcome, Discard) or held.job.attempt >= held.job.max_attempts:
                 meter.dead.inc()

@@ -1,14 +1,19 @@
 """What one worker knows of the lines of one queue, and whose turn it is: pure, no database."""
 
+import heapq
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 LINES_KNOWN = 50_000
 LINES_PER_PLAN = 250
 _LOOKED_PAST_SECONDS = 0.1
 _SAMPLES = 256
+_ASK_AGAIN_SECONDS = 0.25
+
+LaneLimit: TypeAlias = int | Callable[[str], int] | None
+"""How many jobs of a lane one worker runs at once: for every lane the same, asked by lane, or as many as there are."""
 
 
 class Take(NamedTuple):
@@ -24,18 +29,28 @@ class LaneBook:
     """The lines known to have waiting jobs, each with its lowest place, served in rotation within a priority.
 
     Bound: a line that has become known waits for at most one turn of every other line of its priority. A lane at its
-    limit is set aside until one of its jobs ends, so it costs the others nothing. Lane '' has no limit.
+    limit is set aside until one of its jobs ends (a limit that is asked for is asked again four times a second), and a
+    lane on hold until its time, so both cost the others nothing. Lane '' has no limit. Times are monotonic seconds.
     """
 
-    def __init__(self, lane_limit: int | None = None) -> None:
+    def __init__(self, lane_limit: LaneLimit = None) -> None:
         self.lane_limit = lane_limit
         self._lines: dict[int, dict[str, int]] = {}
         self._aside: dict[str, dict[int, int]] = {}
         self._running: Counter[str] = Counter()
         self._count = 0
+        self._holds: dict[str, float] = {}
+        self._hold_ends: list[tuple[float, str]] = []
+        self._asks: deque[tuple[float, str]] = deque()
+        self._asked: set[str] = set()
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether a line is known that is not set aside."""
+        return any(self._lines.values())
 
     def learn(self, priority: int, lane: str, pos: int) -> None:
         """The line has a waiting job at `pos`, and perhaps more behind; beyond 50,000 lines a new one waits unknown."""
@@ -46,15 +61,51 @@ class LaneBook:
             self._count += 1
             lines[key] = pos
 
-    def plan(self, free: int) -> list[Take]:
-        """Whose turn it is for `free` slots: the lowest priority number first, equal shares, limits kept."""
+    def hold(self, lane: str, until: float) -> None:
+        """Nothing of the lane is planned before that time; a later hold replaces this one."""
+        self._holds[lane] = until
+        if len(self._hold_ends) > 2 * len(self._holds) + 100:
+            self._hold_ends = [(end, held) for held, end in self._holds.items()]
+            heapq.heapify(self._hold_ends)
+        else:
+            heapq.heappush(self._hold_ends, (until, lane))
+        aside = self._aside.setdefault(lane, {})
+        for priority, lines in self._lines.items():
+            if lane in lines:
+                self._put(aside, priority, lines.pop(lane))
+
+    def end_holds(self, now: float) -> float:
+        """Lanes whose hold is over are in line again; seconds until the next one's is, 0 if one was now."""
+        is_over = False
+        while self._hold_ends and self._hold_ends[0][0] <= now:
+            until, lane = heapq.heappop(self._hold_ends)
+            if self._holds.get(lane) == until:
+                del self._holds[lane]
+                self._put_back(lane)
+                is_over = True
+        while self._asks and self._asks[0][0] <= now:
+            _, lane = self._asks.popleft()
+            if lane not in self._aside or lane in self._holds:
+                self._asked.discard(lane)
+            elif self._room(lane) > 0:
+                self._asked.discard(lane)
+                self._put_back(lane)
+            else:
+                self._asks.append((now + _ASK_AGAIN_SECONDS, lane))
+        if is_over:
+            return 0.0
+        return self._hold_ends[0][0] - now if self._hold_ends else float("inf")
+
+    def plan(self, free: int, now: float = 0.0) -> list[Take]:
+        """Whose turn it is for `free` slots: the lowest priority number first, equal shares, limits and holds kept."""
+        self.end_holds(now)
         takes: list[Take] = []
         planned: Counter[str] = Counter()
         for priority in sorted(self._lines):
             if free <= 0 or len(takes) >= LINES_PER_PLAN:
                 break
             lines = self._lines[priority]
-            self._set_aside(priority, list(islice(lines, LINES_PER_PLAN)), planned)
+            self._set_aside(priority, list(islice(lines, LINES_PER_PLAN)), planned, now)
             turn = list(islice(lines, min(free, LINES_PER_PLAN - len(takes))))
             left = free
             for index, lane in enumerate(turn):
@@ -77,7 +128,9 @@ class LaneBook:
                 self._running[take.lane] += count
             if pos is None:
                 continue
-            if count < take.jobs:
+            if pos < take.pos:
+                lines[take.lane] = pos
+            elif count < take.jobs:
                 self._count -= 1
             else:
                 lines[take.lane] = last + 1
@@ -89,8 +142,8 @@ class LaneBook:
             self._running[lane] = left
         else:
             del self._running[lane]
-        for priority, pos in self._aside.pop(lane, {}).items():
-            self._lines.setdefault(priority, {})[lane] = pos
+        if lane not in self._holds:
+            self._put_back(lane)
 
     def running(self, lane: str) -> int:
         """How many jobs of the lane this worker holds."""
@@ -101,12 +154,30 @@ class LaneBook:
         return (self._lines.setdefault(priority, {}), lane) if aside is None else (aside, priority)
 
     def _room(self, lane: str) -> int:
-        return 1_000_000 if self.lane_limit is None or not lane else self.lane_limit - self._running[lane]
+        limit = self.lane_limit
+        if limit is None or not lane:
+            return 1_000_000
+        return (limit if isinstance(limit, int) else limit(lane)) - self._running[lane]
 
-    def _set_aside(self, priority: int, lanes: Iterable[str], planned: Counter[str]) -> None:
+    def _set_aside(self, priority: int, lanes: Iterable[str], planned: Counter[str], now: float) -> None:
         for lane in lanes:
-            if self._room(lane) <= 0 and not planned[lane]:
-                self._aside.setdefault(lane, {})[priority] = self._lines[priority].pop(lane)
+            if planned[lane] or self._room(lane) > 0:
+                continue
+            self._put(self._aside.setdefault(lane, {}), priority, self._lines[priority].pop(lane))
+            if not isinstance(self.lane_limit, int) and lane not in self._asked:
+                self._asked.add(lane)
+                self._asks.append((now + _ASK_AGAIN_SECONDS, lane))
+
+    def _put_back(self, lane: str) -> None:
+        for priority, pos in self._aside.pop(lane, {}).items():
+            self._put(self._lines.setdefault(priority, {}), lane, pos)
+
+    def _put(self, lines: dict[Any, int], key: Any, pos: int) -> None:
+        """A line that is moved to where it is known already is one line."""
+        if key in lines:
+            self._count -= 1
+            pos = min(pos, lines[key])
+        lines[key] = pos
 
 
 class Horizon:

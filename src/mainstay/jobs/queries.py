@@ -275,6 +275,19 @@ _HAND_BACK = Sql(
          where j.id = any($1) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null returning j.id, j.queue)
        select id, pg_notify('mainstay_jobs', queue)::text from back""",
 )
+_HOLD = Sql(
+    "jobs.hold",
+    """update mainstay.jobs j
+          set state = 'waiting', attempt = j.attempt - 1, epoch = j.epoch + 1, worker_id = null, started_at = null
+       from unnest($1::bigint[], $2::int[]) as a(id, epoch)
+       where j.id = any($1) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null returning j.id""",
+)
+# A worker that freezes within such a transaction holds up whoever gives its jobs back, so it may not stand idle long.
+_CONFIRM = Sql(
+    "jobs.confirm",
+    """select set_config('idle_in_transaction_session_timeout', '10s', true) from mainstay.jobs
+       where id = $1 and epoch = $2 and worker_id is not null for share""",
+)
 _DIED = """ died as (
          insert into mainstay.dead_jobs (id, worker_id, enqueued_at, started_at, company_id, epoch, priority, attempt,
              max_attempts, reason, queue, kind, lane, trace_id, dedupe_key, backoff, error, payload)
@@ -319,6 +332,16 @@ async def snooze_everywhere(
 async def hand_back_everywhere(tx: Tx, ids: Sequence[int], epochs: Sequence[int]) -> list[Record]:
     """Jobs still held are in line again with their attempt back, and workers are told; their ids."""
     return await tx.rows(_HAND_BACK, ids, epochs)
+
+
+async def hold_everywhere(tx: Tx, ids: Sequence[int], epochs: Sequence[int]) -> list[Record]:
+    """Jobs still held wait in the places that they had, with their attempt back; nobody is told; their ids."""
+    return await tx.rows(_HOLD, ids, epochs)
+
+
+async def confirm_everywhere(tx: Tx, job_id: int, epoch: int) -> bool:
+    """Whether the job is still held under its epoch; then nobody takes it away until the transaction ends."""
+    return await tx.value(_CONFIRM, job_id, epoch) is not None
 
 
 async def bury_everywhere(tx: Tx, *columns: Sequence[Any]) -> list[Record]:

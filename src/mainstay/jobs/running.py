@@ -10,7 +10,7 @@ import orjson
 
 from mainstay.jobs import queries
 from mainstay.jobs.claiming import Station
-from mainstay.jobs.errors import Fenced
+from mainstay.jobs.errors import LeaseLost
 from mainstay.jobs.held import Held, clean, count_ended
 from mainstay.jobs.queues import backoff_of
 from mainstay.kernel import ids, telemetry
@@ -18,7 +18,7 @@ from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.kernel.retry import Backoff
-from mainstay.kernel.work import Discard, Job, Outcome, Retry, Snooze, Task
+from mainstay.kernel.work import Discard, Hold, Job, Outcome, Retry, Snooze, Task
 
 _log = logger(__name__)
 _UNKNOWN_AFTER_SECONDS = 30.0
@@ -92,9 +92,10 @@ class Runner:
         return left
 
     def _hold(self, station: Station, row: Record) -> Held:
-        job_id, kind, payload, attempt, max_attempts, epoch, lane, company_id, trace_id, enqueued_at, _, _, backoff = (
-            row
-        )
+        (
+            job_id, kind, payload, attempt, max_attempts, epoch, lane, company_id, trace_id, enqueued_at, priority, pos,
+            backoff,
+        ) = row  # fmt: skip
         task = self._tasks.get(kind)
         rule, timeout_seconds = self._rules.get(kind, (Backoff(), _UNKNOWN_AFTER_SECONDS))
         outcome: Outcome = None
@@ -111,7 +112,7 @@ class Runner:
                 rule = Backoff.parse(backoff)
             except (ValueError, TypeError, KeyError) as error:
                 outcome = Discard(f"the backoff cannot be read: {error}")
-        held = Held(job, task, rule, station, time.monotonic() + timeout_seconds)
+        held = Held(job, (priority, pos), task, rule, station, time.monotonic() + timeout_seconds)
         held.started = time.monotonic()
         if task is None:
             _log.warning("no task for this kind here", kind=kind, queue=job.queue, job=job_id)
@@ -130,23 +131,23 @@ class Runner:
         held.started = time.monotonic()
         try:
             given: object = await body()
-            if given is None or isinstance(given, Retry | Snooze | Discard):
+            if given is None or isinstance(given, Retry | Snooze | Hold | Discard):
                 held.outcome = given
             else:
                 held.outcome = Discard(f"the handler gave {type(given).__name__}, which is no outcome")
-        except (Retry, Snooze, Discard) as word:
+        except (Retry, Snooze, Hold, Discard) as word:
             held.outcome = word
         except asyncio.CancelledError:
             if job.id not in self.running:
                 return
             held.outcome = self._cancelled(held)
-        except Fenced:
-            held.is_settled = True
         except Exception as error:
             held.outcome = Retry(clean(f"{type(error).__name__}: {error}"))
         if not held.is_settled:
             held.duration_ms = (time.monotonic() - held.started) * 1000
         if self.running.pop(job.id, None) is not None:
+            if isinstance(held.outcome, Hold) and job.lane:
+                held.station.book.hold(job.lane, time.monotonic() + held.outcome.after.total_seconds())
             if held.is_settled:
                 self._release([held])
             else:
@@ -164,7 +165,7 @@ class Runner:
                 held.duration_ms = (time.monotonic() - held.started) * 1000
                 await queries.plan_by_id(tx)
                 if not await self._settle(tx, [held]):
-                    raise Fenced
+                    raise LeaseLost
             held.is_settled = True
             count_ended([held], {job.id})
             return held.outcome

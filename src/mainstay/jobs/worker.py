@@ -12,7 +12,7 @@ from mainstay.jobs import queries
 from mainstay.jobs.claiming import Claimer, Station
 from mainstay.jobs.finishing import Finisher
 from mainstay.jobs.held import Held
-from mainstay.jobs.lanes import LaneBook
+from mainstay.jobs.lanes import LaneBook, LaneLimit
 from mainstay.jobs.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Promoter, Reaper
 from mainstay.jobs.listening import Listener
 from mainstay.jobs.queues import QueueConfig
@@ -24,7 +24,7 @@ from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
-from mainstay.kernel.work import Schedule, Task
+from mainstay.kernel.work import Hold, Schedule, Task
 
 _log = logger(__name__)
 _GAUGED_TO = 1_000_000
@@ -227,8 +227,9 @@ class Worker:
         timing = self._timing
         is_busy = time.monotonic() - self._found_at < timing.busy_for
         idle = timing.poll_idle if self.listener.is_hearing else timing.poll_deaf
+        longest = timing.poll_busy if is_busy else idle
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timing.poll_busy if is_busy else idle)
+            await asyncio.wait_for(self._wake.wait(), min(longest, self.claimer.until_hold_ends()))
 
     async def _finish(self) -> None:
         gap = _FIRST_GAP_SECONDS
@@ -295,6 +296,9 @@ class Worker:
                 was_full = was_full or held.station.free <= 0
                 held.station.held -= 1
                 held.station.book.ended(held.job.lane)
+                if isinstance(held.outcome, Hold) and held.job.lane:
+                    priority, pos = held.place
+                    held.station.book.learn(priority, held.job.lane, pos)
         if was_full or self.claimer.can_claim_more():
             self._wake.set()
 
@@ -309,9 +313,15 @@ class Worker:
             _log.error("a round failed", loop=loop, exc_info=error)
 
 
-def _lane_limit(queue: str, tasks: Sequence[Task]) -> int | None:
+def _lane_limit(queue: str, tasks: Sequence[Task]) -> LaneLimit:
     limits = [task.lane_limit for task in tasks if task.queue == queue and task.lane_limit is not None]
-    return min(limits, default=None)
+    asked = [limit for limit in limits if not isinstance(limit, int)]
+    fixed = min((limit for limit in limits if isinstance(limit, int)), default=None)
+    if not asked:
+        return fixed
+    if len(limits) == 1:
+        return asked[0]
+    return lambda lane: min([limit(lane) for limit in asked] + ([] if fixed is None else [fixed]))
 
 
 async def _until(is_so: Callable[[], bool], deadline: float) -> None:

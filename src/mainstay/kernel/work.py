@@ -27,6 +27,19 @@ class Snooze(Exception):
         self.reason = reason
 
 
+class Hold(Exception):
+    """Not here, not yet: back to its own place in line, the attempt given back, and this worker leaves the lane alone.
+
+    Until the given time has passed this worker claims nothing of the lane (a claim under way aside); a later Hold for
+    the lane replaces an earlier one; other workers find out by claims of their own. In lane '' it is a Snooze.
+    """
+
+    def __init__(self, after: timedelta, reason: str = "") -> None:
+        super().__init__(reason)
+        self.after = after
+        self.reason = reason
+
+
 class Discard(Exception):
     """Never: the job is dead at once, with this reason."""
 
@@ -52,8 +65,8 @@ class Job:
     enqueued_at: datetime
 
 
-Outcome = None | Retry | Snooze | Discard
-"""How a handler ended: None is success; the three words may be returned or raised."""
+Outcome = None | Retry | Snooze | Hold | Discard
+"""How a handler ended: None is success; the four words may be returned or raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +88,9 @@ class Task:
     """A kind of job. Exactly one of `run`, `run_in_tx` and `batch` is its body.
 
     `attempts` counts every start, so 1 means no second try; None, as for `backoff`, is the queue's rule. `lane_limit`
-    bounds how many jobs of one lane one worker runs at once (a queue takes the smallest of its tasks). `history`
-    'failures' writes no row for a job that succeeded (for work with a ledger of its own).
+    bounds how many jobs of one lane one worker runs at once (a queue takes the smallest of its tasks); as a function
+    it is asked by lane whenever a claim is planned (so it answers from memory), and under 1 means none for now.
+    `history` 'failures' writes no row for a job that succeeded (for work with a ledger of its own).
     """
 
     kind: str
@@ -88,7 +102,7 @@ class Task:
     backoff: Backoff | None = None
     priority: int = 5
     timeout: timedelta = timedelta(minutes=5)
-    lane_limit: int | None = None
+    lane_limit: int | Callable[[str], int] | None = None
     history: Literal["all", "failures"] = "all"
 
     def __post_init__(self) -> None:
