@@ -3,9 +3,10 @@
 import asyncio
 import os
 import platform
+import socket
 import statistics
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -70,6 +71,55 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
                 continue
             total += times.user + times.system
     return total
+
+
+async def _postmaster(url: str) -> psutil.Process:
+    connection = await asyncpg.connect(url)
+    parent = psutil.Process(await connection.fetchval("select pg_backend_pid()")).parent()
+    await connection.close()
+    assert parent is not None
+    return parent
+
+
+def postmaster(url: str) -> psutil.Process:
+    """The first process of the local PostgreSQL server behind this URL."""
+    return asyncio.run(_postmaster(url))
+
+
+def tree_seconds(first: psutil.Process) -> float:
+    """CPU time of a server: the process, its living children, and those children that have ended."""
+    times = first.cpu_times()
+    total: float = times.user + times.system + times.children_user + times.children_system
+    for child in first.children():
+        with suppress(psutil.NoSuchProcess):
+            one = child.cpu_times()
+            total += one.user + one.system
+    return total
+
+
+async def _quiet(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("checkpoint")
+    for _ in range(100):
+        if not await connection.fetchval(
+            "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker'"
+        ):
+            break
+        await asyncio.sleep(0.1)
+    await connection.close()
+
+
+def quiet(url: str) -> None:
+    """What earlier turns wrote is on disk and vacuumed, or ten seconds have passed: a turn pays for itself alone."""
+    asyncio.run(_quiet(url))
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 def spread(values: Sequence[float], form: str = ",.0f") -> str:

@@ -1,96 +1,42 @@
-"""`python -m benchmarks.jobs`: no-op jobs a second and CPU a job, ours beside the bare loop, interleaved."""
+"""Runs the comparison; see the package's docstring."""
 
 import argparse
 import asyncio
 import gc
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import asyncpg
-import orjson
-import psutil
 import uvloop
 
-from benchmarks.jobs import bare, ours
-from mainstay import embedded, main
+from benchmarks import machine
+from benchmarks.jobs import bare, ours, report, sides
+from benchmarks.jobs.report import Turn
+from benchmarks.jobs.sides import Side
+from benchmarks.peers import Missing
+from benchmarks.redis_server import Redis, redis
+from mainstay import main
 from mainstay.kernel import migrations
-
-_PAYLOAD = {"to": "someone@example.com", "template": "welcome", "data": {"name": "Someone", "note": "x" * 120}}
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__)
-    parser.add_argument(
-        "--database-url", help="an empty database on a local server; default: an embedded durable server"
-    )
+    parser.add_argument("--database-url", help="a local server, as its superuser; default: an embedded durable one")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=150_000, help="jobs a run")
+    parser.add_argument("--jobs", type=int, default=sides.FULL, help="jobs a turn; slow peers get a share of it")
+    parser.add_argument("--sides", default=",".join(sides.NAMES), help="who takes part, by commas")
     parser.add_argument("--backlog", type=int, default=0, help="waiting jobs behind those that are measured")
     parser.add_argument("--open-transaction", action="store_true", help="beside an open snapshot and what it keeps")
     parser.add_argument("--churn", type=int, default=500_000, help="jobs that came and went since that snapshot")
-    parser.add_argument("--only", choices=["bare", "ours"])
+    parser.add_argument("--redis-in-memory", action="store_true", help="a Redis that keeps nothing on disk")
+    parser.add_argument("--write", type=Path, metavar="DOCS", help="put table and plot into this documentation")
     parser.add_argument("--drain", choices=["bare", "ours"], help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-@contextmanager
-def _database(given: str | None) -> Iterator[str]:
-    if given:
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        server = embedded.start(Path(directory) / "pg", database="mainstay", durable=True)
-        try:
-            yield server.dsn
-        finally:
-            server.stop()
-
-
-async def _postmaster(url: str) -> psutil.Process:
-    connection = await asyncpg.connect(url)
-    backend = psutil.Process(await connection.fetchval("select pg_backend_pid()"))
-    parent = backend.parent()
-    await connection.close()
-    assert parent is not None
-    return parent
-
-
-def _server_seconds(url: str) -> float:
-    """CPU seconds of the server's processes, those that have ended included."""
-    postmaster = asyncio.run(_postmaster(url))
-    total = 0.0
-    for process in postmaster.children():
-        with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total += times.user + times.system
-    ended = postmaster.cpu_times()
-    return total + ended.user + ended.system + ended.children_user + ended.children_system
-
-
-def _measure(options: argparse.Namespace, side: str, url: str) -> tuple[float, float, float]:
-    """Jobs a second, and microseconds of CPU a job in the worker's process and in PostgreSQL."""
-    server = _server_seconds(url)
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.jobs",
-        "--drain",
-        side,
-        "--database-url",
-        url,
-        "--jobs",
-        str(options.jobs),
-    ]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    count, seconds, cpu = int(answer[-3]), float(answer[-2]), float(answer[-1])
-    return count / seconds, cpu / count * 1e6, (_server_seconds(url) - server) / count * 1e6
+    options = parser.parse_args()
+    if unknown := set(options.sides.split(",")) - set(sides.NAMES):
+        parser.error(f"no side is called {', '.join(sorted(unknown))}; there are {', '.join(sides.NAMES)}")
+    return options
 
 
 def _drain(options: argparse.Namespace) -> None:
@@ -107,11 +53,41 @@ def _drain(options: argparse.Namespace) -> None:
     print(count, time.perf_counter() - started, time.process_time() - cpu)
 
 
-async def _snapshot(url: str) -> asyncpg.Connection:
-    connection = await asyncpg.connect(url)
-    await connection.execute("begin isolation level repeatable read")
-    await connection.fetchval("select count(*) from mainstay.queues")
-    return connection
+async def _new_database(server_url: str, name: str) -> str:
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"drop database if exists {name} with (force)")
+    await admin.execute(f"create database {name}")
+    await admin.close()
+    return server_url.rpartition("/")[0] + "/" + name
+
+
+class Stage:
+    """The stores that the sides of a run work on."""
+
+    def __init__(self, server_url: str, cache: Redis | None) -> None:
+        self._server_url = server_url
+        self._cache = cache
+        self._postgres = machine.postmaster(server_url)
+        self.shared = asyncio.run(_new_database(server_url, "bench_shared"))
+
+    def take_turn(self, side: Side, count: int) -> Turn:
+        """One drain of that many jobs: how fast, and what it cost in microseconds of CPU a job."""
+        url = self._place(side)
+        side.fill(url, count)
+        machine.quiet(self._server_url)
+        store = self._cache.process if side.place == "redis" and self._cache else self._postgres
+        spent = machine.tree_seconds(store)
+        done, seconds, cpu = sides.drained(side.drain(url, count))
+        spent = machine.tree_seconds(store) - spent
+        return Turn(done / seconds, cpu / done * 1e6, spent / done * 1e6)
+
+    def _place(self, side: Side) -> str:
+        if side.place == "shared":
+            return self.shared
+        if side.place == "own":
+            return asyncio.run(_new_database(self._server_url, "bench_peer"))
+        assert self._cache is not None
+        return self._cache.url
 
 
 async def _prepare(options: argparse.Namespace, url: str) -> None:
@@ -120,36 +96,61 @@ async def _prepare(options: argparse.Namespace, url: str) -> None:
     await connection.execute(bare.TABLES)
     await connection.close()
     if options.backlog:
-        await ours.fill(url, _PAYLOAD, options.backlog)
+        await ours.fill(url, sides.PAYLOAD, options.backlog)
 
 
-def run(options: argparse.Namespace, url: str) -> None:
-    """Every figure of the comparison has been printed."""
-    asyncio.run(_prepare(options, url))
+async def _snapshot(url: str) -> asyncpg.Connection:
+    connection = await asyncpg.connect(url)
+    await connection.execute("begin isolation level repeatable read")
+    await connection.fetchval("select count(*) from mainstay.queues")
+    return connection
+
+
+@contextmanager
+def _held_open(stage: Stage, churn: int) -> Iterator[None]:
+    """A snapshot is open, and that many jobs have come and gone since."""
     loop = asyncio.new_event_loop()
-    if options.open_transaction:
-        snapshot = loop.run_until_complete(_snapshot(url))
-        loop.run_until_complete(ours.fill(url, _PAYLOAD, options.churn, vacuum=False))
-        _measure(argparse.Namespace(jobs=options.churn), "ours", url)
-    figures: dict[str, list[tuple[float, float, float]]] = {"bare": [], "ours": []}
-    sides = [options.only] if options.only else ["bare", "ours"]
-    for number in range(options.runs):
-        for side in sides if number % 2 == 0 else reversed(sides):
-            if side == "bare":
-                asyncio.run(bare.fill(url, orjson.dumps(_PAYLOAD).decode(), options.jobs))
-            else:
-                asyncio.run(ours.fill(url, _PAYLOAD, options.jobs, vacuum=not options.open_transaction))
-            figures[side].append(_measure(options, side, url))
-            rate, worker, server = figures[side][-1]
-            print(f"run {number + 1} {side}: {rate:,.0f} jobs/s, CPU {worker:.0f} + {server:.0f} us a job", flush=True)
-    if options.open_transaction:
-        loop.run_until_complete(snapshot.close())
+    snapshot = loop.run_until_complete(_snapshot(stage.shared))
+    loop.run_until_complete(ours.fill(stage.shared, sides.PAYLOAD, churn, vacuum=False))
+    sides.drained(sides.HOUSE[1].drain(stage.shared, churn))
+    yield
+    loop.run_until_complete(snapshot.close())
     loop.close()
-    medians = {side: statistics.median(rate for rate, _, _ in runs) for side, runs in figures.items() if runs}
-    memory = psutil.virtual_memory().total / 2**30
-    print(f"medians of {options.runs}: " + ", ".join(f"{side} {rate:,.0f} jobs/s" for side, rate in medians.items()))
-    if len(medians) == 2:
-        print(f"ratio {medians['ours'] / medians['bare']:.2f}; {os.cpu_count()} cores, {memory:.0f} GiB")
+
+
+def run(options: argparse.Namespace, found: list[Side], stage: Stage) -> dict[str, list[Turn]]:
+    """Every side has taken its turns, in an order that moves on with each round."""
+    turns: dict[str, list[Turn]] = {side.name: [] for side in found}
+    for number in range(options.runs):
+        first = number % len(found)
+        for side in found[first:] + found[:first]:
+            turn = stage.take_turn(side, max(100, round(options.jobs * side.share)))
+            turns[side.name].append(turn)
+            print(f"run {number + 1}  {side.title:32} {turn.rate:>8,.0f} jobs/s, CPU a job: "
+                  f"worker {turn.worker_us:,.0f} + store {turn.store_us:,.0f} us", flush=True)  # fmt: skip
+    return turns
+
+
+def compare(options: argparse.Namespace, server_url: str) -> None:
+    """Every figure of the comparison has been printed, and written where that was asked for."""
+    alone = options.backlog or options.open_transaction
+    found, absent = sides.find(["bare", "ours"] if alone else options.sides.split(","))
+    with ExitStack() as stack:
+        cache = None
+        if any(side.place == "redis" for side in found):
+            try:
+                cache = stack.enter_context(redis(durable=not options.redis_in_memory))
+            except Missing as missing:
+                absent += [f"{side.name}: {missing}" for side in found if side.place == "redis"]
+                found = [side for side in found if side.place != "redis"]
+        stage = Stage(server_url, cache)
+        asyncio.run(_prepare(options, stage.shared))
+        if options.open_transaction:
+            stack.enter_context(_held_open(stage, options.churn))
+        for line in absent:
+            print(f"left out: {line}")
+        turns = run(options, found, stage)
+    report.tell(options, found, turns, absent=absent, store=cache.title if cache else "")
 
 
 if __name__ == "__main__":
@@ -157,5 +158,6 @@ if __name__ == "__main__":
     if given.drain:
         _drain(given)
     else:
-        with _database(given.database_url) as address:
-            run(given, address)
+        print(machine.describe(), flush=True)
+        with machine.database(given.database_url) as address:
+            compare(given, address)
