@@ -75,9 +75,9 @@ HOSTILE_URLS = {
 
 INTERNAL_ADDRESSES = {
     "0.0.0.0": "this network", "0.1.2.3": "this network", "10.0.0.1": "private", "10.255.255.255": "private",
-    "100.64.0.1": "carrier", "100.100.100.200": "carrier", "100.127.255.255": "carrier", "127.0.0.1": "loopback",
+    "100.64.0.1": "carrier", "100.100.100.200": "metadata", "100.127.255.255": "carrier", "127.0.0.1": "loopback",
     "127.255.255.254": "loopback", "169.254.0.1": "link-local", "169.254.169.254": "metadata",
-    "168.63.129.16": "metadata", "172.16.0.1": "private", "172.31.255.255": "private", "192.0.0.192": "protocols",
+    "168.63.129.16": "metadata", "172.16.0.1": "private", "172.31.255.255": "private", "192.0.0.192": "metadata",
     "192.0.2.1": "documentation", "192.88.99.1": "6to4", "192.168.1.1": "private", "198.18.0.1": "benchmarks",
     "198.19.255.255": "benchmarks", "198.51.100.7": "documentation", "203.0.113.9": "documentation",
     "224.0.0.1": "multicast", "239.255.255.255": "multicast", "240.0.0.1": "reserved", "255.255.255.255": "broadcast",
@@ -180,6 +180,23 @@ def test_a_listed_host_may_be_private_but_never_the_metadata_service() -> None:
         with pytest.raises(RefusedAddress):
             vet_address(address, DEVELOPMENT, host=host)
     vet_address("169.254.169.254", parse_allow_list("169.254.169.254"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110", "64:ff9b::6464:64c8", "64:ff9b::c000:c0", "64:ff9b::", "::a9fe:a9fe",
+     "2002:a9fe:a9fe::1", "2002:a83f:8110:ffff:ffff:ffff:ffff:ffff", "::ffff:168.63.129.16", "64:ff9b:1:a9fe:a9:fe00::",
+     "2001:0:1:2:3:4:5601:5601", "100.100.100.200", "192.0.0.192"],
+)  # fmt: skip
+def test_a_listed_host_never_leads_to_metadata_in_any_form(address: str) -> None:
+    listed = parse_allow_list("hooks.corp.example")
+    with pytest.raises(RefusedAddress):
+        vet_address(address, listed, host="hooks.corp.example")
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::a01:203", "2002:a01:203::1", "::1", "::10.1.2.3", "100.100.100.201"])
+def test_a_listed_host_may_be_private_in_any_form(address: str) -> None:
+    vet_address(address, parse_allow_list("hooks.corp.example"), host="hooks.corp.example")
 
 
 def test_an_address_with_a_zone_is_refused() -> None:

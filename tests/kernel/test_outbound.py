@@ -248,6 +248,43 @@ async def test_kept_headers_are_bounded_and_those_that_steer_come_first(client: 
     assert sum(len(n) + len(v) for n, v in got.headers.items()) <= HEADER_BYTES_KEPT
 
 
+async def test_headers_that_are_no_text_stay_within_the_bound_once_they_are(
+    client: Outbound, receiver: Receiver
+) -> None:
+    room = (HEADER_BYTES_KEPT - len("x-a") - len("content-length0")) // 3
+    for size, fits in ((room, True), (room + 1, False)):
+        receiver.behave(says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: " + b"\xff" * size + b"\r\n\r\n"))
+        got = await client.post(receiver.url(), b"", {})
+        assert ("x-a" in got.headers) is fits
+        assert sum(len(n.encode()) + len(v.encode()) for n, v in got.headers.items()) <= HEADER_BYTES_KEPT
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"HTTP/1.1 102 Processing\r\n\r\n"] * 40,
+        [b"HTTP/1.1 200 OK\r\n", *[b"X: 1\r\n"] * 40],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", *[b"X: 1\r\n"] * 40],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", *[b"x"] * 40],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\na\r\n"] * 40],
+    ],
+    ids=["interim answers", "head", "trailers", "a chunk's extension", "chunks"],
+)
+async def test_no_part_of_an_answer_can_trickle_past_the_deadline(
+    client: Outbound, receiver: Receiver, pieces: list[bytes]
+) -> None:
+    receiver.behave(says(*pieces, pause_seconds=0.03))
+    started = time.monotonic()
+    assert (await client.post(receiver.url(), b"", {})).error == "timeout"
+    assert time.monotonic() - started < 0.7
+
+
+async def test_endless_trailers_are_cut(client: Outbound, receiver: Receiver) -> None:
+    receiver.behave(endless(b"X-T: 1\r\n" * 100, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"))
+    got = await client.post(receiver.url(), b"", {}, timeout_seconds=3)
+    assert (got.error, got.headers) == ("protocol", {"transfer-encoding": "chunked"})
+
+
 async def test_what_is_kept_can_be_stored(client: Outbound, receiver: Receiver) -> None:
     receiver.behave(says(b"HTTP/1.1 200 \xff\xfe\r\nX-A: caf\xe9\r\nX-A: two\r\nContent-Length: 0\r\n\r\n"))
     got = await client.post(receiver.url(), b"", {})

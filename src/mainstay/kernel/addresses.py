@@ -23,12 +23,14 @@ _REFUSED_V4: Final = tuple(
     for block, what in (
         ("0.0.0.0/8", "'this network' (0.0.0.0/8)"),
         ("10.0.0.0/8", "a private network"),
+        ("100.100.100.200/32", "a cloud metadata service"),
         ("100.64.0.0/10", "a carrier's shared network (100.64.0.0/10)"),
         ("127.0.0.0/8", "this machine itself (loopback)"),
         ("168.63.129.16/32", "a cloud metadata service"),
         ("169.254.169.254/32", "a cloud metadata service"),
         ("169.254.0.0/16", "link-local"),
         ("172.16.0.0/12", "a private network"),
+        ("192.0.0.192/32", "a cloud metadata service"),
         ("192.0.0.0/24", "reserved for protocols"),
         ("192.0.2.0/24", "reserved for documentation"),
         ("192.88.99.0/24", "a retired 6to4 relay"),
@@ -66,10 +68,12 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _NEVER_BY_NAME: Final = tuple(
     ip_network(block)
     for block in (
-        "0.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "224.0.0.0/4", "240.0.0.0/4",
-        "::/128", "fe80::/10", "ff00::/8", "fd00:ec2::254/128",
+        "0.0.0.0/8", "100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "192.0.0.192/32", "224.0.0.0/4",
+        "240.0.0.0/4", "::/128", "64:ff9b:1::/48", "2001::/32", "fd00:ec2::254/128", "fe80::/10", "ff00::/8",
     )
 )  # fmt: skip
+# IPv6 networks whose addresses lead to the IPv4 address inside, and how many bits stand behind it.
+_WITH_V4_INSIDE: Final = ((IPv6Network("64:ff9b::/96"), 0), (IPv6Network("::/96"), 0), (IPv6Network("2002::/16"), 80))
 _INTERNAL_SUFFIXES: Final = (
     ".localhost", ".local", ".internal", ".localdomain", ".intranet", ".private", ".corp", ".home", ".lan",
     ".home.arpa",
@@ -178,9 +182,16 @@ def vet_address(ip: IPv4Address | IPv6Address | str, allow: AllowList, *, host: 
     what = _what_is_wrong(address)
     if what is None or allow.holds(address):
         return
-    if host is not None and allow.names(host) and not any(address in network for network in _NEVER_BY_NAME):
+    if host is not None and allow.names(host) and not _is_never_opened_by_name(address):
         return
     raise RefusedAddress(f"{address} is not a public address: it is {what}")
+
+
+def _is_never_opened_by_name(address: IPv4Address | IPv6Address) -> bool:
+    forms = [address]
+    if isinstance(address, IPv6Address) and not address.is_loopback:
+        forms += [IPv4Address(int(address) >> bits & 0xFFFF_FFFF) for net, bits in _WITH_V4_INSIDE if address in net]
+    return any(form in network for form in forms for network in _NEVER_BY_NAME)
 
 
 def _what_is_wrong(address: IPv4Address | IPv6Address) -> str | None:

@@ -229,7 +229,8 @@ def _answer(wire: Wire, seconds: float) -> Answer:
 def _bounded_headers(raw: Sequence[tuple[bytes, bytes]], received_bytes: int) -> dict[str, str]:
     """The fields that fit the bounds, those that steer a delivery first."""
     fields = [(_lower_name(name), value.decode("utf-8", "replace")) for name, value in raw]
-    is_large = received_bytes > HEADER_BYTES_KEPT and sum(len(n) + len(v) for n, v in raw) > HEADER_BYTES_KEPT
+    # A byte that is no UTF-8 is kept as three.
+    is_large = 3 * received_bytes > HEADER_BYTES_KEPT and sum(len(n) + 3 * len(v) for n, v in raw) > HEADER_BYTES_KEPT
     if is_large or len(fields) > HEADER_FIELDS_KEPT:
         fields.sort(key=lambda pair: pair[0] not in _KEPT_FIRST)
         kept: list[tuple[str, str]] = []
