@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from mainstay import jobs
 from mainstay.jobs.lanes import LINES_KNOWN, LINES_PER_PLAN, Horizon, LaneBook, LaneLimit, Take
+from mainstay.jobs.queries import claims, planning
+from mainstay.jobs.queries import lines as line_rows
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.work import Job
 from tests.jobs.conftest import QUEUE, add, one, task, until, working
@@ -289,27 +291,25 @@ async def test_what_another_claimer_had_locked_and_let_go_is_found(db: Database,
 
 async def test_the_claim_walks_the_lane_whatever_the_statistics_say(db: Database) -> None:
     """Statistics taken of an empty table, or of one lane alone, must not lead the claim through another lane's jobs."""
-    from mainstay.jobs import queries
-
     async with db.connection() as connection:
         await connection.execute("vacuum analyze mainstay.jobs")
         await connection.execute(
             """insert into mainstay.jobs (queue, kind, lane, payload)
                select 'q', 'k', 'big', '1' from generate_series(1, 5000); analyze mainstay.jobs"""
         )
-    for claim in (queries._CLAIM, queries._COMPLETE):
-        begin = queries.begin_by_line if claim is queries._CLAIM else queries.begin_by_id
+    for claim in (line_rows._CLAIM, claims._COMPLETE):
+        begin = planning.begin_by_line if claim is line_rows._CLAIM else planning.begin_by_id
         async with begin(db) as tx:
             values = (
                 "('q', 1, '{5}', '{small}', '{0}', '{10}')"
-                if claim is queries._CLAIM
+                if claim is line_rows._CLAIM
                 else "('{1}', '{1}', '{1}', '{t}')"
             )
             await tx.connection.execute(f"prepare the_plan as {claim.text}")
             plan = await tx.rows(Sql("test", f"explain execute the_plan{values}"))
             await tx.connection.execute("deallocate the_plan")
         text = "\n".join(row[0] for row in plan)
-        wanted = "jobs_line_idx" if claim is queries._CLAIM else "jobs_pkey"
+        wanted = "jobs_line_idx" if claim is line_rows._CLAIM else "jobs_pkey"
         assert wanted in text
         assert "jobs_arrival_idx" not in text
         assert "jobs_active_idx" not in text

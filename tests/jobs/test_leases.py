@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mainstay import jobs
-from mainstay.jobs import queries
 from mainstay.jobs.leases import Promoter
+from mainstay.jobs.queries import lines, planning
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.work import Batch, Job, Outcome, Task
 from tests.jobs.conftest import QUEUE, add, all_of, one, state_of, task, until, working
@@ -332,11 +332,11 @@ async def test_a_claim_takes_nothing_from_a_paused_queue_or_for_a_worker_struck_
         )
         await one(db, "insert into mainstay.queues values ($1, 5, now(), 'test') returning 1", QUEUE)
         takes = [[5], [""], [0], [10]]
-        async with queries.begin_by_line(db) as tx:
-            assert await queries.claim_everywhere(tx, QUEUE, mine, takes) == []
+        async with planning.begin_by_line(db) as tx:
+            assert await lines.claim_everywhere(tx, QUEUE, mine, takes) == []
             await one(tx, "update mainstay.queues set paused_at = null where name = $1 returning 1", QUEUE)
-            assert await queries.claim_everywhere(tx, QUEUE, ghost, takes) == []
-            assert len(await queries.claim_everywhere(tx, QUEUE, mine, takes)) == 1
+            assert await lines.claim_everywhere(tx, QUEUE, ghost, takes) == []
+            assert len(await lines.claim_everywhere(tx, QUEUE, mine, takes)) == 1
 
 
 async def test_a_delayed_job_that_was_committed_long_after_its_time_is_found(db: Database) -> None:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from mainstay.jobs import queries
 from mainstay.jobs.lanes import Horizon, LaneBook, Take
 from mainstay.jobs.leases import Lease
+from mainstay.jobs.queries import claims, planning
+from mainstay.jobs.queries import lines as line_rows
 from mainstay.jobs.queues import QueueConfig
 from mainstay.kernel.db import Database, Record, Tx
 
@@ -91,12 +92,12 @@ class Claimer:
         await self._make_ready(worker_id)
         claims: list[tuple[Station, list[Take], list[Record]]] = []
         self._is_in_doubt = True
-        async with queries.begin_by_line(self._db) as tx:
+        async with planning.begin_by_line(self._db) as tx:
             await self._look(tx, stations)
             for station, takes in self._plan(stations):
                 if self._lease.worker_id != worker_id:
                     break
-                rows = await queries.claim_everywhere(
+                rows = await line_rows.claim_everywhere(
                     tx, station.config.name, worker_id, [list(column) for column in zip(*takes, strict=True)]
                 )
                 claims.append((station, takes, rows))
@@ -117,8 +118,8 @@ class Claimer:
             started, known = time.monotonic(), len(station.book)
             priority, lane = -1, ""
             while True:
-                async with queries.begin_by_line(self._db) as tx:
-                    lines = await queries.sweep_everywhere(tx, station.config.name, priority, lane, _SWEEP_LINES)
+                async with planning.begin_by_line(self._db) as tx:
+                    lines = await line_rows.sweep_everywhere(tx, station.config.name, priority, lane, _SWEEP_LINES)
                 for priority, lane, pos in lines:
                     station.book.learn(priority, lane, pos)
                 if len(lines) < _SWEEP_LINES:
@@ -130,18 +131,18 @@ class Claimer:
 
     async def _make_ready(self, worker_id: int) -> None:
         if not self._is_ready:
-            head = await queries.head_everywhere(self._db)
+            head = await line_rows.head_everywhere(self._db)
             for station in self.stations:
                 station.horizon = Horizon(head)
             self._is_ready = True
         if self._is_in_doubt:
             held = self._held_ids()
-            async with queries.begin_by_line(self._db) as tx:
-                rows = await queries.active_of_everywhere(tx, worker_id)
+            async with planning.begin_by_line(self._db) as tx:
+                rows = await line_rows.active_of_everywhere(tx, worker_id)
                 strays = [(row["id"], row["epoch"]) for row in rows if row["id"] not in held]
                 if strays:
-                    await queries.plan_by_id(tx)
-                    await queries.hand_back_everywhere(tx, [job for job, _ in strays], [epoch for _, epoch in strays])
+                    await planning.plan_by_id(tx)
+                    await claims.hand_back_everywhere(tx, [job for job, _ in strays], [epoch for _, epoch in strays])
             self._is_in_doubt = False
 
     async def _look(self, tx: Tx, stations: Sequence[Station]) -> None:
@@ -149,7 +150,7 @@ class Claimer:
         starts = [station.horizon.start(now) for station in stations]
         names, counts = [station.config.name for station in stations], [station.look_jobs for station in stations]
         found: dict[str, list[Record]] = {name: [] for name in names}
-        for row in await queries.look_everywhere(tx, names, starts, counts):
+        for row in await line_rows.look_everywhere(tx, names, starts, counts):
             found[row["queue"]].append(row)
         for station, start, count in zip(stations, starts, counts, strict=True):
             rows = found[station.config.name]

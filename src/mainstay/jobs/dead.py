@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import orjson
 
-from mainstay.jobs import queries
 from mainstay.jobs.errors import JobNotFound, RedriveRefused
+from mainstay.jobs.queries import dead as dead_rows
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Record, Tx
 
@@ -68,13 +68,13 @@ async def list_dead(
     tx: Tx, match: Match, *, before: tuple[datetime, int] | None = None, limit: int = 100
 ) -> list[DeadJob]:
     """The dead jobs that match, youngest first, at most 1,000; `before` is (died_at, id) of the last one seen."""
-    rows = await queries.list_dead_everywhere(tx, match.values, before, min(max(limit, 1), 1_000))
+    rows = await dead_rows.list_dead_everywhere(tx, match.values, before, min(max(limit, 1), 1_000))
     return [_dead(row) for row in rows]
 
 
 async def get_dead(tx: Tx, job_id: int) -> DeadJob:
     """The dead job; JobNotFound."""
-    row = await queries.find_dead_everywhere(tx, job_id)
+    row = await dead_rows.find_dead_everywhere(tx, job_id)
     if row is None:
         raise JobNotFound
     return _dead(row)
@@ -82,7 +82,7 @@ async def get_dead(tx: Tx, job_id: int) -> DeadJob:
 
 async def attempts_of_job(tx: Tx, job_id: int) -> list[Attempt]:
     """Every failed start of the job, oldest first, kept for 60 days."""
-    rows = await queries.attempts_everywhere(tx, job_id)
+    rows = await dead_rows.attempts_everywhere(tx, job_id)
     names = ("attempt", "outcome", "error", "worker_id", "started_at", "finished_at", "duration_ms")
     return [Attempt(**{name: row[name] for name in names}) for row in rows]
 
@@ -91,7 +91,7 @@ async def redrive(tx: Tx, job_id: int) -> None:
     """The dead job is in line again with all its attempts ahead. JobNotFound; RedriveRefused if its key is taken."""
     try:
         async with tx.savepoint():
-            if await queries.redrive_everywhere(tx, job_id):
+            if await dead_rows.redrive_everywhere(tx, job_id):
                 return
     except asyncpg.UniqueViolationError:
         raise RedriveRefused from None
@@ -101,29 +101,29 @@ async def redrive(tx: Tx, job_id: int) -> None:
 
 async def redrive_matching(tx: Tx, match: Match, *, limit: int = MOST_AT_ONCE) -> int:
     """Up to `limit` matching dead jobs are in line again, oldest first, but for those whose key is taken; how many."""
-    return await queries.redrive_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
+    return await dead_rows.redrive_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
 
 
 async def clear(tx: Tx, job_id: int) -> None:
     """The dead job is gone; JobNotFound."""
-    if not await queries.clear_everywhere(tx, job_id):
+    if not await dead_rows.clear_everywhere(tx, job_id):
         raise JobNotFound
 
 
 async def clear_matching(tx: Tx, match: Match, *, limit: int = MOST_AT_ONCE) -> int:
     """Up to `limit` matching dead jobs are gone, oldest first; how many. Nothing else of the queue is touched."""
-    return await queries.clear_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
+    return await dead_rows.clear_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
 
 
 async def cancel(tx: Tx, job_id: int) -> None:
     """The job that had not started will not; JobNotFound where it is active, ended or unknown."""
-    if not await queries.cancel_everywhere(tx, job_id):
+    if not await dead_rows.cancel_everywhere(tx, job_id):
         raise JobNotFound
 
 
 async def cancel_matching(tx: Tx, match: Match, *, limit: int = MOST_AT_ONCE) -> int:
     """Up to `limit` matching jobs that are not active will not run; how many."""
-    return await queries.cancel_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
+    return await dead_rows.cancel_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
 
 
 async def announce_deaths(tx: Tx, dead: Iterable[Record]) -> None:

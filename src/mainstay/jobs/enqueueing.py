@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from mainstay.jobs import queries
 from mainstay.jobs.errors import JobRefused
-from mainstay.jobs.queries import JobSpec
+from mainstay.jobs.queries import enqueueing as rows
+from mainstay.jobs.queries.enqueueing import JobSpec
 from mainstay.jobs.queues import attempts_of, rule_of
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database, Tx
@@ -64,10 +64,10 @@ async def enqueue(
         delay,
     )
     for _ in range(_DEDUPE_TRIES):
-        added = await queries.insert_job_everywhere(tx, spec, *values)
+        added = await rows.insert_job_everywhere(tx, spec, *values)
         if added is not None:
             return Enqueued(added, deduplicated=False)
-        found = await queries.find_by_dedupe_key_everywhere(tx, spec.kind, dedupe_key or "")
+        found = await rows.find_by_dedupe_key_everywhere(tx, spec.kind, dedupe_key or "")
         if found is not None:
             return Enqueued(found, deduplicated=True)
     raise JobRefused("Jobs with this dedupe key come and go too fast; try again.")
@@ -96,7 +96,7 @@ async def enqueue_many(
         raise JobRefused("Give as many lanes and companies as payloads.")
     bodies = [encode(payload) for payload in payloads]
     trace_id = telemetry.current_trace().trace_id
-    return await queries.insert_jobs_everywhere(tx, spec, lanes, company_ids, bodies, trace_id, delay)
+    return await rows.insert_jobs_everywhere(tx, spec, lanes, company_ids, bodies, trace_id, delay)
 
 
 async def wake(db: Database, queue: str) -> None:
@@ -107,7 +107,7 @@ async def wake(db: Database, queue: str) -> None:
     now = time.monotonic()
     if now - _woken.get(queue, 0.0) >= _WAKE_GAP_SECONDS:
         _woken[queue] = now
-        await queries.notify_everywhere(db, queue)
+        await rows.notify_everywhere(db, queue)
 
 
 def encode(payload: Any) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from mainstay.jobs import queries
 from mainstay.jobs.dead import announce_deaths
 from mainstay.jobs.held import Held, clean, count_ended
+from mainstay.jobs.queries import claims, planning
 from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
@@ -81,13 +81,13 @@ class Finisher:
         batch = taken[0].task.batch if taken[0].task is not None else None
         try:
             if batch is None:
-                async with queries.begin_by_id(self._db) as tx:
+                async with planning.begin_by_id(self._db) as tx:
                     kept = await self.settle(tx, taken)
             else:
                 async with self._db.begin() as tx:
-                    await queries.plan_by_id(tx)
+                    await planning.plan_by_id(tx)
                     kept = await self.settle(tx, taken)
-                    await queries.plan_freely(tx)
+                    await planning.plan_freely(tx)
                     await _record(tx, batch, taken, kept)
         except Unavailable:
             raise
@@ -108,7 +108,7 @@ class Finisher:
         (held,) = taken
         _log.error("record failed", kind=held.job.kind, job=held.job.id, error=repr(error))
         held.outcome = Retry(f"{type(error).__name__}: {error}")
-        async with queries.begin_by_id(self._db) as tx:
+        async with planning.begin_by_id(self._db) as tx:
             kept = await self.settle(tx, taken)
         count_ended(taken, kept)
         self._release(taken)
@@ -141,10 +141,10 @@ class Finisher:
         if snoozed:
             jobs = [held.job for held, _ in snoozed]
             ids, epochs = [job.id for job in jobs], [job.epoch for job in jobs]
-            kept |= _ids(await queries.snooze_everywhere(tx, ids, epochs, [after for _, after in snoozed]))
+            kept |= _ids(await claims.snooze_everywhere(tx, ids, epochs, [after for _, after in snoozed]))
         if held_back:
             ids, epochs = [held.job.id for held in held_back], [held.job.epoch for held in held_back]
-            kept |= _ids(await queries.hold_everywhere(tx, ids, epochs))
+            kept |= _ids(await claims.hold_everywhere(tx, ids, epochs))
         if buried:
             kept |= await self._bury(tx, buried)
         return kept
@@ -154,7 +154,7 @@ class Finisher:
         if not completed:
             return set()
         return _ids(
-            await queries.complete_everywhere(
+            await claims.complete_everywhere(
                 tx,
                 [held.job.id for held in completed],
                 [held.job.epoch for held in completed],
@@ -170,12 +170,12 @@ class Finisher:
             (held.job.id, held.job.epoch, after, held.failure, clean(reason), held.duration_ms)
             for held, after, reason in retried
         ]
-        return _ids(await queries.retry_everywhere(tx, self._worker_id() or 0, *_columns(rows)))
+        return _ids(await claims.retry_everywhere(tx, self._worker_id() or 0, *_columns(rows)))
 
     @staticmethod
     async def _bury(tx: Tx, buried: Sequence[tuple[Held, str]]) -> set[int]:
         rows = [(held.job.id, held.job.epoch, held.failure, clean(reason), held.duration_ms) for held, reason in buried]
-        dead = await queries.bury_everywhere(tx, *_columns(rows))
+        dead = await claims.bury_everywhere(tx, *_columns(rows))
         await announce_deaths(tx, dead)
         return _ids(dead)
 

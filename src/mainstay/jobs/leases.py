@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from mainstay.jobs import queries
 from mainstay.jobs.dead import announce_deaths
 from mainstay.jobs.errors import LeaseLost
+from mainstay.jobs.queries import claims, lines, planning, workers
 from mainstay.jobs.queues import QueueConfig
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.logs import logger
@@ -27,7 +27,7 @@ async def confirm(tx: Tx, job: Job) -> None:
     For `run` handlers that make many small transactions: with this in each, none commits under a lost lease. LeaseLost
     otherwise. From here on the transaction may stand idle between statements for 10 s at most.
     """
-    if not await queries.confirm_everywhere(tx, job.id, job.epoch):
+    if not await claims.confirm_everywhere(tx, job.id, job.epoch):
         raise LeaseLost
 
 
@@ -68,11 +68,11 @@ class Lease:
     async def run_once(self) -> bool:
         """The lease runs anew; False if the worker had been declared lost and goes on under a new id."""
         started = time.monotonic()
-        is_mine = self._id is None or await queries.beat_everywhere(self._db, self._id)
+        is_mine = self._id is None or await workers.beat_everywhere(self._db, self._id)
         was_lost = not is_mine
         if self._id is None or was_lost:
             names, priorities = [q.name for q in self._queues], [q.priority for q in self._queues]
-            self._id = await queries.enlist_worker_everywhere(self._db, self._name, names, priorities)
+            self._id = await workers.enlist_worker_everywhere(self._db, self._name, names, priorities)
         if started - self._renewed > self.lease_seconds / 2 or was_lost:
             self._healthy_since = started
         self._renewed = started
@@ -81,7 +81,7 @@ class Lease:
     async def leave(self) -> None:
         """The worker has signed off."""
         if self._id is not None:
-            await queries.leave_everywhere(self._db, self._id, "stopped")
+            await workers.leave_everywhere(self._db, self._id, "stopped")
 
 
 class Reaper:
@@ -95,14 +95,14 @@ class Reaper:
         """Every worker silent for over a lease is struck off and its jobs are in line again or dead; how many jobs."""
         moved = 0
         while self._lease.may_judge:
-            async with queries.begin_by_line(self._db) as tx:
-                lost = await queries.find_lost_worker_everywhere(tx, timedelta(seconds=self._lease.lease_seconds))
+            async with planning.begin_by_line(self._db) as tx:
+                lost = await workers.find_lost_worker_everywhere(tx, timedelta(seconds=self._lease.lease_seconds))
                 if lost is None:
                     break
-                requeued = await queries.requeue_lost_everywhere(tx, lost)
-                dead = await queries.bury_lost_everywhere(tx, lost)
+                requeued = await workers.requeue_lost_everywhere(tx, lost)
+                dead = await workers.bury_lost_everywhere(tx, lost)
                 await announce_deaths(tx, dead)
-                await queries.leave_everywhere(tx, lost, "lost")
+                await workers.leave_everywhere(tx, lost, "lost")
             count = sum(row["jobs"] for row in requeued)
             moved += count + len(dead)
             _log.warning("a worker was lost", worker=lost, requeued=count, dead=len(dead))
@@ -125,8 +125,8 @@ class Promoter:
         """
         started = time.monotonic()
         is_whole = started >= self._all_due
-        async with queries.begin_by_line(self._db) as tx:
-            row = await queries.promote_everywhere(tx, _EVER if is_whole else self._since, _PROMOTE_BATCH)
+        async with planning.begin_by_line(self._db) as tx:
+            row = await lines.promote_everywhere(tx, _EVER if is_whole else self._since, _PROMOTE_BATCH)
         count: int = row["jobs"]
         if count < _PROMOTE_BATCH:
             self._since = row["now"] - _PROMOTE_LOOK_BACK

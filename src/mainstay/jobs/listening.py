@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from mainstay.jobs.queries import CHANNEL
+from mainstay.jobs.queries.enqueueing import CHANNEL
 from mainstay.kernel.db import GONE
 
 _PROBE_SECONDS = 10.0

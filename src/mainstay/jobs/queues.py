@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mainstay.jobs import queries
 from mainstay.jobs.errors import QueueNotFound
+from mainstay.jobs.queries import queues as queue_rows
 from mainstay.kernel.db import Tx
 from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Task
@@ -93,11 +93,11 @@ def queue_configs(
 
 async def pause(tx: Tx, queue: str, *, by: str) -> None:
     """From the commit on no job of the queue starts anywhere; those running end as they would. QueueNotFound."""
-    if not await queries.pause_queue_everywhere(tx, queue, by):
+    if not await queue_rows.pause_queue_everywhere(tx, queue, by):
         raise QueueNotFound(f"There is no queue {queue!r}.")
 
 
 async def resume(tx: Tx, queue: str) -> None:
     """The queue's jobs start again, and workers are told with the commit. QueueNotFound."""
-    if not await queries.resume_queue_everywhere(tx, queue):
+    if not await queue_rows.resume_queue_everywhere(tx, queue):
         raise QueueNotFound(f"There is no queue {queue!r}.")

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from mainstay.jobs import queries
 from mainstay.jobs.claiming import Station
 from mainstay.jobs.errors import LeaseLost
 from mainstay.jobs.held import Held, clean, count_ended
+from mainstay.jobs.queries import planning
 from mainstay.jobs.queues import backoff_of
 from mainstay.kernel import ids, telemetry
 from mainstay.kernel.db import Database, Record, Tx
@@ -163,7 +163,7 @@ class Runner:
                 held.started = time.monotonic()
                 held.outcome = await run(tx, job)
                 held.duration_ms = (time.monotonic() - held.started) * 1000
-                await queries.plan_by_id(tx)
+                await planning.plan_by_id(tx)
                 if not await self._settle(tx, [held]):
                     raise LeaseLost
             held.is_settled = True

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from mainstay.jobs import enqueueing, queries
+from mainstay.jobs import enqueueing
+from mainstay.jobs.queries import schedules
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.work import Daily, Every, Schedule, Task
@@ -42,7 +43,7 @@ class Scheduler:
         """Every slot that is due by the database's clock is on record, with its job if it is to run; how many jobs."""
         if not self._schedules:
             return 0
-        now = await queries.now_everywhere(self._db)
+        now = await schedules.now_everywhere(self._db)
         started = 0
         for schedule in self._schedules:
             due_at = last_slot(schedule.slots, now)
@@ -54,13 +55,13 @@ class Scheduler:
     async def _settle(self, schedule: Schedule, due_at: datetime, now: datetime) -> bool:
         telemetry.enter_trace(telemetry.start_trace(None, None))
         async with self._db.begin() as tx:
-            last = await queries.last_run_everywhere(tx, schedule.name)
+            last = await schedules.last_run_everywhere(tx, schedule.name)
             if last is not None and last >= due_at:
                 return False
-            if not await queries.take_slot_everywhere(tx, schedule.name, due_at):
+            if not await schedules.take_slot_everywhere(tx, schedule.name, due_at):
                 return False
             if last is None or (schedule.missed == "skip" and now - due_at > SKIP_AFTER):
                 return False
             job = await enqueueing.enqueue(tx, self._tasks[schedule.kind], schedule.payload)
-            await queries.fill_slot_everywhere(tx, schedule.name, due_at, job.id)
+            await schedules.fill_slot_everywhere(tx, schedule.name, due_at, job.id)
         return True

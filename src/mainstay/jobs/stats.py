@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from mainstay.jobs import queries
+from mainstay.jobs.queries import planning
+from mainstay.jobs.queries import queues as queue_rows
 from mainstay.kernel.db import Database
 
 COUNTED_TO = 100_000
@@ -36,6 +37,6 @@ class QueueStats:
 
 async def stats(db: Database, *, bound: int = COUNTED_TO) -> dict[str, QueueStats]:
     """Every queue's counts, exact up to `bound` a state; completed is always exact."""
-    async with queries.begin_by_line(db) as tx:
-        rows = await queries.stats_everywhere(tx, bound)
+    async with planning.begin_by_line(db) as tx:
+        rows = await queue_rows.stats_everywhere(tx, bound)
     return {row["queue"]: QueueStats(**dict(row), bound=bound) for row in rows}

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mainstay.jobs import queries
 from mainstay.jobs.dead import KEPT
+from mainstay.jobs.queries import dead as dead_rows
+from mainstay.jobs.queries import queues as queue_rows
+from mainstay.jobs.queries import schedules as schedule_rows
+from mainstay.jobs.queries import workers as worker_rows
 from mainstay.jobs.queues import UPKEEP
 from mainstay.kernel import partitions
 from mainstay.kernel.db import Database
@@ -35,12 +38,13 @@ def tasks(db: Database, specs: Sequence[Partitioned]) -> list[Task]:
                 await partitions.drop_expired(tx, spec)
 
     async def expire(_: Job) -> None:
-        while await queries.expire_dead_everywhere(db, KEPT, _BATCH) == _BATCH:
+        while await dead_rows.expire_dead_everywhere(db, KEPT, _BATCH) == _BATCH:
             pass
-        await queries.prune_everywhere(db, _HISTORY_KEPT)
+        await schedule_rows.prune_slots_everywhere(db, _HISTORY_KEPT)
+        await worker_rows.prune_workers_everywhere(db, _HISTORY_KEPT)
 
     async def fold(_: Job) -> None:
-        await queries.fold_tallies_everywhere(db, _HISTORY_KEPT)
+        await queue_rows.fold_tallies_everywhere(db, _HISTORY_KEPT)
 
     bodies = {"jobs.partitions": keep_partitions, "jobs.expire": expire, "jobs.fold": fold}
     return [Task(kind=kind, queue=UPKEEP, run=body, history="failures") for kind, body in bodies.items()]

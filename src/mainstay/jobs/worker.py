@@ -8,13 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from mainstay.jobs import queries
 from mainstay.jobs.claiming import Claimer, Station
 from mainstay.jobs.finishing import Finisher
 from mainstay.jobs.held import Held
 from mainstay.jobs.lanes import LaneBook, LaneLimit
 from mainstay.jobs.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Promoter, Reaper
 from mainstay.jobs.listening import Listener
+from mainstay.jobs.queries import claims, planning
 from mainstay.jobs.queues import QueueConfig
 from mainstay.jobs.running import Runner
 from mainstay.jobs.scheduling import Scheduler
@@ -161,8 +161,8 @@ class Worker:
         until = time.monotonic() + 5.0
         while left and time.monotonic() < until:
             try:
-                async with queries.begin_by_id(self._db) as tx:
-                    await queries.hand_back_everywhere(tx, [job.id for job in left], [job.epoch for job in left])
+                async with planning.begin_by_id(self._db) as tx:
+                    await claims.hand_back_everywhere(tx, [job.id for job in left], [job.epoch for job in left])
                 left = []
             except Unavailable:
                 await asyncio.sleep(0.2)

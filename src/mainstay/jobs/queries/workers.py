@@ -1,0 +1,92 @@
+"""Statements about who is alive, and about what the lost held."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mainstay.jobs.queries.claims import DIED
+from mainstay.kernel.db import Database, Record, Sql, Tx, count_of
+
+_ENLIST = Sql(
+    "jobs.enlist",
+    """with known as (
+         insert into mainstay.queues (name, priority) select * from unnest($2::text[], $3::smallint[])
+         on conflict (name) do nothing)
+       insert into mainstay.workers (name, queues, started_at, heartbeat_at)
+       values ($1, $2, clock_timestamp(), clock_timestamp()) returning id""",
+)
+# Leases live by the server's real clock: tests shift mainstay.now() past due times without killing live workers.
+_BEAT = Sql(
+    "jobs.heartbeat",
+    "update mainstay.workers set heartbeat_at = clock_timestamp() where id = $1 and ended_at is null",
+)
+_LEAVE = Sql(
+    "jobs.leave",
+    # Who still holds jobs at its sign-off stays to be found lost, so that they are given back.
+    """update mainstay.workers set ended_at = clock_timestamp(), end_reason = $2 where id = $1 and ended_at is null
+         and ($2 <> 'stopped' or not exists (
+           select 1 from mainstay.jobs j where j.state = 'active' and j.worker_id = $1))""",
+)
+_FIND_LOST = Sql(
+    "jobs.find_lost",
+    """select id from mainstay.workers where ended_at is null and heartbeat_at < clock_timestamp() - $1::interval
+       order by heartbeat_at limit 1 for update skip locked""",
+)
+_REQUEUE_LOST = Sql(
+    "jobs.requeue_lost",
+    """with lost as (
+         update mainstay.jobs set state = 'waiting', pos = nextval('mainstay.jobs_pos_seq'), worker_id = null,
+                                  epoch = epoch + 1
+         where state = 'active' and worker_id = $1 and attempt < max_attempts
+         returning id, started_at, attempt, queue, kind
+       ), logged as (
+         insert into mainstay.job_attempts (job_id, worker_id, started_at, attempt, outcome, queue, kind, error)
+         select id, $1, started_at, attempt, 'lost', queue, kind, 'worker lost' from lost)
+       select queue, count(*) as jobs, pg_notify('mainstay_jobs', queue)::text from lost group by queue""",
+)
+_BURY_LOST = Sql(
+    "jobs.bury_lost",
+    f"""with gone as (
+         delete from mainstay.jobs where state = 'active' and worker_id = $1
+         returning *, 'lost' as reason, 'worker lost' as error, null::real as duration_ms
+       ),{DIED}""",  # noqa: S608 (two constants)
+)
+_PRUNE_WORKERS = Sql(
+    "jobs.prune_workers", "delete from mainstay.workers where ended_at < clock_timestamp() - $1::interval"
+)
+
+
+async def enlist_worker_everywhere(db: Database, name: str, queues: Sequence[str], priorities: Sequence[int]) -> int:
+    """A new worker's id; its queues are known."""
+    added: int = await db.value(_ENLIST, name, queues, priorities)
+    return added
+
+
+async def beat_everywhere(db: Database, worker_id: int) -> bool:
+    """Whether the worker is still counted as alive; if so its lease runs anew."""
+    return count_of(await db.run(_BEAT, worker_id)) == 1
+
+
+async def leave_everywhere(tx: Tx | Database, worker_id: int, reason: str) -> None:
+    """The worker is no longer counted as alive."""
+    await tx.run(_LEAVE, worker_id, reason)
+
+
+async def find_lost_worker_everywhere(tx: Tx, lease: timedelta) -> int | None:
+    """A worker whose heartbeat is older than the lease, locked."""
+    found: int | None = await tx.value(_FIND_LOST, lease)
+    return found
+
+
+async def requeue_lost_everywhere(tx: Tx, worker_id: int) -> list[Record]:
+    """What the lost worker held and may be tried again is in line, under a new epoch."""
+    return await tx.rows(_REQUEUE_LOST, worker_id)
+
+
+async def bury_lost_everywhere(tx: Tx, worker_id: int) -> list[Record]:
+    """What the lost worker still holds is dead."""
+    return await tx.rows(_BURY_LOST, worker_id)
+
+
+async def prune_workers_everywhere(db: Database, keep: timedelta) -> None:
+    """Workers that ended longer ago than that are gone."""
+    await db.run(_PRUNE_WORKERS, keep)
