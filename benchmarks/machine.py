@@ -73,17 +73,13 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     return total
 
 
-async def _postmaster(url: str) -> psutil.Process:
+async def postmaster(url: str) -> psutil.Process:
+    """The first process of the local PostgreSQL server behind this URL."""
     connection = await asyncpg.connect(url)
     parent = psutil.Process(await connection.fetchval("select pg_backend_pid()")).parent()
     await connection.close()
     assert parent is not None
     return parent
-
-
-def postmaster(url: str) -> psutil.Process:
-    """The first process of the local PostgreSQL server behind this URL."""
-    return asyncio.run(_postmaster(url))
 
 
 def tree_seconds(first: psutil.Process) -> float:
@@ -97,7 +93,8 @@ def tree_seconds(first: psutil.Process) -> float:
     return total
 
 
-async def _quiet(url: str) -> None:
+async def settle(url: str) -> None:
+    """What earlier turns wrote is on disk and vacuumed, or ten seconds have passed: a turn pays for itself alone."""
     connection = await asyncpg.connect(url)
     await connection.execute("checkpoint")
     for _ in range(100):
@@ -107,11 +104,6 @@ async def _quiet(url: str) -> None:
             break
         await asyncio.sleep(0.1)
     await connection.close()
-
-
-def quiet(url: str) -> None:
-    """What earlier turns wrote is on disk and vacuumed, or ten seconds have passed: a turn pays for itself alone."""
-    asyncio.run(_quiet(url))
 
 
 def free_port() -> int:

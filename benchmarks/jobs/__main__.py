@@ -67,19 +67,19 @@ class Stage:
     def __init__(self, server_url: str, cache: Redis | None) -> None:
         self._server_url = server_url
         self._cache = cache
-        self._postgres = machine.postmaster(server_url)
+        self._postgres = asyncio.run(machine.postmaster(server_url))
         self.shared = asyncio.run(_new_database(server_url, "bench_shared"))
 
     def take_turn(self, side: Side, count: int) -> Turn:
         """One drain of that many jobs: how fast, and what it cost in microseconds of CPU a job."""
         url = self._place(side)
         side.fill(url, count)
-        machine.quiet(self._server_url)
+        asyncio.run(machine.settle(self._server_url))
         store = self._cache.process if side.place == "redis" and self._cache else self._postgres
         spent = machine.tree_seconds(store)
         done, seconds, cpu = sides.drained(side.drain(url, count))
         spent = machine.tree_seconds(store) - spent
-        return Turn(done / seconds, cpu / done * 1e6, spent / done * 1e6)
+        return Turn(done / seconds, cpu / done * 1e6, spent / count * 1e6)
 
     def _place(self, side: Side) -> str:
         if side.place == "shared":
