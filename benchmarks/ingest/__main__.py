@@ -6,19 +6,16 @@ import json
 import os
 import re
 import secrets
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import asyncpg
 
 from benchmarks import machine
 from benchmarks.ingest import copying
+from benchmarks.served import Served
 from mainstay import identity, main, webhooks
 from mainstay.kernel import migrations
 from mainstay.kernel.crypto import Keyring
@@ -64,46 +61,6 @@ def wrk(url: str, script: Path, *, connections: int, seconds: float) -> dict[str
     assert found, output
     requests, duration, errors, p50, p99 = (float(part) for part in found.groups())
     return {"rate": requests / (duration / 1e6), "p50": p50 / 1000, "p99": p99 / 1000, "errors": errors}
-
-
-class Served:
-    """An API process of ours or the usual one, started and stopped by id."""
-
-    def __init__(self, target: str, environment: dict[str, str], ports: list[int]) -> None:
-        self.ports = ports
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", target, *(["--factory"] if ":build" in target else []), "--port", str(port),  # noqa: E501
-                 "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"],
-                env={**os.environ, **environment},
-            )
-            for port in ports
-        ]  # fmt: skip
-        try:
-            for port in ports:
-                self._wait(port)
-        except SystemExit:
-            self.stop()
-            raise
-
-    @staticmethod
-    def _wait(port: int) -> None:
-        for _ in range(200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/docs", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise SystemExit("the server did not start")
-
-    def stop(self) -> None:
-        for process in self.processes:
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 async def prepare(url: str, environment: dict[str, str], workspaces: int) -> list[str]:
