@@ -68,7 +68,8 @@ async def test_an_inactive_or_deleted_webhook_gets_no_delivery_record(tenant: Te
     await tenant.key.patch(f"{COMPANY_PATH}/{switched_off['id']}", json={"isActive": False})
     await tenant.key.delete(f"{COMPANY_PATH}/{deleted['id']}")
     await publish(db, tenant, "task.created")
-    assert await count(db, "deliveries") == await count(db, "messages") == await count(db, "jobs") == 0
+    assert await count(db, "deliveries") == await count(db, "jobs") == 0
+    assert await count(db, "messages") == 1
     await tenant.key.patch(f"{COMPANY_PATH}/{born_inactive['id']}", json={"isActive": True})
     message = await publish(db, tenant, "task.created")
     assert await deliveries_of(db) == [(born_inactive["id"], message.id, "PENDING")]
@@ -76,6 +77,8 @@ async def test_an_inactive_or_deleted_webhook_gets_no_delivery_record(tenant: Te
 
 async def test_a_message_that_nobody_wants_leaves_no_trace(tenant: Tenant, db: Database) -> None:
     await tenant.webhook("http://127.0.0.1:9/", "user.updated")
+    deleted = await tenant.webhook()
+    await tenant.key.delete(f"{COMPANY_PATH}/{deleted['id']}")
     await publish(db, tenant, "task.created")
     assert await count(db, "messages") == await count(db, "deliveries") == await count(db, "jobs") == 0
 

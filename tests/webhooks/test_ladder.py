@@ -6,6 +6,8 @@ from email.utils import format_datetime
 import pytest
 
 from mainstay.webhooks.ladder import (
+    GAPS,
+    PROFILES,
     Delivered,
     DisableEndpoint,
     Failed,
@@ -13,8 +15,10 @@ from mainstay.webhooks.ladder import (
     RetryAfter,
     Verdict,
     after,
+    gaps_of,
     outcome_of,
     patience,
+    word_of,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -54,13 +58,19 @@ def test_only_a_whole_2xx_is_a_success(status: int | None, error: object, outcom
 def test_a_failure_waits_for_its_rung_until_no_try_is_left(
     outcome: Outcome, made: int, retries: int, verdict: Verdict
 ) -> None:
-    assert after(outcome, status=500, attempts_made=made, retries=retries, retry_after=None, now=NOW) == verdict
+    assert after(outcome, status=500, attempts_made=made, gaps=GAPS[:retries], headers={}, now=NOW) == verdict
 
 
 def test_success_and_gone_end_it_at_once() -> None:
     for made in range(1, 7):
-        assert after("delivered", status=200, attempts_made=made, retries=4, retry_after="9", now=NOW) == Delivered()
-        assert after("gone", status=410, attempts_made=made, retries=4, retry_after="9", now=NOW) == DisableEndpoint()
+        assert (
+            after("delivered", status=200, attempts_made=made, gaps=GAPS, headers={"retry-after": "9"}, now=NOW)
+            == Delivered()
+        )
+        assert (
+            after("gone", status=410, attempts_made=made, gaps=GAPS, headers={"retry-after": "9"}, now=NOW)
+            == DisableEndpoint()
+        )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +98,7 @@ def test_success_and_gone_end_it_at_once() -> None:
 def test_patience_is_given_where_asked_for_and_never_less_than_the_rung(
     status: int, asked: str, wait: timedelta
 ) -> None:
-    verdict = after("status", status=status, attempts_made=1, retries=4, retry_after=asked, now=NOW)
+    verdict = after("status", status=status, attempts_made=1, gaps=GAPS, headers={"retry-after": asked}, now=NOW)
     assert verdict == RetryAfter(wait)
 
 
@@ -97,3 +107,49 @@ def test_patience_reads_seconds_and_dates_and_nothing_else() -> None:
     assert patience("Sunday, 01-Mar-26 12:00:30 GMT", NOW) == timedelta(seconds=30)
     for nonsense in ("", "1.5", "+3", "tomorrow", "0x10"):
         assert patience(nonsense, NOW) is None
+
+
+def test_three_days_are_ten_gaps_that_outlast_a_weekend() -> None:
+    minutes = [gap / timedelta(minutes=1) for gap in PROFILES["three_days"]]
+    assert minutes == [1, 5, 30, 120, 300, 600, 600, 840, 840, 960]
+    assert timedelta(days=2, hours=20) < sum(PROFILES["three_days"], timedelta()) < timedelta(days=3, hours=4)
+    assert PROFILES["standard"] == GAPS
+
+
+@pytest.mark.parametrize(
+    ("profile", "retries", "gaps"),
+    [
+        ("standard", 0, ()), ("standard", 3, GAPS[:3]), ("standard", 4, GAPS),
+        ("standard", 6, (*GAPS, HOURS_6, HOURS_6)),
+        ("three_days", 10, PROFILES["three_days"]), ("three_days", 4, (*GAPS[:3], timedelta(hours=2))),
+    ],
+)  # fmt: skip
+def test_retries_cut_a_profile_and_never_run_out_of_gaps(profile: str, retries: int, gaps: object) -> None:
+    assert gaps_of(profile, retries) == gaps
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("disable", "disable"), (" Disable ", "disable"), ("abort-message", "abort-message"),
+        ("abort-message, disable", "disable"), ("nonsense, abort-message", "abort-message"), ("", None), ("no", None),
+        ("disabled", None),
+    ],
+)  # fmt: skip
+def test_the_receivers_word_is_read(said: str, word: str | None) -> None:
+    assert word_of({"webhook-delivery": said}) == word
+    assert word_of({"x-webhook-delivery": said}) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "word", "verdict"),
+    [
+        ("status", "disable", DisableEndpoint()), ("redirect", "disable", DisableEndpoint()),
+        ("status", "abort-message", Failed()), ("closed", "abort-message", Failed()),
+        ("delivered", "disable", Delivered()), ("delivered", "abort-message", Delivered()),
+        ("gone", "abort-message", DisableEndpoint()),
+    ],
+)  # fmt: skip
+def test_the_receivers_word_is_obeyed(outcome: Outcome, word: str, verdict: Verdict) -> None:
+    headers = {"webhook-delivery": word}
+    assert after(outcome, status=500, attempts_made=1, gaps=GAPS, headers=headers, now=NOW) == verdict

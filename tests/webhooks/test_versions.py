@@ -10,7 +10,8 @@ FLAT = (
     '{"type":"invoice.paid","timestamp":"2026-01-02T03:04:05.000006Z","data":{"id":"e1","companyId":"c1",'
     '"action":"invoice.paid","actorId":"u1","actorEmail":null,"actorName":"Zoë \\u0001 \\"Z\\"","targetId":"t1",'
     '"targetType":"invoice","payload":{"big":123456789012345678901234567890,"huge":1e400,"one":1.0,"neg":-0.0,'
-    '"exp":1E5,"actorId":"inner","esc":"\\ud83d\\ude00 \\/"},"metadata":null,"changes":[{"field":"a","old":1}],"seq":7}}'
+    '"exp":1E5,"actorId":"inner","esc":"\\ud83d\\ude00 \\/"},"metadata":null,'
+    '"changes":[{"field":"a","old":1}],"seq":7}}'
 ).encode()
 NESTED = (
     '{"type":"invoice.paid","timestamp":"2026-01-02T03:04:05.000006Z","data":{"id":"e1","companyId":"c1",'

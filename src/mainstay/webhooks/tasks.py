@@ -11,11 +11,12 @@ from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.settings import Settings
 from mainstay.kernel.work import Batch, Every, Job, Outcome, Schedule, Task
-from mainstay.webhooks import deliveries
+from mainstay.webhooks import deliveries, line
 from mainstay.webhooks.courier import Courier
 
-LANE_LIMIT = 10
 TIMEOUT = timedelta(seconds=30)
+LINE_TIMEOUT = timedelta(seconds=60)
+"""Over the 20 s of a run, the last try of which may take its 10 s."""
 
 QUEUE = jobs.WEBHOOK
 
@@ -38,8 +39,16 @@ def tasks(
             queue=QUEUE,
             batch=Batch(load=courier.load, act=courier.act, record=courier.record),
             attempts=3,
-            lane_limit=LANE_LIMIT,
+            lane_limit=courier.lane_limit,
             timeout=TIMEOUT,
+            history="failures",
+        ),
+        Task(
+            kind="webhooks.deliver_in_order",
+            queue=QUEUE,
+            run=line.Line(db, courier).run,
+            attempts=3,
+            timeout=LINE_TIMEOUT,
             history="failures",
         ),
         Task(kind="webhooks.sweep", queue=jobs.UPKEEP, run_in_tx=_sweep),
@@ -53,4 +62,5 @@ def schedules() -> list[Schedule]:
 
 async def _sweep(tx: Tx, job: Job) -> Outcome:
     await deliveries.sweep(tx)
+    await line.sweep(tx)
     return None
