@@ -4,7 +4,7 @@ ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)/
 VENV ?= $(ROOT).venv
 PY := $(VENV)/bin/python
 ARGS ?=
-BENCH ?= ingest jobs delivery
+BENCH ?= ingest jobs delivery reading
 # More processes than eight gain little, as each has a PostgreSQL of its own.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -le 8 ] && echo $$n || echo 8)
 
@@ -30,7 +30,7 @@ lint: setup-dev ## style, form, types and the order of the rooms
 fmt: setup-dev ## put the code into its form
 	@cd "$(ROOT)" && "$(PY)" -m ruff check --fix . ; "$(PY)" -m ruff format .
 
-bench: setup-dev ## side-by-side measurements; BENCH="ingest" ARGS="--help"
+bench: setup-dev ## side-by-side measurements; BENCH="jobs" ARGS="--write docs"
 	@cd "$(ROOT)" && for one in $(BENCH); do "$(PY)" -m "benchmarks.$$one" $(ARGS) || exit 1; done
 
 lock: ## settle the versions of all requirements again (needs uv)

@@ -60,6 +60,22 @@ def database(url: str | None) -> Iterator[str]:
         server.stop()
 
 
+async def create_database(server_url: str, name: str) -> str:
+    """The address of a new, empty database of that name; one that was there is gone."""
+    await drop_database(server_url, name)
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"create database {name}")
+    await admin.close()
+    return server_url.rpartition("/")[0] + "/" + name
+
+
+async def drop_database(server_url: str, name: str) -> None:
+    """No database of that name is there, whoever was connected."""
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"drop database if exists {name} with (force)")
+    await admin.close()
+
+
 def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     """CPU time that processes and their living children have used."""
     total = 0.0

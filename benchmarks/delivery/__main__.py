@@ -6,8 +6,6 @@ import secrets
 from contextlib import ExitStack
 from pathlib import Path
 
-import asyncpg
-
 from benchmarks import machine, peers
 from benchmarks.delivery import comparing, isolation, latency
 from benchmarks.delivery.sides import SIDES, Scene
@@ -53,10 +51,7 @@ def _node(options: argparse.Namespace, stack: ExitStack) -> tuple[list[str], Red
 
 async def _measure(server_url: str, options: argparse.Namespace) -> None:
     name = f"delivery_{secrets.token_hex(4)}"
-    admin = await asyncpg.connect(server_url)
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    url = server_url.rpartition("/")[0] + "/" + name
+    url = await machine.create_database(server_url, name)
     environment = {
         "DATABASE_URL": url,
         "PROFILE": "development",
@@ -90,6 +85,7 @@ async def _measure(server_url: str, options: argparse.Namespace) -> None:
         else:
             await comparing.compare(scene, options, notes=[f"{what}.", *notes])
     await db.close()
+    await machine.drop_database(server_url, name)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ def _write(options: argparse.Namespace, turns: Mapping[str, Sequence[Turn]], not
     what = f"{options.deliveries:,} deliveries to {options.endpoints} endpoints, medians of {options.rounds} turns"
     text = f"{written.when_and_where()} {what} [least - greatest].\n\n"
     text += written.table(_HEAD, rows) + "\n\n" + " ".join(notes)
+    text += "\n\n![Deliveries a second, and CPU a delivery](delivery.svg)"
     written.write(options.write, "delivery", text)
     rates = {SIDES[name][0]: [turn.rate for turn in mine] for name, mine in turns.items()}
     costs = {SIDES[name][0]: [turn.all_us for turn in mine] for name, mine in turns.items()}

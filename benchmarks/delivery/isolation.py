@@ -33,7 +33,7 @@ def _address(number: int) -> str:
     return str(_FIRST_ADDRESS + number)
 
 
-def _paths(endpoints: int, *, with_sick: bool) -> list[str]:
+def paths_of(endpoints: int, *, with_sick: bool) -> list[str]:
     """One in a hundred hangs, one in a hundred fails, spread over all; at least one of each."""
     sick = max(1, endpoints // 100)
     every = endpoints // sick
@@ -63,13 +63,13 @@ def _receivers(endpoints: int) -> Iterator[int]:
 
 async def _turn(scene: Scene, options: argparse.Namespace, port: int, *, with_sick: bool) -> list[float]:
     """Milliseconds from commit to first attempt, for the endpoints that are healthy in both kinds of turn."""
-    sick_ones = [path != "/ok" for path in _paths(scene.endpoints, with_sick=True)]
+    sick_ones = [path != "/ok" for path in paths_of(scene.endpoints, with_sick=True)]
     async with scene.db.connection() as connection:
         await company.empty(connection)
         await machine.settle(scene.environment["DATABASE_URL"])
         companies = [
             await company.make_company(scene.db, [f"http://{_address(n)}:{port}{path}"], scene.environment)
-            for n, path in enumerate(_paths(scene.endpoints, with_sick=with_sick))
+            for n, path in enumerate(paths_of(scene.endpoints, with_sick=with_sick))
         ]
         healthy = [one for one, is_sick in zip(companies, sick_ones, strict=True) if not is_sick]
         count = int(options.rate * (options.warm + options.seconds))
@@ -115,7 +115,7 @@ def _tell(found: dict[bool, list[list[float]]], scene: Scene, options: argparse.
         print(f"{row[0]:12} p50 {row[1]}, p99 {row[2]}")
     print(line)
     if options.write:
-        sick = sum(path == "/hang" for path in _paths(scene.endpoints, with_sick=True))
+        sick = sum(path == "/hang" for path in paths_of(scene.endpoints, with_sick=True))
         what = (
             f"{scene.endpoints:,} endpoints of as many companies, {options.rate:,.0f} messages/s over all of them, "
             f"{sick} that never answer and {sick} that answer 500; the healthy ones' waits, medians of "

@@ -14,7 +14,8 @@ from tempfile import mkdtemp
 import httptools
 import uvloop
 
-PORT = 18200
+from benchmarks import machine
+
 _NGINX = """
 daemon off; worker_processes 1; pid %(place)s/pid; error_log %(place)s/error.log;
 events { worker_connections 2048; }
@@ -29,15 +30,15 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 @contextmanager
 def sink() -> Iterator[tuple[str, str]]:
     """The URL of a running sink, and what it is."""
-    program = shutil.which("nginx")
+    program, port = shutil.which("nginx"), machine.free_port()
     if program:
         place = Path(mkdtemp(prefix="mainstay-sink-"))
-        (place / "nginx.conf").write_text(_NGINX % {"place": place, "port": PORT})
+        (place / "nginx.conf").write_text(_NGINX % {"place": place, "port": port})
         command = [program, "-p", str(place), "-e", str(place / "error.log"), "-c", str(place / "nginx.conf")]
     else:
-        command = [sys.executable, "-m", "benchmarks.delivery.sink"]
+        command = [sys.executable, "-m", "benchmarks.delivery.sink", str(port)]
     process = subprocess.Popen(command)
-    url = f"http://127.0.0.1:{PORT}/hook"
+    url = f"http://127.0.0.1:{port}/hook"
     try:
         _wait(url)
         yield url, "nginx, one worker" if program else "asyncio and httptools"
@@ -69,10 +70,10 @@ class _Protocol(asyncio.Protocol):
         self._transport.write(_ANSWER)  # type: ignore[attr-defined]
 
 
-async def _serve() -> None:
-    server = await asyncio.get_running_loop().create_server(_Protocol, "127.0.0.1", PORT, backlog=2048)
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(_Protocol, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(int(sys.argv[1])))

@@ -11,8 +11,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import asyncpg
-
 from benchmarks import machine
 from benchmarks.ingest import copying
 from benchmarks.served import Served
@@ -89,15 +87,6 @@ async def prepare(url: str, environment: dict[str, str], workspaces: int) -> lis
     return keys
 
 
-async def fresh(server_url: str) -> str:
-    """A migrated database of its own."""
-    name = f"ingest_{secrets.token_hex(4)}"
-    admin = await asyncpg.connect(server_url)
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    return server_url.rpartition("/")[0] + "/" + name
-
-
 def script(keys: list[str], path: str, body: str, batch: int) -> Path:
     quoted = ", ".join(f'"{key}"' for key in keys)
     file = Path(tempfile.mkstemp(suffix=".lua")[1])
@@ -121,7 +110,7 @@ def run() -> None:
 
 
 def measure(server_url: str, options: argparse.Namespace, only: set[str]) -> dict[str, list[dict[str, float]]]:
-    url = asyncio.run(fresh(server_url))
+    url = asyncio.run(machine.create_database(server_url, f"ingest_{secrets.token_hex(4)}"))
     environment = {
         "DATABASE_URL": url,
         "PROFILE": "development",

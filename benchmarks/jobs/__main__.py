@@ -20,6 +20,8 @@ from benchmarks.redis_server import Redis, redis
 from mainstay import main
 from mainstay.kernel import migrations
 
+_SHARED, _OWN = "bench_shared", "bench_peer"
+
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__)
@@ -53,14 +55,6 @@ def _drain(options: argparse.Namespace) -> None:
     print(count, time.perf_counter() - started, time.process_time() - cpu)
 
 
-async def _new_database(server_url: str, name: str) -> str:
-    admin = await asyncpg.connect(server_url)
-    await admin.execute(f"drop database if exists {name} with (force)")
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    return server_url.rpartition("/")[0] + "/" + name
-
-
 class Stage:
     """The stores that the sides of a run work on."""
 
@@ -68,7 +62,12 @@ class Stage:
         self._server_url = server_url
         self._cache = cache
         self._postgres = asyncio.run(machine.postmaster(server_url))
-        self.shared = asyncio.run(_new_database(server_url, "bench_shared"))
+        self.shared = asyncio.run(machine.create_database(server_url, _SHARED))
+
+    def close(self) -> None:
+        """The databases of the run are gone."""
+        for name in (_SHARED, _OWN):
+            asyncio.run(machine.drop_database(self._server_url, name))
 
     def take_turn(self, side: Side, count: int) -> Turn:
         """One drain of that many jobs: how fast, and what it cost in microseconds of CPU a job."""
@@ -85,7 +84,7 @@ class Stage:
         if side.place == "shared":
             return self.shared
         if side.place == "own":
-            return asyncio.run(_new_database(self._server_url, "bench_peer"))
+            return asyncio.run(machine.create_database(self._server_url, _OWN))
         assert self._cache is not None
         return self._cache.url
 
@@ -144,6 +143,7 @@ def compare(options: argparse.Namespace, server_url: str) -> None:
                 absent += [f"{side.name}: {missing}" for side in found if side.place == "redis"]
                 found = [side for side in found if side.place != "redis"]
         stage = Stage(server_url, cache)
+        stack.callback(stage.close)
         asyncio.run(_prepare(options, stage.shared))
         if options.open_transaction:
             stack.enter_context(_held_open(stage, options.churn))

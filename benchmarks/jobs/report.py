@@ -98,9 +98,10 @@ def _write(
     ]
     text = f"{written.when_and_where()} Medians of {options.runs} turns [least - greatest].\n\n"
     text += written.table(_HEAD, rows) + "\n\n" + " ".join(notes)
-    written.write(options.write, name, text)
     if name == "jobs":
+        text += "\n\n![Jobs a second, and CPU a job](jobs.svg)"
         written.plot(options.write, name, _plot(sides, turns))
+    written.write(options.write, name, text)
 
 
 def _plot(sides: Sequence[Side], turns: Mapping[str, Sequence[Turn]]) -> str:

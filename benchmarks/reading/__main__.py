@@ -43,10 +43,12 @@ def _cases(client: Client, filled: Filled, rows: int) -> list[Case]:
             ("filter with an index, 1 row in 50", {"action": "invoice.refunded"}),
             ("filter with an index, 1 row in 10,000", {"action": "data.exported"}),
             ("filter without an index, 1 row in 1,000", {"actorEmail": "user7@example.com"}),
+            ("search for a text that no row has", {"text": "nowhere"}),
         ],
         deliveries.name: [
             ("by status, 1 row in 50", {"status": "FAILED"}),
             ("by status, 1 row in 10,000", {"status": "DISCARDED"}),
+            ("by a status that no row has", {"status": "RETRYING"}),
         ],
     }
     found = []
@@ -104,7 +106,7 @@ def _tell(options: argparse.Namespace, cases: Sequence[Case], offsets: Mapping[s
 def measure(server_url: str, options: argparse.Namespace) -> None:
     """The lists have been filled and read; what pages cost has been printed."""
     name = f"reading_{secrets.token_hex(4)}"
-    url = asyncio.run(_new_database(server_url, name))
+    url = asyncio.run(machine.create_database(server_url, name))
     environment = {
         "DATABASE_URL": url,
         "PROFILE": "development",
@@ -126,14 +128,9 @@ def measure(server_url: str, options: argparse.Namespace) -> None:
         client.measure(cases, requests=options.requests)
     finally:
         served.stop()
-    _tell(options, cases, asyncio.run(_by_offset(url, filled, deep)))
-
-
-async def _new_database(server_url: str, name: str) -> str:
-    admin = await asyncpg.connect(server_url)
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    return server_url.rpartition("/")[0] + "/" + name
+    offsets = asyncio.run(_by_offset(url, filled, deep))
+    asyncio.run(machine.drop_database(server_url, name))
+    _tell(options, cases, offsets)
 
 
 if __name__ == "__main__":
