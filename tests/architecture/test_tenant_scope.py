@@ -37,7 +37,7 @@ NOT_ABOUT_ROWS = {
     r"server": "asks what the server is, not what a table holds",
 }
 SQL_ELSEWHERE = {
-    "src/mainstay/events/reading.py": "turns a request's filters into conditions of the statements in queries.py",
+    "src/mainstay/events/filters.py": "turns a request's filters into conditions of the statements in queries.py",
 }
 
 

@@ -181,6 +181,20 @@ async def test_the_chain_neither_forks_nor_gaps_under_many_writers_on_two_nodes(
     assert parents == verdict.checked
 
 
+async def test_a_request_counts_one_use_of_its_key_however_it_ends(
+    fresh_url: str, db: Database, tenancy: Tenancy
+) -> None:
+    keyed = {**tenancy.auth, "Idempotency-Key": "k-1"}
+    async with running_app(fresh_url) as api:
+        for body, status in ({"action": "a"}, 201), ({"action": "a"}, 201), ({"action": "b"}, 422), ({}, 400):
+            assert (await api.post(EVENTS, json=body, headers=keyed)).status_code == status
+        for _ in range(2):
+            answer = await api.post(f"{EVENTS}/batch", json={"events": [{"action": "a"}]}, headers=keyed)
+            assert answer.status_code == 200
+    uses = await db.value(Sql("test.uses", "select sum(uses)::int from mainstay.api_key_uses"))
+    assert uses == 6
+
+
 async def test_the_same_key_and_content_is_the_same_event(
     api: httpx.AsyncClient, db: Database, tenancy: Tenancy
 ) -> None:

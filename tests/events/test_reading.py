@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mainstay.events import reading
+from mainstay.events import queries, reading
 from mainstay.kernel.db import Database
 from tests.tenancy import Tenancy, open_tenancy
 
@@ -69,11 +69,12 @@ async def test_walks_by_cursor_and_by_page_give_every_event_once(
 
 
 @pytest.mark.contract("NP-DB-07")
-async def test_a_companys_walk_merges_its_workspaces(api: httpx.AsyncClient, tenancy: Tenancy) -> None:
+async def test_a_companys_walk_merges_its_workspaces(api: httpx.AsyncClient, tenancy: Tenancy, sql_clock: Any) -> None:
     other = {"authorization": f"Bearer {tenancy.other_key}"}
     ids: list[str] = []
     for number in range(12):
         ids += await send(api, other if number % 3 else tenancy.auth, [{"action": "own.act"}] * 2)
+    await sql_clock.move(timedelta(seconds=2))
     for order in ("asc", "desc"):
         seen = await walk(api, tenancy.company_auth, COMPANY, limit=5, order=order, action="own.act")
         assert sorted(seen) == sorted(ids)
@@ -205,6 +206,103 @@ async def test_a_total_is_exact_to_ten_thousand_and_a_floor_beyond(
     await send(api, tenancy.auth, [{"action": "a"}])
     meta = (await read(api, tenancy.auth, limit=1))["meta"]
     assert [meta["total"], meta["totalIsFloor"]] == [10, True]
+
+
+async def test_a_searchs_total_is_a_floor_beyond_its_window(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCAN_WINDOW", 20)
+    kinds = [{"action": "a", "category": "rare" if n % 5 == 0 else "common"} for n in range(19)]
+    await send(api, tenancy.auth, kinds)
+    meta = (await read(api, tenancy.auth, category="rare", limit=1))["meta"]
+    assert [meta["total"], meta["totalIsFloor"]] == [4, False]
+    await send(api, tenancy.auth, [{"action": "a"}] * 6)
+    meta = (await read(api, tenancy.auth, category="rare", limit=1))["meta"]
+    assert [meta["total"], meta["totalIsFloor"]] == [3, True]
+
+
+async def test_other_filters_are_looked_for_among_the_events_that_an_index_leads_to(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCAN_WINDOW", 10)
+    kinds = [{"action": "few" if n % 10 == 0 else "many", "actor": {"id": f"u{n % 20}"}} for n in range(100)]
+    ids = await send(api, tenancy.auth, kinds)
+    page = await read(api, tenancy.auth, action="few", actorId="u10")
+    assert [event["id"] for event in page["data"]] == [ids[n] for n in (90, 70, 50, 30, 10)]
+    assert page["meta"]["nextCursor"] is None
+    page = await read(api, tenancy.auth, action="few", text="u10")
+    assert [event["id"] for event in page["data"]] == [ids[n] for n in (90, 70, 50, 30, 10)]
+
+
+async def test_a_search_for_text_is_bounded_by_bytes_and_goes_on(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCAN_WINDOW_BYTES", 5_000)
+    kinds = [{"action": "a", "payload": {"t": "x" * 990 + ("needle" if n % 12 == 0 else "")}} for n in range(40)]
+    ids = await send(api, tenancy.auth, kinds)
+    first = await read(api, tenancy.auth, text="NEEDLE")
+    assert [event["id"] for event in first["data"]] == [ids[36]]
+    assert first["meta"]["nextCursor"]
+    assert first["meta"]["totalIsFloor"]
+    assert await walk(api, tenancy.auth, text="NEEDLE") == [ids[36], ids[24], ids[12], ids[0]]
+    assert await walk(api, tenancy.auth, text="NEEDLE", order="asc") == [ids[0], ids[12], ids[24], ids[36]]
+
+
+async def test_a_page_holds_eight_mebibytes_and_goes_on(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, sql_clock: Any
+) -> None:
+    assert reading.PAGE_BYTES == 8 * 1024 * 1024
+    ids = await send(api, tenancy.auth, [{"action": "a", "payload": {"t": "x" * 1_000_000}} for _ in range(10)])
+    await sql_clock.move(timedelta(seconds=2))
+    for path, headers in ((EVENTS, tenancy.auth), (COMPANY, tenancy.company_auth)):
+        first = await read(api, headers, path, limit=1000)
+        assert [event["id"] for event in first["data"]] == ids[:1:-1]
+        assert first["meta"]["nextCursor"]
+        assert await walk(api, headers, path, limit=1000) == ids[::-1]
+        for page, limit, status in (1, 9, 400), (1, 8, 200), (2, 8, 200):
+            answer = await api.get(path, headers=headers, params={"page": page, "limit": limit})
+            assert answer.status_code == status
+            assert status == 200 or answer.json()["errors"][0]["pointer"] == "limit"
+    assert await walk(api, tenancy.company_auth, COMPANY, limit=1000, order="asc") == ids
+    wanted = queries.Slice(tenancy.company_id, tenancy.workspace_id, [], lambda _: [])
+    loaded = await queries.list_events_everywhere(db, wanted, limit=1_001, most_bytes=reading.PAGE_BYTES)
+    assert len(loaded) == 9, "the database gives what fits and the one that does not"
+
+
+async def test_a_page_is_cut_exactly_where_it_is_full(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await send(api, tenancy.auth, [{"action": "a", "payload": {"t": "ü" * n}} for n in range(4)])
+    wanted = queries.Slice(tenancy.company_id, tenancy.workspace_id, [], lambda _: [])
+    sizes = [row["bytes"] for row in await queries.list_events_everywhere(db, wanted, limit=9, most_bytes=10**9)]
+    assert sizes[0] - sizes[2] == 4, "bytes, not characters"
+    for most, count in ((sum(sizes), 4), (sum(sizes) - 1, 3), (sum(sizes[:3]), 3), (sizes[0], 1), (1, 1)):
+        monkeypatch.setattr(reading, "PAGE_BYTES", most)
+        page = await read(api, tenancy.auth)
+        assert [event["id"] for event in page["data"]] == ids[::-1][:count]
+        assert page["meta"]["hasMore"] is (count < 4)
+        assert await walk(api, tenancy.auth) == ids[::-1]
+
+
+async def test_periods_of_a_workspace_are_found_wherever_they_lie(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, sql_clock: Any
+) -> None:
+    times: list[str] = []
+    ids: list[str] = []
+    for count in (3, 1, 5, 2):
+        batch = [{"action": "a"} for _ in range(count)]
+        answer = (await api.post(f"{EVENTS}/batch", json={"events": batch}, headers=tenancy.auth)).json()["data"]
+        ids += [item["id"] for item in answer]
+        times += [item["createdAt"] for item in answer]
+        await send(api, {"authorization": f"Bearer {tenancy.other_key}"}, [{"action": "a"}])
+        await sql_clock.move(timedelta(minutes=1))
+    moments = sorted({*times, "2020-01-01T00:00:00Z", "2199-01-01T00:00:00Z"})
+    for since in moments:
+        for until in (one for one in moments if one >= since):
+            page = await read(api, tenancy.auth, **{"from": since, "to": until, "order": "asc"})
+            inside = [identifier for identifier, at in zip(ids, times, strict=True) if since <= at <= until]
+            assert [event["id"] for event in page["data"]] == inside
+            assert page["meta"]["total"] == len(inside)
 
 
 @pytest.mark.parametrize(

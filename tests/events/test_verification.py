@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from mainstay import events, identity, main, reactions
-from mainstay.events import proof
+from mainstay.events import proof, verification
 from mainstay.kernel import outbox
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Sql
@@ -73,6 +73,48 @@ async def test_the_first_bad_row_is_named(db: Database, chain: Tenancy, meddling
     assert not verdict.ok
     assert verdict.first_bad is not None
     assert [verdict.first_bad.seq, verdict.first_bad.kind] == [seq, kind]
+
+
+STRAYS = [
+    pytest.param("seq = 31 where seq = 7", 31, "forked", id="behind the head"),
+    pytest.param("seq = 0 where seq = 7", 0, "forked", id="before the first"),
+    pytest.param("company_id = gen_random_uuid() where seq = 7", 7, "edited", id="of another company"),
+]
+
+
+@pytest.mark.parametrize(("change", "seq", "kind"), STRAYS)
+async def test_a_row_outside_the_chain_is_found(db: Database, chain: Tenancy, change: str, seq: int, kind: str) -> None:
+    """The chain itself stays whole: one more row stands beside it."""
+    async with db.connection() as connection:
+        await connection.execute("alter table mainstay.events drop constraint events_pkey cascade")
+        await connection.execute(
+            f"""create table copied as select * from mainstay.events where workspace_id = '{chain.workspace_id}';
+                update copied set {change}; delete from copied where seq <> {seq};
+                insert into mainstay.events select * from copied"""
+        )
+    verdict = await verdict_of(db, chain)
+    assert verdict.first_bad is not None
+    assert [verdict.ok, verdict.first_bad.seq, verdict.first_bad.kind] == [False, seq, kind]
+
+
+@pytest.mark.parametrize("copies", [1, 9])
+@pytest.mark.parametrize("seq", [9, 10, 11, 20, 30])
+@pytest.mark.parametrize("bounded_by", ["rows", "bytes"])
+async def test_a_doubled_row_is_found_wherever_a_chunk_ends(
+    db: Database, chain: Tenancy, monkeypatch: pytest.MonkeyPatch, seq: int, copies: int, bounded_by: str
+) -> None:
+    monkeypatch.setattr(verification, "_CHUNK", 10 if bounded_by == "rows" else 500)
+    monkeypatch.setattr(verification, "_CHUNK_BYTES", 70 if bounded_by == "bytes" else 8_000_000)
+    assert (await verdict_of(db, chain)).checked == 30
+    async with db.connection() as connection:
+        await connection.execute("alter table mainstay.events drop constraint events_pkey cascade")
+        await connection.execute(
+            f"""insert into mainstay.events select e.* from mainstay.events e, generate_series(1, {copies})
+                 where workspace_id = '{chain.workspace_id}' and seq = {seq}"""
+        )
+    verdict = await verdict_of(db, chain)
+    assert verdict.first_bad is not None
+    assert [verdict.ok, verdict.first_bad.seq, verdict.first_bad.kind] == [False, seq, "duplicated"]
 
 
 async def test_an_export_verifies_without_us_and_a_tampered_one_does_not(
@@ -145,7 +187,7 @@ async def test_a_checkpoint_is_signed_once_and_never_differently(api: httpx.Asyn
 
 
 async def test_our_own_acts_are_events_of_the_companys_system_workspace_exactly_once(
-    api: httpx.AsyncClient, db: Database
+    api: httpx.AsyncClient, db: Database, sql_clock: Any
 ) -> None:
     tenancy = await open_tenancy(db)
     async with db.begin() as tx:
@@ -153,6 +195,7 @@ async def test_our_own_acts_are_events_of_the_companys_system_workspace_exactly_
     relay = outbox.Relay(db, reactions.REACTIONS, reactions.record)
     while await relay.run_once():
         pass
+    await sql_clock.move(timedelta(seconds=2))
     listed = (
         await api.get("/v1/key/company/events", headers=tenancy.company_auth, params={"order": "asc", "limit": 100})
     ).json()["data"]

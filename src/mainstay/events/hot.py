@@ -34,13 +34,13 @@ class IngestKey(Protocol):
 
 
 class IngestKeys(Protocol):
-    """Keys by token, from memory where they were asked for within the last second; `key` always asks the database."""
+    """Keys by token, from memory where they were asked for within the last second; `confirm` asks the database."""
 
     def find_cached_key(self, token: str) -> IngestKey | None: ...
 
     async def load_key(self, token: str) -> IngestKey: ...
 
-    async def key(self, token: str, address: str) -> Caller: ...
+    async def confirm(self, token: str, address: str) -> Caller: ...
 
     def count_use(self, key_id: str) -> None: ...
 
@@ -108,7 +108,7 @@ class IngestRoutes:
 
     async def _confirm(self, scope: Scope) -> None:
         """Passes a key that the database calls good now: only storing anew checks it by itself."""
-        await self._keys.key(callers.key_of(scope["headers"]) or "", callers.address_of(scope.get("client")))
+        await self._keys.confirm(callers.key_of(scope["headers"]) or "", callers.address_of(scope.get("client")))
 
     async def _answer_replay(self, scope: Scope, place: Place, result: Stored, send: Send) -> None:
         """The event as it was stored then, once the database confirms that the key is still good."""

@@ -1,8 +1,10 @@
 """Every statement of the events room."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import add
 from typing import Any
 
 from sqlalchemy import Uuid, and_, func, literal, or_, select, tuple_
@@ -20,10 +22,55 @@ _APPEND = Sql(
 )
 _ID_SLACK = timedelta(hours=1)
 
+_BODIES = ("payload", "metadata", "changes")
+_TEXTS = ("action", "actor_id", "actor_email", "actor_name", "target_id", *_BODIES)
+_BODY_BYTES = " + ".join(f"coalesce(octet_length(e.{name}), 0)" for name in _BODIES)
+_FIXED_BYTES = 1_024
+"""About what an event takes in an answer beside its texts."""
+
+# Every row of the workspace, also one that names another company: that is a finding.
 _CHAIN = Sql(
     "events.chain",
-    """select * from mainstay.events where workspace_id = $1 and company_id = $2 and seq > $3 and seq <= $4
-       order by seq limit $5""",
+    f"""select * from (
+          select e.*, {_BODY_BYTES} as bytes,
+                 sum({_BODY_BYTES}) over (order by e.seq rows unbounded preceding) as bytes_until
+            from mainstay.events e
+           where e.workspace_id = $1 and e.seq > $3 and e.seq <= $4
+             and exists (select from mainstay.chain_heads h where h.workspace_id = $1 and h.company_id = $2)
+           order by e.seq limit $5
+        ) e where e.bytes_until - e.bytes < $6 order by e.seq""",  # noqa: S608 - only columns' names
+)
+_STRAY = Sql(
+    "events.stray",
+    """select h.seq as head, e.seq, e.id from mainstay.chain_heads h, lateral (
+         (select seq, id from mainstay.events where workspace_id = $1 and seq < 1 order by seq limit 1)
+         union all
+         (select seq, id from mainstay.events where workspace_id = $1 and seq > h.seq order by seq limit 1)
+       ) e where h.workspace_id = $1 and h.company_id = $2 limit 1""",
+)
+# seq and time rise together in a chain, so halving finds the place of a moment in some thirty steps; what is not
+# kept any more lies before every moment.
+_FIRST_SEQ_FROM = Sql(
+    "events.first_seq_from",
+    """with recursive search(low, high) as (
+         select 0::bigint, h.seq + 1 from mainstay.chain_heads h where h.workspace_id = $1 and h.company_id = $2
+         union all
+         select case when e.received_at >= $3 then s.low else (s.low + s.high) / 2 end,
+                case when e.received_at >= $3 then (s.low + s.high) / 2 else s.high end
+           from search s left join lateral (
+                  select received_at from mainstay.events
+                   where workspace_id = $1 and seq = (s.low + s.high) / 2 limit 1) e on true
+          where s.high - s.low > 1
+       )
+       select high from search order by high - low limit 1""",
+)
+# Asked in a transaction of its own, before the one that reads: what has ended by then is seen there, what is
+# still running or begins later stores nothing below the answer. A transaction shows up some moments after its time.
+_CERTAIN_UNTIL = Sql(
+    "events.certain_until",
+    """select mainstay.now() - greatest($1::interval, max(own.xact_start - a.xact_start))
+         from pg_stat_activity a, (select xact_start from pg_stat_activity where pid = pg_backend_pid()) own
+        where a.datname = current_database() and a.xact_start is not null""",
 )
 _HEAD = Sql(
     "events.head",
@@ -42,6 +89,11 @@ _CHECKPOINTS = Sql(
     "events.checkpoints",
     """select seq, hash, note, at from mainstay.checkpoints where workspace_id = $1 and company_id = $2 and seq < $3
        order by seq desc limit $4""",
+)
+_CHECKPOINT_FROM = Sql(
+    "events.checkpoint_from",
+    """select seq, at from mainstay.checkpoints where workspace_id = $1 and company_id = $2 and seq >= $3
+       order by seq limit 1""",
 )
 _UNCHECKED = Sql(
     "events.heads_without_checkpoint",
@@ -107,10 +159,28 @@ async def find_event(
 
 
 async def chain_of(
-    connection: Connection, company_id: str, workspace_id: str, *, after: int, until: int, limit: int
+    connection: Connection, company_id: str, workspace_id: str, *, after: int, until: int, limit: int, most_bytes: int
 ) -> list[Record]:
-    """Events of one workspace in the order of the chain, after one seq and up to another."""
-    return await connection.rows(_CHAIN, workspace_id, company_id, after, until, limit)
+    """Events of one workspace in the order of the chain, after one seq and up to another, to the first that passes
+    that many bytes."""
+    return await connection.rows(_CHAIN, workspace_id, company_id, after, until, limit, most_bytes)
+
+
+async def find_stray(connection: Connection, company_id: str, workspace_id: str) -> Record | None:
+    """An event of the workspace that lies outside its chain at this moment: its seq and id, and the head's seq."""
+    return await connection.row(_STRAY, workspace_id, company_id)
+
+
+async def first_seq_from(connection: Connection, company_id: str, workspace_id: str, moment: datetime) -> int:
+    """The seq of the workspace's first event stored at that moment or later; the next free one where there is none."""
+    found: int | None = await connection.value(_FIRST_SEQ_FROM, workspace_id, company_id, moment)
+    return found or 1
+
+
+async def certain_until_everywhere(connection: Connection, slack: timedelta) -> datetime:
+    """No event will be stored any more with an earlier time: the start of the oldest transaction that runs."""
+    found: datetime = await connection.value(_CERTAIN_UNTIL, slack)
+    return found
 
 
 async def head_of(connection: Connection, company_id: str, workspace_id: str) -> Record | None:
@@ -120,9 +190,10 @@ async def head_of(connection: Connection, company_id: str, workspace_id: str) ->
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Which events a list is about: the scope, bounds that follow its order, and filters that may not.
+    """Which events a list is about: the scope, bounds that an index follows in its order, and filters that it does not.
 
-    `matches` gives the filters as conditions on a set of columns.
+    `matches` gives the filters as conditions on a set of columns; `window` and `window_bytes` say among how many of
+    the next events within the bounds they are looked for.
     """
 
     company_id: str
@@ -130,6 +201,8 @@ class Slice:
     bounds: Sequence[ColumnElement[bool]]
     matches: Callable[[Any], Sequence[ColumnElement[bool]]]
     ascending: bool = False
+    window: int | None = None
+    window_bytes: int | None = None
 
     def near(self, columns: Select[Any]) -> Select[Any]:
         """The scope within its bounds, before any filter."""
@@ -138,6 +211,10 @@ class Slice:
             scope.insert(0, events.c.workspace_id == self.workspace_id)
         return columns.where(*scope, *self.bounds)
 
+    def in_order(self, columns: Select[Any]) -> Select[Any]:
+        """The same in the order of the list."""
+        return self.near(columns).order_by(*self.order(events.c))
+
     def order(self, columns: Any) -> list[Any]:
         """The order of the list: by seq in one workspace, by time, workspace and seq over a company."""
         keys = (
@@ -145,32 +222,97 @@ class Slice:
         )
         return [key.asc() if self.ascending else key.desc() for key in keys]
 
+    def found(self, limit: int, offset: int = 0) -> Select[Any]:
+        """The events that match, in the order of the list."""
+        if self.window is None:
+            return self.in_order(select(events)).where(*self.matches(events.c)).limit(limit).offset(offset)
+        near = self._windowed(select(events))
+        found = select(*(near.c[column.name] for column in events.c)).where(*self.matches(near.c))
+        return found.order_by(*self.order(near.c)).limit(limit).offset(offset)
+
+    def counted(self, most: int) -> Select[Any]:
+        """A row for each event that matches, up to so many; in order, so that the same index is followed."""
+        one = literal(1).label("one")
+        if self.window is None:
+            return self.in_order(select(one)).where(*self.matches(events.c)).limit(most)
+        near = self._windowed(select(events))
+        return select(one).where(*self.matches(near.c)).limit(most)
+
+    def edge(self) -> Select[Any]:
+        """The position of the event that fills the window, where there are so many."""
+        keys = (events.c.workspace_id, events.c.seq, events.c.received_at)
+        if self.window_bytes is None:
+            return self.in_order(select(*keys)).offset((self.window or 1) - 1).limit(1)
+        near = self._windowed(select(*keys))
+        full = or_(near.c.number == self.window, near.c.bytes_until >= self.window_bytes)
+        return select(near).where(full).order_by(*self.order(near.c)).limit(1)
+
+    def _windowed(self, columns: Select[Any]) -> Any:
+        if self.window_bytes is None:
+            return self.in_order(columns).limit(self.window).subquery("near")
+        size = _bytes_of(events.c, _BODIES)
+        order: Any = {"order_by": self.order(events.c), "rows": (None, 0)}
+        numbered = columns.add_columns(
+            size.label("bytes"),
+            func.sum(size).over(**order).label("bytes_until"),
+            func.row_number().over(order_by=order["order_by"]).label("number"),
+        )
+        near = self.in_order(numbered).limit(self.window).subquery("numbered")
+        return select(near).where(near.c.bytes_until - near.c.bytes < self.window_bytes).subquery("near")
+
+
+def _bytes_of(columns: Any, names: Sequence[str]) -> ColumnElement[int]:
+    """How long the texts are together; PostgreSQL knows it of each without reading it."""
+    sizes: list[ColumnElement[int]] = [func.coalesce(func.octet_length(columns[name]), 0) for name in names]
+    return reduce(add, sizes)
+
 
 async def list_events_everywhere(
-    connection: Connection, wanted: Slice, *, limit: int, offset: int = 0, window: int | None = None
+    connection: Connection, wanted: Slice, *, limit: int, offset: int = 0, most_bytes: int
 ) -> list[Record]:
-    """Events of the slice in its order; with a window, found among that many of the next events within its bounds."""
-    if window is None:
-        statement = wanted.near(select(events)).where(*wanted.matches(events.c))
-        statement = statement.order_by(*wanted.order(events.c)).limit(limit).offset(offset)
-        return await connection.rows(*compose("events.list", statement))
-    near = wanted.near(select(events)).order_by(*wanted.order(events.c)).limit(window).subquery("near")
-    found = select(near).where(*wanted.matches(near.c)).order_by(*wanted.order(near.c)).limit(limit).offset(offset)
-    return await connection.rows(*compose("events.search", found))
+    """Events of the slice in its order, to the first that passes that many bytes; each with its `bytes`."""
+    picked = wanted.found(limit, offset).subquery("picked")
+    size = _bytes_of(picked.c, _TEXTS) + _FIXED_BYTES
+    until = func.sum(size).over(order_by=wanted.order(picked.c), rows=(None, 0))
+    measured = select(picked, size.label("bytes"), until.label("bytes_until")).subquery("measured")
+    within = measured.c.bytes_until - measured.c.bytes <= most_bytes
+    statement = select(measured).where(within).order_by(*wanted.order(measured.c))
+    return await connection.rows(*compose("events.list", statement))
 
 
-async def find_edge_everywhere(connection: Connection, wanted: Slice, *, window: int) -> Record | None:
+async def find_edge_everywhere(connection: Connection, wanted: Slice) -> Record | None:
     """The last event inside the window of a search; None where the bounds hold fewer events."""
-    statement = wanted.near(select(events.c.workspace_id, events.c.seq, events.c.received_at))
-    statement = statement.order_by(*wanted.order(events.c)).offset(window - 1).limit(1)
-    return await connection.row(*compose("events.search_edge", statement))
+    return await connection.row(*compose("events.search_edge", wanted.edge()))
+
+
+async def find_last_everywhere(connection: Connection, wanted: Slice) -> Record | None:
+    """The last event of an ascending slice before any filter: its workspace, seq and time."""
+    keys = (events.c.workspace_id, events.c.seq, events.c.received_at)
+    return await connection.row(
+        *compose("events.last", replace(wanted, ascending=False).in_order(select(*keys)).limit(1))
+    )
 
 
 async def count_events_everywhere(connection: Connection, wanted: Slice, *, most: int) -> int:
-    """How many events the slice has, counted no further than `most`."""
-    inner = wanted.near(select(events.c.seq)).where(*wanted.matches(events.c)).limit(most).subquery("counted")
-    found: int = await connection.value(*compose("events.count", select(func.count()).select_from(inner)))
+    """How many events the slice has, counted no further than `most`, and no further than its window."""
+    counted = select(func.count()).select_from(wanted.counted(most).subquery("counted"))
+    found: int = await connection.value(*compose("events.count", counted))
     return found
+
+
+def seq_from(seq: int) -> ColumnElement[bool]:
+    """This seq and those behind it."""
+    return events.c.seq >= seq
+
+
+def seq_below(seq: int) -> ColumnElement[bool]:
+    """What comes before this seq."""
+    return events.c.seq < seq
+
+
+def stored_before(moment: datetime) -> ColumnElement[bool]:
+    """What was stored before that moment."""
+    return events.c.received_at < moment
 
 
 def beyond(position: list[Any], workspace_id: str | None, *, ascending: bool) -> ColumnElement[bool]:
@@ -210,6 +352,11 @@ async def checkpoints_of(
 ) -> list[Record]:
     """Kept checkpoints, newest first."""
     return await connection.rows(_CHECKPOINTS, workspace_id, company_id, before, limit)
+
+
+async def find_checkpoint_from(connection: Connection, company_id: str, workspace_id: str, seq: int) -> Record | None:
+    """The first kept checkpoint at that seq or behind it: its seq and time."""
+    return await connection.row(_CHECKPOINT_FROM, workspace_id, company_id, seq)
 
 
 async def unchecked_heads_everywhere(connection: Connection, limit: int) -> list[Record]:

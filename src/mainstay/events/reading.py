@@ -1,85 +1,33 @@
-"""Lists of events: filters, cursor and page, and totals that never count the whole."""
+"""Lists of events: cursor and page, pages bounded by bytes, and totals that never count the whole."""
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-from sqlalchemy import or_
-from sqlalchemy.sql import ColumnElement
 
 from mainstay.events import queries
 from mainstay.events.errors import EventNotFound
-from mainstay.events.intake import parse_time
-from mainstay.events.tables import events
+from mainstay.events.filters import Filters
 from mainstay.kernel import ids, paging
 from mainstay.kernel.clock import iso
-from mainstay.kernel.db import Database, Record
+from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
 
 TOTAL_EXACT_TO = 10_000
 DEEPEST_PAGED_ROW = 10_000
 SCAN_WINDOW = 50_000
-_EXACT = {
-    "action": "action",
-    "category": "category",
-    "actorId": "actor_id",
-    "actorEmail": "actor_email",
-    "targetId": "target_id",
-    "projectId": "project_id",
-}
-_SEARCHED = (
-    "action",
-    "actor_id",
-    "actor_email",
-    "actor_name",
-    "target_id",
-    "target_type",
-    "payload",
-    "metadata",
-    "changes",
-)
-_INDEXED = frozenset({"action", "actorId"})
+SCAN_WINDOW_BYTES = 64 * 1024 * 1024
+PAGE_BYTES = 8 * 1024 * 1024
+SETTLING = timedelta(seconds=1)
 _COUNT_TIMEOUT = "set local statement_timeout = '1s'"
 _LIST_TIMEOUT = "set local statement_timeout = '10s'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """What a list is asked for. `from`/`to` bound createdAt, `occurredFrom`/`occurredTo` occurredAt, both inclusive."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    occurred_since: datetime | None = None
-    occurred_until: datetime | None = None
-    exact: dict[str, str] = field(default_factory=dict)
-    text: str | None = None
-
-    def is_indexed(self, workspace_id: str | None) -> bool:
-        """Whether an index leads to every row asked for, so that nothing needs to be looked through."""
-        reachable = _INDEXED if workspace_id is not None else frozenset[str]()
-        return not (self.text or self.occurred_since or self.occurred_until or set(self.exact) - reachable)
-
-    def bounds(self) -> list[ColumnElement[bool]]:
-        """The bounds on createdAt, which follow the order of every list."""
-        found: list[ColumnElement[bool]] = []
-        if self.since:
-            found.append(events.c.received_at >= self.since)
-        if self.until:
-            found.append(events.c.received_at <= self.until)
-        return found
-
-    def matches(self, columns: Any) -> list[ColumnElement[bool]]:
-        """All other filters, as conditions on these columns."""
-        found = [columns[_EXACT[name]] == value for name, value in self.exact.items()]
-        if self.occurred_since:
-            found.append(columns.occurred_at >= self.occurred_since)
-        if self.occurred_until:
-            found.append(columns.occurred_at <= self.occurred_until)
-        if self.text:
-            found.append(or_(*(columns[name].icontains(self.text, autoescape=True) for name in _SEARCHED)))
-        return found
+_MICROSECOND = timedelta(microseconds=1)
+_NIL = "00000000-0000-0000-0000-000000000000"
+_BEFORE_ALL = {"received_at": datetime(1970, 1, 1, tzinfo=UTC), "workspace_id": _NIL, "seq": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,36 +40,25 @@ class Page:
     total_is_floor: bool
 
 
-def filters_of(query: Any) -> Filters:
-    """The filters of query parameters; Invalid names each that is wrong."""
-    faults: list[Fault] = []
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What a follower has not seen yet, oldest first, and the cursor to come back with."""
 
-    def time_of(name: str) -> datetime | None:
-        text = query.get(name)
-        if text is None:
-            return None
-        moment = parse_time(text + "T00:00:00Z" if len(text) == 10 else text)
-        if moment is None:
-            faults.append(Fault("must be a date or a time with a zone such as 2026-01-02T03:04:05Z", name))
-        return moment
+    rows: list[Record]
+    cursor: str
+    has_more: bool
 
-    exact = {name: query[name] for name in _EXACT if name in query}
-    for name, value in (*exact.items(), ("text", query.get("text"))):
-        if value is not None and (not 1 <= len(value) <= 512 or "\0" in value):
-            faults.append(Fault("must have 1 to 512 characters, none of them NUL", name))
-    found = Filters(
-        since=time_of("from"),
-        until=time_of("to"),
-        occurred_since=time_of("occurredFrom"),
-        occurred_until=time_of("occurredTo"),
-        exact=exact,
-        text=query.get("text"),
-    )
-    if found.since and found.until and found.since > found.until:
-        faults.append(Fault("must not lie after 'to'", "from"))
-    if faults:
-        raise Invalid(faults=faults)
-    return found
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainPlace:
+    """Where an event stands in its workspace's chain; a checkpoint at or behind it proves it, None until one does."""
+
+    seq: int
+    hash: str
+    prev_hash: str
+    head_seq: int
+    checkpoint_seq: int | None
+    checkpoint_at: datetime | None
 
 
 class Reader:
@@ -138,49 +75,65 @@ class Reader:
         *,
         workspace_id: str | None,
         limit: int,
-        page: int = 1,
+        page: int | None = None,
         cursor: str | None = None,
         ascending: bool = False,
     ) -> Page:
-        """One page of events, newest first unless ascending.
+        """One page of events, newest first unless ascending; up to `limit` and up to 8 MiB, but at least one.
 
-        By cursor, filters without an index look through at most 50,000 events a page: the page may then be short and
-        still have a next cursor. By page number, no further than the first 10,000 events.
+        By cursor, filters without an index look through at most 50,000 events a page (64 MiB for text): the page may
+        then be short and still have a next cursor. By page number, no further than the first 10,000 events, and
+        Invalid where the page is over 8 MiB. Ascending over a company, up to what is certain to be complete.
         """
         paging.check_limit(limit)
-        direction = "up" if ascending else "down"
-        scope = f"events/{company_id}/{workspace_id or ''}/{direction}"
-        bounds = filters.bounds()
-        if cursor is not None:
-            page = 1
-            bounds.append(queries.beyond(self._cursors.open(scope, cursor), workspace_id, ascending=ascending))
-        elif page < 1 or page * limit > DEEPEST_PAGED_ROW:
+        if page is not None and cursor is None and (page < 1 or page * limit > DEEPEST_PAGED_ROW):
             raise Invalid(
                 faults=[Fault(f"pages reach from 1 to event {DEEPEST_PAGED_ROW}; follow nextCursor from there", "page")]
             )
-        wanted = queries.Slice(company_id, workspace_id, bounds, filters.matches, ascending)
-        window = None if filters.is_indexed(workspace_id) else SCAN_WINDOW
-        offset = (page - 1) * limit
-        async with self._db.begin(readonly=True, isolation="repeatable_read") as tx:
-            await tx.connection.execute(_LIST_TIMEOUT)
-            rows = await queries.list_events_everywhere(tx, wanted, limit=limit + 1, offset=offset, window=window)
-            last = rows[limit - 1] if len(rows) > limit else None
-            if last is None and window is not None:
-                last = await queries.find_edge_everywhere(tx, wanted, window=window)
-        rows = rows[:limit]
-        next_cursor = None if last is None else self._cursors.seal(scope, _position(last, workspace_id))
-        whole = queries.Slice(company_id, workspace_id, filters.bounds(), filters.matches)
-        total, is_floor = await self._total(whole, at_least=offset + len(rows))
-        return Page(rows, next_cursor, total, is_floor)
+        scope = _scope(company_id, workspace_id, ascending=ascending)
+        whole = await self._slice(company_id, filters, workspace_id)
+        wanted = replace(whole, ascending=ascending)
+        if ascending and workspace_id is None:
+            wanted = await self._certain(wanted)
+        if cursor is not None:
+            beyond = queries.beyond(self._cursors.open(scope, cursor), workspace_id, ascending=ascending)
+            wanted = replace(wanted, bounds=[*wanted.bounds, beyond])
+        offset = 0 if cursor is not None or page is None else (page - 1) * limit
+        async with self._reading() as tx:
+            found = await _read(tx, wanted, limit, offset)
+        if found.was_cut and page is not None and cursor is None:
+            raise Invalid(
+                faults=[Fault("the events of this page are over 8 MiB; ask for fewer or follow nextCursor", "limit")]
+            )
+        next_cursor = None if found.last is None else self._cursors.seal(scope, _position(found.last, workspace_id))
+        total, is_floor = await self._total(whole, at_least=offset + len(found.rows))
+        return Page(found.rows, next_cursor, total, is_floor)
 
-    async def _total(self, whole: queries.Slice, *, at_least: int) -> tuple[int, bool]:
-        try:
-            async with self._db.begin(readonly=True) as tx:
-                await tx.connection.execute(_COUNT_TIMEOUT)
-                count = await queries.count_events_everywhere(tx, whole, most=TOTAL_EXACT_TO + 1)
-        except asyncpg.QueryCanceledError:
-            return at_least, True
-        return min(count, TOTAL_EXACT_TO), count > TOTAL_EXACT_TO
+    async def follow(
+        self, company_id: str, filters: Filters, *, workspace_id: str | None, limit: int, cursor: str | None = None
+    ) -> Followed:
+        """The newest events, or with a cursor those stored since then, oldest first; none is left out or told twice.
+
+        Made to be asked each second: one short walk along an index, bounded as a page is, and no total. Over a
+        company an event shows up about a second after it was stored, and waits for transactions that began before it.
+        """
+        paging.check_limit(limit)
+        scope = _scope(company_id, workspace_id, ascending=True)
+        wanted = await self._slice(company_id, filters, workspace_id)
+        if workspace_id is None:
+            wanted = await self._certain(wanted)
+        position = _position(_BEFORE_ALL, workspace_id) if cursor is None else self._cursors.open(scope, cursor)
+        if cursor is not None:
+            beyond = queries.beyond(position, workspace_id, ascending=True)
+            wanted = replace(wanted, bounds=[*wanted.bounds, beyond], ascending=True)
+        async with self._reading() as tx:
+            found = await _read(tx, wanted, limit, 0)
+            last = found.last if cursor is not None else None
+            has_more = last is not None
+            last = last or await queries.find_last_everywhere(tx, wanted)
+        rows = found.rows if cursor is not None else found.rows[::-1]
+        position = position if last is None else _position(last, workspace_id)
+        return Followed(rows, self._cursors.seal(scope, position), has_more)
 
     async def get(self, company_id: str, event_id: str, *, workspace_id: str | None) -> Record:
         """The event of that id in the scope, or EventNotFound."""
@@ -191,8 +144,93 @@ class Reader:
             raise EventNotFound
         return row
 
+    async def place_of(self, row: Record) -> ChainPlace:
+        """Where an event that was read stands in its chain, and which signed checkpoint covers it."""
+        company_id, workspace_id = str(row["company_id"]), str(row["workspace_id"])
+        head = await queries.head_of(self._db, company_id, workspace_id)
+        checkpoint = await queries.find_checkpoint_from(self._db, company_id, workspace_id, row["seq"])
+        return ChainPlace(
+            seq=row["seq"],
+            hash=row["hash"].hex(),
+            prev_hash=row["prev_hash"].hex(),
+            head_seq=row["seq"] if head is None else head["seq"],
+            checkpoint_seq=None if checkpoint is None else checkpoint["seq"],
+            checkpoint_at=None if checkpoint is None else checkpoint["at"],
+        )
 
-def _position(row: Record, workspace_id: str | None) -> list[object]:
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Tx]:
+        async with self._db.begin(readonly=True, isolation="repeatable_read") as tx:
+            await tx.connection.execute(_LIST_TIMEOUT)
+            yield tx
+
+    async def _slice(self, company_id: str, filters: Filters, workspace_id: str | None) -> queries.Slice:
+        bounds = [*filters.bounds(), *filters.lead(workspace_id)]
+        if workspace_id is not None:
+            # In a workspace seq is the order that the index follows, so bounds of time become bounds of seq.
+            if filters.since is not None:
+                first = await queries.first_seq_from(self._db, company_id, workspace_id, filters.since)
+                bounds.append(queries.seq_from(first))
+            if filters.until is not None:
+                after = filters.until + _MICROSECOND
+                beyond = await queries.first_seq_from(self._db, company_id, workspace_id, after)
+                bounds.append(queries.seq_below(beyond))
+
+        def matches(columns: Any) -> Sequence[Any]:
+            return filters.matches(columns, workspace_id)
+
+        return queries.Slice(
+            company_id,
+            workspace_id,
+            bounds,
+            matches,
+            window=SCAN_WINDOW if filters.is_searched_for(workspace_id) else None,
+            window_bytes=SCAN_WINDOW_BYTES if filters.text else None,
+        )
+
+    async def _certain(self, wanted: queries.Slice) -> queries.Slice:
+        """The slice without what could still get an earlier neighbour."""
+        until = await queries.certain_until_everywhere(self._db, SETTLING)
+        return replace(wanted, bounds=[*wanted.bounds, queries.stored_before(until)])
+
+    async def _total(self, whole: queries.Slice, *, at_least: int) -> tuple[int, bool]:
+        try:
+            async with self._db.begin(readonly=True, isolation="repeatable_read") as tx:
+                await tx.connection.execute(_COUNT_TIMEOUT)
+                count = await queries.count_events_everywhere(tx, whole, most=TOTAL_EXACT_TO + 1)
+                is_cut = whole.window is not None and await queries.find_edge_everywhere(tx, whole) is not None
+        except asyncpg.QueryCanceledError:
+            return at_least, True
+        total = min(max(count, at_least if is_cut else 0), TOTAL_EXACT_TO)
+        return total, is_cut or count > TOTAL_EXACT_TO
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    rows: list[Record]
+    last: Any
+    was_cut: bool
+
+
+async def _read(tx: Tx, wanted: queries.Slice, limit: int, offset: int) -> _Found:
+    """The rows of one page; `last` is the position to go on from, `was_cut` says that bytes ended it before `limit`."""
+    rows = await queries.list_events_everywhere(tx, wanted, limit=limit + 1, offset=offset, most_bytes=PAGE_BYTES)
+    size = 0
+    for number, row in enumerate(rows):
+        size += row["bytes"]
+        if number == limit or (number and size > PAGE_BYTES):
+            return _Found(rows[:number], rows[number - 1], number < limit)
+    if size > PAGE_BYTES:
+        return _Found(rows, rows[-1], was_cut=True)
+    last = None if wanted.window is None else await queries.find_edge_everywhere(tx, wanted)
+    return _Found(rows, last, was_cut=False)
+
+
+def _scope(company_id: str, workspace_id: str | None, *, ascending: bool) -> str:
+    return f"events/{company_id}/{workspace_id or ''}/{'up' if ascending else 'down'}"
+
+
+def _position(row: Any, workspace_id: str | None) -> list[object]:
     if workspace_id is not None:
         return [row["seq"]]
     return [iso(row["received_at"]), str(row["workspace_id"]), row["seq"]]

@@ -7,7 +7,8 @@ from fastapi.responses import Response
 
 from mainstay.events import hot, schemas, sealing, shape
 from mainstay.events.checkpoints import public_key_text, read_note
-from mainstay.events.reading import Page, Reader, filters_of
+from mainstay.events.filters import filters_of
+from mainstay.events.reading import Page, Reader
 from mainstay.events.sealing import Sealer
 from mainstay.kernel import paging
 from mainstay.kernel.db import Database
@@ -32,7 +33,7 @@ _DESCRIBED_FILTERS = [
     {"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in _FILTERS
 ]
 Limit = Annotated[int, Query(ge=1, le=paging.MAX_LIMIT)]
-PageNumber = Annotated[int, Query(ge=1, le=10_000)]
+PageNumber = Annotated[int | None, Query(ge=1, le=10_000)]
 Order = Annotated[Literal["asc", "desc"], Query(description="By seq in a workspace, by createdAt over a company.")]
 Include = Annotated[Literal["proof"] | None, Query(description="`proof` adds salts, to check hashes offline.")]
 Cursor = Annotated[str | None, Query(max_length=1_024)]
@@ -43,7 +44,7 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
     routes = APIRouter(tags=["events"], default_response_class=Answer)
 
     async def answer_page(
-        request: Request, caller: Caller, cursor: Cursor, page: int, limit: int, order: str, include: str | None
+        request: Request, caller: Caller, cursor: Cursor, page: PageNumber, limit: int, order: str, include: str | None
     ) -> Response:
         refuse_unknown_query(request, _KNOWN)
         found = await reader.page(
@@ -55,14 +56,16 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
             cursor=cursor,
             ascending=order == "asc",
         )
-        return _list_answer(found, page=page if cursor is None else None, limit=limit, with_proof=include == "proof")
+        return _list_answer(
+            found, page=(page or 1) if cursor is None else None, limit=limit, with_proof=include == "proof"
+        )
 
     @routes.get("/v1/key/workspace/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
     async def list_workspace_events(
         request: Request,
         caller: WorkspaceKey,
         cursor: Cursor = None,
-        page: PageNumber = 1,
+        page: PageNumber = None,
         limit: Limit = paging.DEFAULT_LIMIT,
         order: Order = "desc",
         include: Include = None,
@@ -75,7 +78,7 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
         request: Request,
         caller: CompanyKey,
         cursor: Cursor = None,
-        page: PageNumber = 1,
+        page: PageNumber = None,
         limit: Limit = paging.DEFAULT_LIMIT,
         order: Order = "desc",
         include: Include = None,

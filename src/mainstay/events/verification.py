@@ -15,6 +15,7 @@ from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import NotFound
 
 _CHUNK = 500
+_CHUNK_BYTES = 8 * 1024 * 1024
 _NEWEST = 2**62
 
 
@@ -41,7 +42,7 @@ async def verify_workspace(
     verdict = Verdict(True, 0, None, (0, GENESIS))
     compared = None
     while True:
-        rows = await queries.chain_of(db, company_id, workspace_id, after=verdict.head[0], until=until, limit=_CHUNK)
+        rows = await _chunk(db, company_id, workspace_id, after=verdict.head[0], until=until)
         if not rows:
             break
         last_seq = rows[-1]["seq"]
@@ -53,7 +54,27 @@ async def verify_workspace(
             line = verdict.checked + step.first_bad.line
             return replace(step, checked=checked, first_bad=replace(step.first_bad, line=line), checkpoint_seq=compared)
         verdict = replace(step, checked=checked, checkpoint_seq=compared)
-    return _against_ends(verdict, head, checkpoint)
+    verdict = _against_ends(verdict, head, checkpoint)
+    stray = await queries.find_stray(db, company_id, workspace_id) if verdict.ok else None
+    return verdict if stray is None else _with_stray(verdict, stray)
+
+
+async def _chunk(db: Database, company_id: str, workspace_id: str, *, after: int, until: int) -> list[Record]:
+    """The next events up to 500 and about 8 MiB, never ending between two rows of one seq; none at the end."""
+    rows = await queries.chain_of(
+        db, company_id, workspace_id, after=after, until=until, limit=_CHUNK, most_bytes=_CHUNK_BYTES
+    )
+    is_last = not rows or (rows[-1]["seq"] == until and len(rows) < _CHUNK and rows[-1]["bytes_until"] < _CHUNK_BYTES)
+    if is_last or rows[0]["seq"] == rows[-1]["seq"]:
+        return rows
+    return [row for row in rows if row["seq"] < rows[-1]["seq"]]
+
+
+def _with_stray(verdict: Verdict, stray: Record) -> Verdict:
+    """An event outside the chain: nothing that the head answers for, and nothing that could have been stored there."""
+    detail = f"stands outside the chain, whose head is at seq {stray['head']}"
+    found = Finding(stray["seq"], str(stray["id"]), verdict.checked + 1, "forked", detail)
+    return replace(verdict, ok=False, first_bad=found)
 
 
 def _flat(rows: Iterable[Record]) -> Iterable[dict[str, Any]]:

@@ -40,7 +40,7 @@ class CachedKey:
 
 
 class Identity:
-    """Fulfils `Callers`. `person`, `key` and `operator` ask the database each time; `find_cached_key` does not."""
+    """Fulfils `Callers`. Each question asks the database, except `find_cached_key`."""
 
     def __init__(
         self,
@@ -77,12 +77,16 @@ class Identity:
     async def key(self, token: str, address: str) -> Caller:
         """The caller of an API key that works now, from that address; one use is counted.
         Unauthenticated, AddressNotAllowed."""
+        caller = await self.confirm(token, address)
+        self.key_use.count(caller.id)
+        return caller
+
+    async def confirm(self, token: str, address: str) -> Caller:
+        """The same, for a use that is counted already."""
         row = await queries.find_valid_key_everywhere(self._db, digest_of(token)) if is_token(token) else None
         if row is None:
             raise Unauthenticated(_UNKNOWN)
-        caller = _cached_of(row).admit(address)
-        self.key_use.count(caller.id)
-        return caller
+        return _cached_of(row).admit(address)
 
     def count_use(self, key_id: str) -> None:
         """One more use of the key, for callers that were admitted from the cache."""

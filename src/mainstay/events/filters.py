@@ -1,0 +1,112 @@
+"""What a list of events may be asked for: the filters of a request, as conditions of the statements in `queries`."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import or_
+from sqlalchemy.sql import ColumnElement
+
+from mainstay.events.intake import parse_time
+from mainstay.events.tables import events
+from mainstay.kernel.errors import Fault, Invalid
+
+MAX_FILTER_CHARACTERS = 512
+_EXACT = {
+    "action": "action",
+    "category": "category",
+    "actorId": "actor_id",
+    "actorEmail": "actor_email",
+    "targetId": "target_id",
+    "projectId": "project_id",
+}
+_SEARCHED = (
+    "action",
+    "actor_id",
+    "actor_email",
+    "actor_name",
+    "target_id",
+    "target_type",
+    "payload",
+    "metadata",
+    "changes",
+)
+_LEADS = ("actorId", "action")
+"""Filters with an index in a workspace; the first of those given leads, all others are looked for on its way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a list is asked for. `from`/`to` bound createdAt, `occurredFrom`/`occurredTo` occurredAt, both inclusive."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    occurred_since: datetime | None = None
+    occurred_until: datetime | None = None
+    exact: dict[str, str] = field(default_factory=dict)
+    text: str | None = None
+
+    def bounds(self) -> list[ColumnElement[bool]]:
+        """The bounds on createdAt, which follow the order of every list."""
+        found: list[ColumnElement[bool]] = []
+        if self.since:
+            found.append(events.c.received_at >= self.since)
+        if self.until:
+            found.append(events.c.received_at <= self.until)
+        return found
+
+    def lead(self, workspace_id: str | None) -> list[ColumnElement[bool]]:
+        """The one filter whose index gives the events in the order of the list, where there is one."""
+        name = self._lead_name(workspace_id)
+        return [] if name is None else [events.c[_EXACT[name]] == self.exact[name]]
+
+    def matches(self, columns: Any, workspace_id: str | None) -> list[ColumnElement[bool]]:
+        """All other filters, as conditions on these columns; they are looked for among the events that lead there."""
+        lead = self._lead_name(workspace_id)
+        found = [columns[_EXACT[name]] == value for name, value in self.exact.items() if name != lead]
+        if self.occurred_since:
+            found.append(columns.occurred_at >= self.occurred_since)
+        if self.occurred_until:
+            found.append(columns.occurred_at <= self.occurred_until)
+        if self.text:
+            found.append(or_(*(columns[name].icontains(self.text, autoescape=True) for name in _SEARCHED)))
+        return found
+
+    def is_searched_for(self, workspace_id: str | None) -> bool:
+        """Whether there are filters that have to be looked for."""
+        return bool(self.matches(events.c, workspace_id))
+
+    def _lead_name(self, workspace_id: str | None) -> str | None:
+        return next((name for name in _LEADS if workspace_id is not None and name in self.exact), None)
+
+
+def filters_of(query: Any) -> Filters:
+    """The filters of query parameters; Invalid names each that is wrong."""
+    faults: list[Fault] = []
+
+    def time_of(name: str) -> datetime | None:
+        text = query.get(name)
+        if text is None:
+            return None
+        moment = parse_time(text + "T00:00:00Z" if len(text) == 10 else text)
+        if moment is None:
+            faults.append(Fault("must be a date or a time with a zone such as 2026-01-02T03:04:05Z", name))
+        return moment
+
+    exact = {name: query[name] for name in _EXACT if name in query}
+    for name, value in (*exact.items(), ("text", query.get("text"))):
+        if value is not None and (not 1 <= len(value) <= MAX_FILTER_CHARACTERS or "\0" in value):
+            faults.append(Fault(f"must have 1 to {MAX_FILTER_CHARACTERS} characters, none of them NUL", name))
+    found = Filters(
+        since=time_of("from"),
+        until=time_of("to"),
+        occurred_since=time_of("occurredFrom"),
+        occurred_until=time_of("occurredTo"),
+        exact=exact,
+        text=query.get("text"),
+    )
+    if found.since and found.until and found.since > found.until:
+        faults.append(Fault("must not lie after 'to'", "from"))
+    if faults:
+        raise Invalid(faults=faults)
+    return found
