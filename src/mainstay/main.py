@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from mainstay import __version__, events, identity, jobs, observability, reactions, webhooks
+from mainstay import __version__, console, events, identity, jobs, observability, reactions, webhooks
 from mainstay.kernel import outbox, partitions, telemetry
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.crypto import Keyring
@@ -112,9 +112,25 @@ def build_api(settings: Settings) -> Front:
     app.include_router(identity.router(base.db, who, passwords, cursors))
     app.include_router(webhooks.router(base.db, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(observability.router(settings, base.db, runway))
+    pages = app.state.console = build_console(base, passwords, cursors)
+    app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
     hot = events.IngestRoutes(base.db, ingestion, who)
-    return Front(app, hot.routes())
+    return Front(app, hot.routes(), on_stop=pages.live.close)
+
+
+def build_console(base: Foundation, passwords: identity.Passwords, cursors: Cursors) -> console.Ground:
+    """What the pages of one process stand on."""
+    sessions = identity.Sessions(base.db, passwords)
+    return console.Ground(
+        settings=base.settings,
+        db=base.db,
+        keyring=base.keyring,
+        cursors=cursors,
+        sessions=sessions,
+        frame=console.frame(),
+        live=console.Live(sessions.working),
+    )
 
 
 @dataclass(frozen=True, slots=True)

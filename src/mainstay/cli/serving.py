@@ -21,6 +21,7 @@ from mainstay.cli.output import FAILED, USAGE, CommandFailed
 from mainstay.cli.worker_pages import serve_worker_pages
 from mainstay.kernel import logs, migrations, settings
 from mainstay.kernel.settings import Settings
+from mainstay.web.front import Front
 
 BACKLOG = 2_048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -44,9 +45,10 @@ def api(port: Port = None, host: Host = None) -> None:
     except (CommandFailed, settings.SettingsError) as error:
         output.fail(output.explain(error) or CommandFailed(str(error)))
     bound = listener.getsockname()[1]
+    front = main.build_api(replace(found, port=bound))
     server = _Server(
         uvicorn.Config(
-            main.build_api(replace(found, port=bound)),
+            front,
             loop="uvloop",
             http=BoundedHttp,
             ws="none",
@@ -57,7 +59,8 @@ def api(port: Port = None, host: Host = None) -> None:
             proxy_headers=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, round(found.shutdown_seconds)),
-        )
+        ),
+        front,
     )
     shown = f"[{found.host}]" if ":" in found.host else found.host
     output.tell(f"the API listens on http://{shown}:{bound} (reference: /docs)")
@@ -134,10 +137,15 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 class _Server(uvicorn.Server):
     """Stops gracefully at the first signal and at once at the second; being asked to stop is no failure."""
 
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self.front = front
+
     def handle_exit(self, sig: int, frame: object) -> None:
         if self.should_exit:
             _end_at_once(sig)
         self.should_exit = True
+        self.front.stop()
 
 
 def _end_at_once(number: int) -> None:

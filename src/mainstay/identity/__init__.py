@@ -42,12 +42,14 @@ from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_k
 from mainstay.identity.passwords import Passwords
 from mainstay.identity.people import Person, add_person, log_in
 from mainstay.identity.routes import router
-from mainstay.identity.sessions import Session, Sessions
+from mainstay.identity.sessions import SESSION_IDLE, SESSION_LIFETIME, Session, Sessions
 from mainstay.identity.tasks import schedules, tasks
 
 __all__ = [
     "OPERATOR_COMPANY",
     "OPERATOR_WORKSPACE",
+    "SESSION_IDLE",
+    "SESSION_LIFETIME",
     "ApiKey",
     "Company",
     "Identity",

@@ -118,11 +118,14 @@ _OPEN_SESSION = Sql(
 )
 _FIND_SESSION = Sql(
     "identity.find_session",
-    """select s.id, s.person_id, s.company_id, s.workspace_id, p.name, p.email, m.role,
+    """select s.id, s.person_id, s.company_id, s.workspace_id, p.name, p.email, m.role, c.name as company_name,
+              coalesce(w.name, '') as workspace_name,
               s.last_used_at < mainstay.now() - interval '1 minute' as is_stale
        from mainstay.sessions s
        join mainstay.people p on p.id = s.person_id and p.suspended_at is null
        join mainstay.memberships m on m.person_id = s.person_id and m.company_id = s.company_id
+       join mainstay.companies c on c.id = s.company_id
+       left join mainstay.workspaces w on w.company_id = s.company_id and w.id = s.workspace_id
        where s.token_hash = $1 and s.ended_at is null and s.expires_at > mainstay.now()
          and s.last_used_at > mainstay.now() - $2::interval""",
 )

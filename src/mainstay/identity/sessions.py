@@ -12,8 +12,8 @@ from mainstay.kernel.crypto import digest_of, new_token
 from mainstay.kernel.db import Connection, Database
 from mainstay.web.callers import Caller
 
-IDLE = timedelta(hours=12)
-LIFETIME = timedelta(days=7)
+SESSION_IDLE = timedelta(hours=12)
+SESSION_LIFETIME = timedelta(days=7)
 KEPT = timedelta(days=30)
 _PREFIX = "ms_"
 _MOST_COMPANIES = 100
@@ -26,7 +26,9 @@ class Session:
 
     id: str
     caller: Caller
+    company_name: str
     workspace_id: str
+    workspace_name: str
 
 
 class Sessions:
@@ -58,18 +60,18 @@ class Sessions:
             "user_agent": "".join(one for one in user_agent if one.isprintable())[:_AGENT_CHARACTERS],
         }
         async with self._db.begin() as tx:
-            await queries.insert_session(tx, company_id, row, LIFETIME)
+            await queries.insert_session(tx, company_id, row, SESSION_LIFETIME)
             await people.welcome(tx, found, person, company_id, via="console")
         return token
 
-    async def read(self, token: str, *, counts: bool = True) -> Session:
-        """The session of the token; SessionOver. Being read keeps it from going idle, unless it should not count."""
+    async def read(self, token: str) -> Session:
+        """The session of the token; SessionOver. Being read keeps it from going idle."""
         row = None
         if token.startswith(_PREFIX) and token.isascii():
-            row = await queries.find_session_everywhere(self._db, digest_of(token), IDLE)
+            row = await queries.find_session_everywhere(self._db, digest_of(token), SESSION_IDLE)
         if row is None:
             raise SessionOver
-        if counts and row["is_stale"]:
+        if row["is_stale"]:
             await queries.touch_session_everywhere(self._db, str(row["id"]))
         caller = Caller(
             kind="person",
@@ -79,11 +81,12 @@ class Sessions:
             role=row["role"],
             email=row["email"],
         )
-        return Session(str(row["id"]), caller, "" if row["workspace_id"] is None else str(row["workspace_id"]))
+        workspace_id = "" if row["workspace_id"] is None else str(row["workspace_id"])
+        return Session(str(row["id"]), caller, row["company_name"], workspace_id, row["workspace_name"])
 
     async def working(self, company_id: str, session_ids: list[str]) -> set[str]:
         """Those of the company's sessions that are not over, in one question."""
-        return await queries.working_sessions(self._db, company_id, session_ids, IDLE)
+        return await queries.working_sessions(self._db, company_id, session_ids, SESSION_IDLE)
 
     async def companies(self, person_id: str) -> list[Company]:
         """The first 100 companies of which the person is a member, oldest first."""

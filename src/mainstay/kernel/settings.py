@@ -68,6 +68,11 @@ class Settings:
         None,
         secret=True,
     )
+    console_operators: tuple[str, ...] = _setting(
+        "CONSOLE_OPERATORS",
+        "emails of people who may operate the whole service in the console (queues), comma separated",
+        (),
+    )
     metrics_public: bool = _setting("METRICS_PUBLIC", "serve /metrics without the token in production", False)
     queue_concurrency: int | None = _setting(
         "QUEUE_CONCURRENCY",
@@ -140,7 +145,7 @@ def _parse(name: str, kind: str, text: str) -> Any:
     if name == "queue_concurrency_overrides":
         pairs = [part.rpartition("=") for part in text.split(",")]
         return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
-    if name == "secret_previous":
+    if name in ("secret_previous", "console_operators"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("int"):
         return _whole(text, least=0)

@@ -35,9 +35,14 @@ def _raise_ours(_: Request, error: Exception) -> NoReturn:
 
 def _raise_faults(_: Request, error: Exception) -> NoReturn:
     assert isinstance(error, RequestValidationError)
+    raise invalid_of(error)
+
+
+def invalid_of(error: RequestValidationError) -> Invalid:
+    """The framework's own refusal of a request as ours, with what is wrong and where."""
     faults = []
     for one in error.errors():
         place, *path = (str(step) for step in one["loc"])
         pointer = ".".join(path) if place in _PARAMETER_PLACES else "#" + "".join(f"/{step}" for step in path)
         faults.append(Fault(one["msg"], pointer))
-    raise Invalid(faults=faults)
+    return Invalid(faults=faults)

@@ -1,7 +1,7 @@
 """The outermost application: ids, figures, errors, and a straight way to the hottest routes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import asyncpg
 
@@ -16,15 +16,24 @@ from mainstay.web.bodies import ClientGone, answer
 _log = logger(__name__)
 _SLOW_SECONDS = 1.0
 _SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
+_STREAM = b"text/event-stream"
 MAX_HEADER_BYTES = 16_384
 
 
 class Front:
     """Wraps the framework's application; `hot` maps (method, path) to plain ASGI handlers that skip it."""
 
-    def __init__(self, app: App, hot: Mapping[tuple[str, str], App]) -> None:
+    def __init__(
+        self, app: App, hot: Mapping[tuple[str, str], App], *, on_stop: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_stop` ends answers that would go on for ever."""
         self._app = app
         self._hot = dict(hot)
+        self._on_stop = on_stop
+
+    def stop(self) -> None:
+        """The server will end soon: no answer goes on for ever any more."""
+        self._on_stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,12 +42,13 @@ class Front:
         started = time.perf_counter()
         trace = _trace_of(scope)
         telemetry.enter_trace(trace)
-        status = 0
+        status, streams = 0, False
 
         async def counted_send(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streams
             if message["type"] == "http.response.start":
                 status = message["status"]
+                streams = any(value.startswith(_STREAM) for _, value in message.get("headers", ()))
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", trace.request_id.encode()),
@@ -58,7 +68,7 @@ class Front:
             if status:
                 _log.exception("answer cut short", method=method, path=path)
                 raise
-            known = _as_known(error)
+            known = as_known(error)
             if known.status >= 500 and not isinstance(known, Unavailable):
                 _log.exception("request failed", method=method, path=path)
             code, headers, body = problem.render(known, request_id=trace.request_id, instance=path)
@@ -68,11 +78,12 @@ class Front:
             seconds = time.perf_counter() - started
             route = path if handler else getattr(scope.get("route"), "path", None) or "unmatched"
             telemetry.RequestMeter.of(method, route, status).count(seconds)
-            if seconds > _SLOW_SECONDS or status >= 500:
+            if (seconds > _SLOW_SECONDS and not streams) or status >= 500:
                 _log.warning("request", method=method, route=route, status=status, seconds=round(seconds, 4))
 
 
-def _as_known(error: Exception) -> MainstayError:
+def as_known(error: Exception) -> MainstayError:
+    """The error as callers are told of it."""
     if isinstance(error, MainstayError):
         return error
     if isinstance(error, GONE):

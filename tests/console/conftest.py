@@ -1,0 +1,147 @@
+"""A running console and a browser before it; tests of the browser are skipped where there is no Chromium."""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.conftest import cut_database, drop_database
+from tests.console.site import PASSWORD, Site, running_site
+
+PEERS = Path(__file__).parent / "peers"
+FILES = ("package.json", "package-lock.json", ".npmrc")
+WIDE = {"width": 1440, "height": 900}
+NARROW = {"width": 390, "height": 844}
+REQUIRED = os.environ.get("MAINSTAY_REQUIRE_PEERS") == "1"
+
+
+def missing(what: str) -> Any:
+    """Skips the test, or fails it where every peer is required."""
+    if REQUIRED:
+        pytest.fail(f"MAINSTAY_REQUIRE_PEERS=1, but {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def site(server_url: str, template_url: str) -> Iterator[Site]:
+    """API and worker on a database of their own, shared by the tests of this run."""
+    url = asyncio.run(cut_database(server_url, template_url))
+    with running_site(url) as running:
+        yield running
+    asyncio.run(drop_database(server_url, url))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window; while it runs this thread has a loop, so its modules have no async tests."""
+    found = shutil.which("chromium")
+    if found is None:
+        missing("chromium is not installed")
+    flags = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=flags)
+        yield started
+        started.close()
+
+
+Opener = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(site: Site, browser: Browser) -> Opener:
+    """Opens a page in a browser profile of its own, as a context manager: `with open_page(role="owner") as page`."""
+
+    @contextmanager
+    def opened(role: str = "", *, viewport: Any = None, colours: Any = "light", **more: Any) -> Iterator[Page]:
+        context = browser.new_context(
+            base_url=site.url, viewport=viewport or WIDE, color_scheme=colours, reduced_motion="reduce", **more
+        )
+        try:
+            if role:
+                context.add_cookies(_session_of(site, browser, role))
+            page = context.new_page()
+            trouble: list[str] = []
+            page.on("console", lambda told: trouble.append(told.text) if told.type == "error" else None)
+            page.on("pageerror", lambda error: trouble.append(str(error)))
+            yield page
+            assert [line for line in trouble if "status of 4" not in line] == []
+        finally:
+            context.close()
+
+    return opened
+
+
+_sessions: dict[tuple[str, str], Any] = {}
+
+
+def _session_of(site: Site, browser: Browser, role: str) -> Any:
+    """The cookies of somebody who signed in once; tests of signing in itself do it again."""
+    if (site.url, role) not in _sessions:
+        context: BrowserContext = browser.new_context(base_url=site.url)
+        page = context.new_page()
+        page.goto("/console")
+        page.fill("#field-email", site.emails[role])
+        page.fill("#field-password", PASSWORD)
+        page.click("button:has-text('Sign in')")
+        page.wait_for_url("**/console")
+        _sessions[site.url, role] = context.cookies()
+        context.close()
+    return _sessions[site.url, role]
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: MAINSTAY_SHOTS, or a directory of this run."""
+    given = os.environ.get("MAINSTAY_SHOTS")
+    place = Path(given) if given else tmp_path_factory.mktemp("shots")
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, installed once outside the tree and shared by later runs."""
+    if shutil.which("npm") is None:
+        missing("npm is not installed")
+    digest = hashlib.sha256(b"".join((PEERS / name).read_bytes() for name in FILES)).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mainstay-tests"
+    home = cache / f"axe-{digest}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "axe.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "installed").exists():
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir()
+            for name in FILES:
+                shutil.copy(PEERS / name, home / name)
+            done = subprocess.run(
+                ["npm", "ci", "--ignore-scripts"], cwd=home, capture_output=True, text=True, timeout=100, check=False
+            )
+            if done.returncode != 0:
+                missing(f"npm ci failed: {done.stderr[-500:]}")
+            (home / "installed").touch()
+    return (home / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def violations(axe: str) -> Callable[[Page], list[str]]:
+    """What axe finds wrong with a page; it is put in by the debugger, so the page's own policy stays as it is."""
+
+    def found(page: Page) -> list[str]:
+        page.evaluate(axe)
+        result = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']][:4]}"
+            for one in result["violations"]
+        ]
+
+    return found
