@@ -17,6 +17,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
 from mainstay import identity, main
+from mainstay.console.guards import PageGuard
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
@@ -34,12 +35,17 @@ PUBLIC = {
     ("GET", "/metrics"): "open in development; in production the token is asked for inside (C-37), see below",
     ("GET", "/api/v1/metrics"): "the same figures",
     ("POST", "/api/v1/auth/login"): "gives the credential",
+    ("GET", "/"): "leads to the console",
+    ("GET", "/console/sign-in"): "the form that gives the session",
+    ("POST", "/console/sign-in"): "gives the session; needs the token of the form, see tests/console",
+    ("GET", "/console/static/{name}"): "what the sign-in page brings along, the same for everybody",
 }
 FAMILIES = (
     ("/v1/key/workspace", "workspace_key"),
     ("/v1/key/company", "company_key"),
     ("/internal", "operator"),
     ("/api/v1", "person"),
+    ("/console", "session"),
 )
 EVENT = {"action": "user.signed_in", "actor": {"id": "u-1"}}
 ENDPOINT = {"url": "http://127.0.0.1:9/hook", "events": ["never.sent"]}
@@ -59,6 +65,7 @@ BODIES: dict[tuple[str, str], Any] = {
     },
 }
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
+GUARDS = (KeyGuard, PersonGuard, OperatorGuard, PageGuard)
 ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
 
 
@@ -71,6 +78,7 @@ class Route:
     kind: str | None
     roles: frozenset[Role] = frozenset()
     parameters: tuple[str, ...] = ()
+    operators_only: bool = False
 
     @property
     def reads(self) -> bool:
@@ -86,15 +94,17 @@ def routes() -> list[Route]:
         guards = _guards(context.dependant) if getattr(context, "dependant", None) else []
         assert len(guards) <= 1, f"{context.path} has two guards"
         guard = guards[0] if guards else None
-        roles = guard.roles if isinstance(guard, PersonGuard) else frozenset()
+        roles = guard.roles if isinstance(guard, PersonGuard | PageGuard) else frozenset()
+        operators_only = isinstance(guard, PageGuard) and guard.operators_only
         parameters = tuple(getattr(context, "param_convertors", None) or _parameters(context.path))
         for method in sorted((context.methods or set()) - {"HEAD"}):
-            found.append(Route(method, context.path, guard.kind if guard else None, roles, parameters))
+            kind = guard.kind if guard else None
+            found.append(Route(method, context.path, kind, roles, parameters, operators_only))
     return list(dict.fromkeys(found))
 
 
 def _guards(dependant: Dependant) -> list[Any]:
-    own = [dependant.call] if isinstance(dependant.call, KeyGuard | PersonGuard | OperatorGuard) else []
+    own = [dependant.call] if isinstance(dependant.call, GUARDS) else []
     return own + [guard for inner in dependant.dependencies for guard in _guards(inner)]
 
 
@@ -108,7 +118,8 @@ def named(route: Route) -> str:
 
 
 TABLE = routes()
-GUARDED = [route for route in TABLE if route.kind is not None]
+GUARDED = [route for route in TABLE if route.kind is not None and route.kind != "session"]
+"""Pages answer with pages: test_pages.py walks them."""
 BY_KEY = [route for route in GUARDED if route.kind in ("workspace_key", "company_key")]
 BY_PERSON = [route for route in GUARDED if route.kind == "person"]
 WITH_IDS = [route for route in GUARDED if route.parameters]
