@@ -22,6 +22,7 @@ WITHOUT_COMPANY = {
     "job_attempts": "belongs to a job, which has the company",
     "queues": "the engine's own; queues serve every company",
     "workers": "the engine's own; workers serve every company",
+    "queue_minutes": "the engine's own; depths of a whole queue",
     "queue_tallies": "the engine's own; counts of a whole queue",
     "schedule_runs": "the engine's own; schedules are the service's",
 }

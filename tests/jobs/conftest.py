@@ -9,9 +9,11 @@ import pytest
 
 from mainstay import jobs
 from mainstay.kernel.db import Database, Record, Sql, Tx
+from mainstay.kernel.outbox import Actor
 from mainstay.kernel.work import Task
 
 QUEUE = "test:queue"
+OPERATOR = Actor(kind="person", id="p-1", name="Olga")
 QUICK = jobs.Timing(heartbeat=0.2, lease=1.5, reap=0.1, promote=0.02, schedule=0.05, watch=0.02, gauge=0.5)
 
 

@@ -11,7 +11,7 @@ from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Discard, Job, Outcome, Retry, Snooze, Task
 from tests.conftest import SqlClock
-from tests.jobs.conftest import QUEUE, add, all_of, one, state_of, task, until, working
+from tests.jobs.conftest import OPERATOR, QUEUE, add, all_of, one, state_of, task, until, working
 
 SECOND = timedelta(seconds=1)
 
@@ -242,18 +242,20 @@ async def test_a_paused_queue_starts_nothing_once_the_pause_has_committed(db: Da
     async with working(db, [task(run)]):
         await until(lambda: one(db, "select 1 from mainstay.queues where name = $1", QUEUE))
         async with db.begin() as tx:
-            await jobs.pause(tx, QUEUE, by="operator")
+            await jobs.pause(tx, OPERATOR, QUEUE)
         job = await add(db, "test.kind")
         await asyncio.sleep(0.3)
         assert started == []
         stats = (await jobs.stats(db))[QUEUE]
-        assert (stats.paused, stats.paused_by, stats.waiting) == (True, "operator", 1)
+        assert (stats.paused, stats.paused_by, stats.waiting) == (True, "Olga", 1)
         async with db.begin() as tx:
-            await jobs.resume(tx, QUEUE)
+            await jobs.resume(tx, OPERATOR, QUEUE)
         await until(lambda: _is(db, job, "completed"), 2)
         async with db.begin() as tx:
             with pytest.raises(jobs.QueueNotFound):
-                await jobs.pause(tx, "no:such", by="operator")
+                await jobs.pause(tx, OPERATOR, "no:such")
+            with pytest.raises(jobs.QueueNotFound):
+                await jobs.resume(tx, OPERATOR, "no:such")
 
 
 async def test_lower_priority_numbers_run_first_then_the_order_of_arrival(db: Database) -> None:

@@ -10,7 +10,7 @@ from mainstay import jobs
 from mainstay.jobs.queues import concurrency_of
 from mainstay.kernel.db import Database
 from mainstay.kernel.work import Discard, Job, Outcome, Retry
-from tests.jobs.conftest import add, one, task, until, working
+from tests.jobs.conftest import OPERATOR, add, one, task, until, working
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_stats_match_what_was_queued_and_done(db: Database) -> None:
     async with working(db, [each], queues=[jobs.QueueConfig(jobs.EMAIL, 50)]):
         await until(lambda: _settled(db, 3, 9))
         async with db.begin() as tx:
-            await jobs.pause(tx, jobs.EMAIL, by="test")
+            await jobs.pause(tx, OPERATOR, jobs.EMAIL)
         for _ in range(6):
             await add(db, each, "wait")
             await add(db, each, "later", delay=timedelta(hours=1))

@@ -12,7 +12,7 @@ from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.partitions import Partitioned
 from mainstay.kernel.work import Daily, Every, Job, Schedule
 from tests.conftest import SqlClock
-from tests.jobs.conftest import QUEUE, all_of, one, task, until, working
+from tests.jobs.conftest import all_of, one, task, until, working
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -54,13 +54,28 @@ async def test_three_schedulers_start_one_run_a_slot(db: Database, other_db: Dat
         await sql_clock.move(HOUR)
         assert sum(await asyncio.gather(*(each.run_once() for each in schedulers))) == 1
         assert sum(await asyncio.gather(*(each.run_once() for each in schedulers))) == 0
-        assert await one(db, "select count(*) from mainstay.jobs") == slot
-    rows = await all_of(
-        db,
-        "select r.due_at, j.queue from mainstay.schedule_runs r left join mainstay.jobs j on j.id = job_id order by 1",
-    )
-    assert [row["queue"] for row in rows] == [None, QUEUE, QUEUE, QUEUE]
+        assert await one(db, "select count(*) from mainstay.schedule_runs where job_id is not null") == slot
+        await one(db, "delete from mainstay.jobs returning 1")
+    rows = await all_of(db, "select due_at, job_id from mainstay.schedule_runs order by 1")
+    assert len({row["job_id"] for row in rows}) == 4
     assert {after["due_at"] - before["due_at"] for before, after in itertools.pairwise(rows)} == {HOUR}
+
+
+async def test_slots_that_pass_while_a_run_has_not_ended_do_not_pile_up_behind_it(
+    db: Database, sql_clock: SqlClock
+) -> None:
+    scheduler = _scheduler(db)
+    await scheduler.run_once()
+    started = []
+    for _ in range(3):
+        await sql_clock.move(HOUR)
+        started.append(await scheduler.run_once())
+    assert started == [1, 0, 0]
+    (job,) = [row["id"] for row in await all_of(db, "select id from mainstay.jobs")]
+    assert await one(db, "select array_agg(job_id) from mainstay.schedule_runs where job_id is not null") == [job] * 3
+    await one(db, "delete from mainstay.jobs returning 1")
+    await sql_clock.move(HOUR)
+    assert await scheduler.run_once() == 1
 
 
 @pytest.mark.parametrize(("missed", "runs"), [("latest", 1), ("skip", 0)])
@@ -71,6 +86,7 @@ async def test_slots_that_passed_while_nothing_ran(db: Database, sql_clock: SqlC
     await sql_clock.move(moved)
     assert await _scheduler(db, missed).run_once() == runs
     assert await one(db, "select count(*) from mainstay.schedule_runs") == 2
+    await one(db, "delete from mainstay.jobs returning 1")
     await sql_clock.move(timedelta(minutes=30, seconds=5))
     assert await _scheduler(db, missed).run_once() == 1
 
@@ -115,6 +131,7 @@ async def test_the_engine_keeps_its_own_tables_small(db: Database, sql_clock: Sq
     await one(db, "insert into mainstay.queue_tallies select 'q', current_date - n / 5, 1 from generate_series(0, 199) n returning 1")  # fmt: skip  # noqa: E501
     await one(db, "insert into mainstay.workers (name, queues, started_at, heartbeat_at, ended_at) values ('w', '{}', now(), now(), now() - interval '31 days') returning 1")  # fmt: skip  # noqa: E501
     await one(db, "insert into mainstay.schedule_runs select 's', now() - make_interval(days => n) from unnest(array[40, 35, 1]) n returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.queue_minutes select 'q', date_trunc('minute', now()) - make_interval(hours => n), 1, 1, 1, 1 from unnest(array[1, 47, 49, 100]) n returning 1")  # fmt: skip  # noqa: E501
     await one(db, "insert into mainstay.schedule_runs select 'yearly', now() - interval '90 days' returning 1")
     bodies = {each.kind: each.run for each in jobs.tasks(db, specs)}
     assert {schedule.kind for schedule in jobs.schedules()} == set(bodies)
@@ -125,6 +142,7 @@ async def test_the_engine_keeps_its_own_tables_small(db: Database, sql_clock: Sq
     assert await one(db, "select count(*) from mainstay.queue_tallies") == 31
     assert await one(db, "select sum(completed) from mainstay.queue_tallies") == 155
     assert await one(db, "select count(*) from mainstay.workers") == 0
+    assert await one(db, "select count(*) from mainstay.queue_minutes") == 2
     left = await all_of(db, "select schedule from mainstay.schedule_runs order by 1")
     assert [row["schedule"] for row in left] == ["s", "yearly"]
     parts = Sql("test", "select array_agg(inhrelid::regclass::text order by 1) from pg_inherits where inhparent = $1::text::regclass")  # fmt: skip  # noqa: E501

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -10,7 +11,7 @@ from mainstay import jobs
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.work import Job, Task
-from tests.jobs.conftest import QUEUE, add, one, task, until, working
+from tests.jobs.conftest import QUEUE, QUICK, add, one, task, until, working
 
 
 async def _waits(db: Database, gap: float, listen_url: str | None) -> list[float]:
@@ -223,3 +224,92 @@ async def test_a_loop_that_ends_ends_the_worker_loudly(db: Database) -> None:
     await add(db, "test.kind")
     with pytest.raises(RuntimeError, match="no such thing"):
         await asyncio.wait_for(worker.run(asyncio.Event()), 10)
+
+
+class _Middleman:
+    """Stands between a worker and its database, and can stop passing anything on without hanging up."""
+
+    def __init__(self, url: str) -> None:
+        there = urlsplit(url)
+        self._there = (there.hostname or "", there.port or 5432)
+        self._passes = asyncio.Event()
+        self._passes.set()
+        self._lines: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "_Middleman":
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for line in self._lines:
+            line.cancel()
+        await asyncio.gather(*self._lines, return_exceptions=True)
+
+    def url(self, url: str) -> str:
+        there = urlsplit(url)
+        port = self._server.sockets[0].getsockname()[1]
+        return urlunsplit(there._replace(netloc=f"{there.netloc.rpartition('@')[0]}@127.0.0.1:{port}"))
+
+    def freeze(self) -> None:
+        self._passes.clear()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = asyncio.create_task(self._serve(reader, writer))
+        self._lines.add(line)
+        line.add_done_callback(self._lines.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._passes.wait()
+            far_reader, far_writer = await asyncio.open_connection(*self._there)
+            try:
+                await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+            finally:
+                far_writer.close()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._passes.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+@pytest.mark.parametrize("seconds_after", [0.0, 0.3])
+async def test_a_stop_ends_in_time_though_the_database_has_just_fallen_silent(
+    db: Database, fresh_url: str, seconds_after: float
+) -> None:
+    async def run(tx: Tx, _: Job) -> None:
+        await one(tx, "select 1")
+        await asyncio.sleep(0.01)
+
+    async with db.begin() as tx:
+        await jobs.enqueue_many(tx, "test.kind", range(2000), queue=QUEUE)
+    async with _Middleman(fresh_url) as middleman:
+        engine = Database(middleman.url(fresh_url), size=6)
+        far = Database(middleman.url(fresh_url), size=4)
+        in_tx = Task(kind="test.kind", queue=QUEUE, run_in_tx=run)
+        worker = jobs.Worker(
+            far, [in_tx], queues=[jobs.QueueConfig(QUEUE, 20)], engine_db=engine, timing=QUICK, shutdown_seconds=1.0
+        )
+        stop = asyncio.Event()
+        running = asyncio.create_task(worker.run(stop))
+        await until(lambda: _some_done(db))
+        middleman.freeze()
+        await asyncio.sleep(seconds_after)
+        stop.set()
+        asked = time.monotonic()
+        await asyncio.wait([running], timeout=30)
+        took = time.monotonic() - asked
+        is_done = running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        for each in (engine, far):
+            await each.close(0.1)
+    assert is_done
+    assert took < 1.0 + 5.0 + 5.0, "the time for jobs, the last acts, and letting go"

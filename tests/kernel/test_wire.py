@@ -11,7 +11,19 @@ from mainstay.kernel import pinning
 from mainstay.kernel.addresses import parse_allow_list
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.wire import HEAD_LINE_MAX_BYTES, HEAD_MAX_BYTES, HEAD_MAX_FIELDS
-from tests.receivers import Behaviour, Receiver, after, answer, close_within_body, closed_port, garbage, hang, ok, says
+from tests.receivers import (
+    Behaviour,
+    Line,
+    Receiver,
+    after,
+    answer,
+    close_within_body,
+    closed_port,
+    garbage,
+    hang,
+    ok,
+    says,
+)
 
 LOOPBACK = parse_allow_list("127.0.0.0/8, ::1")
 
@@ -270,8 +282,19 @@ async def test_idle_connections_are_closed_in_time(
 
 
 async def test_a_cancelled_request_does_not_leave_its_answer_to_the_next(client: Outbound, receiver: Receiver) -> None:
-    receiver.behave(after(0.1, ok(200, b"late")), ok(200, b"own"))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await client.post(receiver.url(), b"", {})
-    assert (await client.post(receiver.url(), b"", {})).body == b"own"
+    is_cancelled = asyncio.Event()
+
+    async def answer_late(line: Line) -> None:
+        await line.read_request()
+        await is_cancelled.wait()
+        with suppress(OSError):
+            await line.send(answer(200, b"late"))
+
+    receiver.behave(answer_late, ok(200, b"own"))
+    first = asyncio.create_task(client.post(receiver.url(), b"", {}, timeout_seconds=30))
+    await receiver.wait_for(1)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    asyncio.get_running_loop().call_later(0.05, is_cancelled.set)
+    assert (await client.post(receiver.url(), b"", {}, timeout_seconds=30)).body == b"own"

@@ -39,7 +39,7 @@ from mainstay.jobs.enqueueing import Enqueued, enqueue, enqueue_many, wake
 from mainstay.jobs.errors import JobNotFound, JobRefused, LeaseLost, QueueNotFound, RedriveRefused
 from mainstay.jobs.leases import confirm
 from mainstay.jobs.queues import EMAIL, REPORT, UPKEEP, WEBHOOK, WORKFLOW, QueueConfig, pause, queue_configs, resume
-from mainstay.jobs.stats import QueueStats, stats
+from mainstay.jobs.stats import ListedJob, QueueStats, depths, list_jobs, stats
 from mainstay.jobs.tasks import PARTITIONED, schedules, tasks
 from mainstay.jobs.worker import Timing, Worker
 
@@ -56,6 +56,7 @@ __all__ = [
     "JobNotFound",
     "JobRefused",
     "LeaseLost",
+    "ListedJob",
     "Match",
     "QueueConfig",
     "QueueNotFound",
@@ -69,10 +70,12 @@ __all__ = [
     "clear",
     "clear_matching",
     "confirm",
+    "depths",
     "enqueue",
     "enqueue_many",
     "get_dead",
     "list_dead",
+    "list_jobs",
     "pause",
     "queue_configs",
     "redrive",

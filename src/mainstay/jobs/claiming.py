@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mainstay.jobs.lanes import Horizon, LaneBook, Take
 from mainstay.jobs.leases import Lease
@@ -17,6 +18,13 @@ _LOOK_JOBS_MOST = 20_000
 _SWEEP_LINES = 1_000
 _SWEEP_LEAST_SECONDS = 1.0
 _SWEEP_SHARE = 20
+
+
+class Claims(NamedTuple):
+    """What a round brought, and the worker id under which it is held."""
+
+    worker_id: int | None
+    by_station: list[tuple["Station", list[Record]]]
 
 
 @dataclass(slots=True, eq=False)
@@ -83,14 +91,14 @@ class Claimer:
         now = time.monotonic()
         return min(station.book.end_holds(now) for station in self.stations)
 
-    async def run_once(self) -> list[tuple[Station, list[Record]]]:
+    async def run_once(self) -> Claims:
         """Free slots have been filled as far as waiting jobs are known; the claimed rows by queue."""
         worker_id = self._lease.worker_id
         stations = [station for station in self.stations if station.free > 0]
         if worker_id is None or not stations or self.total_free() <= 0:
-            return []
+            return Claims(worker_id, [])
         await self._make_ready(worker_id)
-        claims: list[tuple[Station, list[Take], list[Record]]] = []
+        found: list[tuple[Station, list[Take], list[Record]]] = []
         self._is_in_doubt = True
         async with planning.begin_by_line(self._db) as tx:
             await self._look(tx, stations)
@@ -100,11 +108,11 @@ class Claimer:
                 rows = await line_rows.claim_everywhere(
                     tx, station.config.name, worker_id, [list(column) for column in zip(*takes, strict=True)]
                 )
-                claims.append((station, takes, rows))
+                found.append((station, takes, rows))
         self._is_in_doubt = False
         if self._lease.id != worker_id:
-            return []
-        return [(station, self._book(station, takes, rows)) for station, takes, rows in claims]
+            return Claims(worker_id, [])
+        return Claims(worker_id, [(station, self._book(station, takes, rows)) for station, takes, rows in found])
 
     async def sweep_once(self) -> int:
         """Every line that had a waiting job is known again (late commits, other workers' leftovers); how many are new.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import asyncpg
 import orjson
 
 from mainstay.jobs.errors import JobNotFound, RedriveRefused
@@ -89,18 +88,16 @@ async def attempts_of_job(tx: Tx, job_id: int) -> list[Attempt]:
 
 async def redrive(tx: Tx, job_id: int) -> None:
     """The dead job is in line again with all its attempts ahead. JobNotFound; RedriveRefused if its key is taken."""
-    try:
-        async with tx.savepoint():
-            if await dead_rows.redrive_everywhere(tx, job_id):
-                return
-    except asyncpg.UniqueViolationError:
-        raise RedriveRefused from None
-    await get_dead(tx, job_id)
-    raise RedriveRefused
+    if not await dead_rows.redrive_everywhere(tx, job_id):
+        await get_dead(tx, job_id)
+        raise RedriveRefused
 
 
 async def redrive_matching(tx: Tx, match: Match, *, limit: int = MOST_AT_ONCE) -> int:
-    """Up to `limit` matching dead jobs are in line again, oldest first, but for those whose key is taken; how many."""
+    """Up to `limit` matching dead jobs are in line again, oldest first; how many.
+
+    One whose dedupe key an unfinished job has stays dead and is not counted; of several with one key the oldest goes.
+    """
     return await dead_rows.redrive_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
 
 

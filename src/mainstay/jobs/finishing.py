@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+
+import asyncpg
 
 from mainstay.jobs.dead import announce_deaths
 from mainstay.jobs.held import Held, clean, count_ended
 from mainstay.jobs.queries import claims, planning
-from mainstay.kernel.db import Database, Record, Tx
+from mainstay.kernel.db import RACED, Database, Record, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.kernel.work import Batch, Discard, Hold, Retry, Snooze
@@ -19,6 +22,14 @@ BATCH = 1_000
 GATHER_SECONDS = 0.002
 _GATHER_UNDER = 500
 _MOST_DELAY = timedelta(days=365)
+_PASSES = (
+    Unavailable,
+    *RACED,
+    asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.OperatorInterventionError,
+)
+"""What says nothing about the jobs at hand: the same transaction may succeed in a while."""
 
 
 class Finisher:
@@ -82,36 +93,56 @@ class Finisher:
         try:
             if batch is None:
                 async with planning.begin_by_id(self._db) as tx:
-                    kept = await self.settle(tx, taken)
+                    with _blaming(tx):
+                        kept = await self.settle(tx, taken)
             else:
                 async with self._db.begin() as tx:
                     await planning.plan_by_id(tx)
-                    kept = await self.settle(tx, taken)
+                    with _blaming(tx):
+                        kept = await self.settle(tx, taken)
                     await planning.plan_freely(tx)
-                    await _record(tx, batch, taken, kept)
-        except Unavailable:
-            raise
-        except Exception as error:
-            if batch is None:
-                raise
+                    with _blaming(tx, their_own=True):
+                        await _record(tx, batch, taken, kept)
+        except _Unfit as error:
             await self._isolate(taken, error)
             return
         count_ended(taken, kept)
         self._release(taken)
 
-    async def _isolate(self, taken: Sequence[Held], error: Exception) -> None:
-        """A record that raises for many is run for each alone; where it raises again the attempt has failed."""
+    async def _isolate(self, taken: Sequence[Held], error: "_Unfit") -> None:
+        """What cannot be acknowledged together is acknowledged one by one; what fails alone has failed as an attempt.
+
+        Where not even that can be written, because the word itself cannot, the job is dead of it.
+        """
         if len(taken) > 1:
             for held in taken:
                 await self._flush([held])
             return
         (held,) = taken
-        _log.error("record failed", kind=held.job.kind, job=held.job.id, error=repr(error))
-        held.outcome = Retry(f"{type(error).__name__}: {error}")
-        async with planning.begin_by_id(self._db) as tx:
-            kept = await self.settle(tx, taken)
-        count_ended(taken, kept)
+        given = held.outcome
+        reason = clean(str(error))
+        _log.error("an acknowledgement failed", kind=held.job.kind, job=held.job.id, error=reason)
+        try:
+            kept = await self._settle_alone(held, Retry(reason))
+            if kept is None:
+                kept = await self._settle_alone(held, Discard(reason))
+        except BaseException:
+            held.outcome = given
+            raise
+        count_ended(taken, kept or ())
         self._release(taken)
+
+    async def _settle_alone(self, held: Held, outcome: Retry | Discard) -> set[int] | None:
+        held.outcome = outcome
+        try:
+            async with planning.begin_by_id(self._db) as tx:
+                with _blaming(tx):
+                    return await self.settle(tx, [held])
+        except _Unfit as error:
+            if isinstance(outcome, Discard):
+                raise
+            _log.error("a failure could not be written", job=held.job.id, error=str(error))
+            return None
 
     async def settle(self, tx: Tx, taken: Sequence[Held]) -> set[int]:
         """Each job that is still this worker's has its new state with the transaction; their ids."""
@@ -184,6 +215,24 @@ async def _record(tx: Tx, batch: Batch, taken: Sequence[Held], kept: set[int]) -
     results = [(held.job, held.result, held.outcome) for held in taken if held.job.id in kept and held.is_acted]
     if results:
         await batch.record(tx, results)
+
+
+class _Unfit(Exception):
+    """The jobs at hand cannot be acknowledged so, however often it is tried."""
+
+
+@contextmanager
+def _blaming(tx: Tx, *, their_own: bool = False) -> Iterator[None]:
+    """Errors within are about the jobs: all that do not pass, but of our own statements only those about values."""
+    try:
+        yield
+    except _PASSES:
+        raise
+    except Exception as error:
+        is_of_values = not isinstance(error, asyncpg.PostgresError) or (error.sqlstate or "")[:2] in ("22", "23")
+        if tx.connection.is_closed() or not (their_own or is_of_values):
+            raise
+        raise _Unfit(f"{type(error).__name__}: {error}") from error
 
 
 def _bounded(after: timedelta) -> timedelta:

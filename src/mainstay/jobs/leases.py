@@ -81,7 +81,8 @@ class Lease:
     async def leave(self) -> None:
         """The worker has signed off."""
         if self._id is not None:
-            await workers.leave_everywhere(self._db, self._id, "stopped")
+            async with planning.begin_by_id(self._db) as tx:
+                await workers.leave_everywhere(tx, self._id, "stopped")
 
 
 class Reaper:

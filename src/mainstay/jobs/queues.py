@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from mainstay.jobs.errors import QueueNotFound
 from mainstay.jobs.queries import queues as queue_rows
+from mainstay.kernel import outbox
 from mainstay.kernel.db import Tx
+from mainstay.kernel.outbox import Actor
 from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Task
 
@@ -91,13 +93,23 @@ def queue_configs(
     return [QueueConfig(name, concurrency_of(name, base, overrides or {}), rule_of(name).priority) for name in names]
 
 
-async def pause(tx: Tx, queue: str, *, by: str) -> None:
-    """From the commit on no job of the queue starts anywhere; those running end as they would. QueueNotFound."""
-    if not await queue_rows.pause_queue_everywhere(tx, queue, by):
+async def pause(tx: Tx, actor: Actor, queue: str) -> None:
+    """From the commit on nobody claims a job of the queue; what was claimed before runs to its end. QueueNotFound.
+
+    It waits for claims under way, which take milliseconds. Announced as `queue.paused`, unless it was paused already.
+    """
+    if await queue_rows.pause_queue_everywhere(tx, queue, actor.name or actor.email or actor.id):
+        await outbox.announce(tx, "queue.paused", company_id=None, actor=actor, data={"queue": queue})
+    elif not await queue_rows.queue_exists_everywhere(tx, queue):
         raise QueueNotFound(f"There is no queue {queue!r}.")
 
 
-async def resume(tx: Tx, queue: str) -> None:
-    """The queue's jobs start again, and workers are told with the commit. QueueNotFound."""
-    if not await queue_rows.resume_queue_everywhere(tx, queue):
+async def resume(tx: Tx, actor: Actor, queue: str) -> None:
+    """The queue's jobs start again, and workers are told with the commit. QueueNotFound.
+
+    Announced as `queue.resumed`, unless it was not paused.
+    """
+    if await queue_rows.resume_queue_everywhere(tx, queue):
+        await outbox.announce(tx, "queue.resumed", company_id=None, actor=actor, data={"queue": queue})
+    elif not await queue_rows.queue_exists_everywhere(tx, queue):
         raise QueueNotFound(f"There is no queue {queue!r}.")

@@ -146,11 +146,10 @@ class Runner:
         if not held.is_settled:
             held.duration_ms = (time.monotonic() - held.started) * 1000
         if self.running.pop(job.id, None) is not None:
-            if isinstance(held.outcome, Hold) and job.lane:
-                held.station.book.hold(job.lane, time.monotonic() + held.outcome.after.total_seconds())
             if held.is_settled:
                 self._release([held])
             else:
+                _rest(held)
                 self._ended(held)
 
     async def _run_in_tx(self, held: Held) -> None:
@@ -163,6 +162,8 @@ class Runner:
                 held.started = time.monotonic()
                 held.outcome = await run(tx, job)
                 held.duration_ms = (time.monotonic() - held.started) * 1000
+                if job.id in self.running:
+                    _rest(held)
                 await planning.plan_by_id(tx)
                 if not await self._settle(tx, [held]):
                     raise LeaseLost
@@ -205,3 +206,10 @@ class Runner:
             return Retry("the handler was cancelled")
         held.failure = "timeout"
         return Retry(f"timed out after {held.task.timeout.total_seconds():g} s")
+
+
+def _rest(held: Held) -> None:
+    """The lane rests before its job is back in line, so that no claim slips in between."""
+    outcome = held.outcome
+    if isinstance(outcome, Hold) and isinstance(outcome.after, timedelta) and held.job.lane:
+        held.station.book.hold(held.job.lane, time.monotonic() + outcome.after.total_seconds())

@@ -40,7 +40,10 @@ class Scheduler:
         self._settled: dict[str, datetime] = {}
 
     async def run_once(self) -> int:
-        """Every slot that is due by the database's clock is on record, with its job if it is to run; how many jobs."""
+        """Every slot that is due by the database's clock is on record, with its job if it is to run; how many new jobs.
+
+        While a schedule's last job is unfinished, a new slot is on record with that one: runs do not pile up.
+        """
         if not self._schedules:
             return 0
         now = await schedules.now_everywhere(self._db)
@@ -62,6 +65,7 @@ class Scheduler:
                 return False
             if last is None or (schedule.missed == "skip" and now - due_at > SKIP_AFTER):
                 return False
-            job = await enqueueing.enqueue(tx, self._tasks[schedule.kind], schedule.payload)
+            key = f"schedule {schedule.name}"
+            job = await enqueueing.enqueue(tx, self._tasks[schedule.kind], schedule.payload, dedupe_key=key)
             await schedules.fill_slot_everywhere(tx, schedule.name, due_at, job.id)
-        return True
+        return not job.deduplicated

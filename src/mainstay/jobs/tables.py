@@ -90,6 +90,7 @@ jobs = Table(
     Index("jobs_arrival_idx", "queue", "pos", postgresql_where=_WAITING),
     Index("jobs_line_idx", "queue", "priority", "lane", "pos", postgresql_where=_WAITING),
     Index("jobs_due_idx", "due_at", postgresql_where=text("state in ('delayed', 'retrying')")),
+    Index("jobs_resting_idx", "queue", "state", "id", postgresql_where=text("state in ('delayed', 'retrying')")),
     Index("jobs_active_idx", "worker_id", postgresql_where=text("state = 'active'")),
     Index("jobs_dedupe_key_key", "kind", "dedupe_key", unique=True, postgresql_where=text("dedupe_key is not null")),
     info=_REGIONAL,
@@ -172,6 +173,19 @@ queue_tallies = Table(
     Column("queue", Text, nullable=False),
     Column("day", Date, nullable=False),
     Column("completed", BigInteger, nullable=False),
+    info=_REGIONAL,
+)
+
+queue_minutes = Table(
+    "queue_minutes",
+    metadata,
+    _word("queue"),
+    _moment("minute"),
+    Column("waiting", Integer, nullable=False),
+    Column("active", Integer, nullable=False),
+    Column("retrying", Integer, nullable=False),
+    Column("dead", Integer, nullable=False),
+    PrimaryKeyConstraint("minute", "queue"),
     info=_REGIONAL,
 )
 

@@ -9,6 +9,7 @@ from mainstay.jobs.queries import queues as queue_rows
 from mainstay.jobs.queries import schedules as schedule_rows
 from mainstay.jobs.queries import workers as worker_rows
 from mainstay.jobs.queues import UPKEEP
+from mainstay.jobs.stats import DEPTHS_KEPT
 from mainstay.kernel import partitions
 from mainstay.kernel.db import Database
 from mainstay.kernel.partitions import Partitioned
@@ -41,6 +42,7 @@ def tasks(db: Database, specs: Sequence[Partitioned]) -> list[Task]:
         while await dead_rows.expire_dead_everywhere(db, KEPT, _BATCH) == _BATCH:
             pass
         await schedule_rows.prune_slots_everywhere(db, _HISTORY_KEPT)
+        await queue_rows.cut_minutes_everywhere(db, DEPTHS_KEPT)
         await worker_rows.prune_workers_everywhere(db, _HISTORY_KEPT)
 
     async def fold(_: Job) -> None:

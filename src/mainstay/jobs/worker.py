@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from mainstay.jobs.claiming import Claimer, Station
+from mainstay.jobs.claiming import Claimer, Claims, Station
 from mainstay.jobs.finishing import Finisher
 from mainstay.jobs.held import Held
 from mainstay.jobs.lanes import LaneBook, LaneLimit
@@ -18,20 +18,19 @@ from mainstay.jobs.queries import claims, planning
 from mainstay.jobs.queues import QueueConfig
 from mainstay.jobs.running import Runner
 from mainstay.jobs.scheduling import Scheduler
-from mainstay.jobs.stats import stats
+from mainstay.jobs.stats import Gauge
 from mainstay.kernel import telemetry
 from mainstay.kernel.clock import Clock, SystemClock
-from mainstay.kernel.db import Database, Record
+from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
-from mainstay.kernel.work import Hold, Schedule, Task
+from mainstay.kernel.work import Hold, Job, Schedule, Task
 
 _log = logger(__name__)
-_GAUGED_TO = 1_000_000
+_LAST_ACTS_SECONDS = 5.0
 _FIRST_GAP_SECONDS = 0.05
 _ENGINE_CONNECTIONS = 5
 _START_BATCH = 100
-_Claims = list[tuple[Station, list[Record]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +112,7 @@ class Worker:
         self.reaper = Reaper(engine, self.lease)
         self.promoter = Promoter(engine)
         self.scheduler = Scheduler(engine, schedules, by_kind)
+        self.gauge = Gauge(engine, self._clock)
         self.listener = Listener(listen_url, lambda _: self._wake.set())
         self._wake = asyncio.Event()
         self._found_at = float("-inf")
@@ -120,67 +120,75 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set; then running jobs get `shutdown_seconds` to end and the rest is handed back.
 
-        A cancelled run lets go at once, as a killed process would. A loop that ends by itself ends the run, too.
+        Handing back and signing off have 5 s more, whether the database answers or not. A cancelled run lets go at
+        once, as a killed process would. A loop that ends by itself ends the run, too.
         """
-        stopping = asyncio.Event()
+        stopping, ending = asyncio.Event(), asyncio.Event()
         timing = self._timing
         front = [
-            self._loop("promote", self._promote, timing.promote),
-            self._loop("reap", self.reaper.run_once, timing.reap),
-            self._loop("sweep", self._sweep, timing.promote),
-            self._loop("schedule", self.scheduler.run_once, timing.schedule),
-            self._loop("gauge", self._gauge, timing.gauge),
+            self._loop("promote", self._promote, timing.promote, stopping),
+            self._loop("reap", self.reaper.run_once, timing.reap, stopping),
+            self._loop("sweep", self._sweep, timing.promote, stopping),
+            self._loop("schedule", self.scheduler.run_once, timing.schedule, stopping),
+            self._loop("gauge", self.gauge.run_once, timing.gauge, stopping),
             self.listener.run(),
         ]
         back = [
-            self._loop("heartbeat", self._beat, timing.heartbeat),
-            self._loop("watch", self.runner.watch_once, timing.watch),
-            self._finish(),
-            self._finish(),
+            self._loop("heartbeat", self._beat, timing.heartbeat, ending),
+            self._loop("watch", self.runner.watch_once, timing.watch, ending),
+            self._finish(ending),
+            self._finish(ending),
         ]
         front_tasks = [asyncio.create_task(loop) for loop in front]
         back_tasks = [asyncio.create_task(loop) for loop in back]
         claiming = asyncio.create_task(self._claim(stopping))
         try:
             broken = await self._until(stop, [claiming, *front_tasks[:-1], *back_tasks])
+            deadline = time.monotonic() + self._shutdown_seconds
             stopping.set()
             self._wake.set()
-            await asyncio.wait([claiming], timeout=5.0)
+            await asyncio.wait([claiming], timeout=min(1.0, self._shutdown_seconds))
             await _cancel([claiming, *front_tasks])
-            await self._wind_down()
+            await self._wind_down(deadline)
         finally:
+            stopping.set()
+            ending.set()
             await _cancel([claiming, *front_tasks, *back_tasks])
             await self.runner.abandon()
         if broken is not None:
             raise broken
 
-    async def _wind_down(self) -> None:
-        deadline = time.monotonic() + self._shutdown_seconds
+    async def _wind_down(self, deadline: float) -> None:
         await _until(lambda: not self.runner.running, deadline)
         left = [held.job for held in await self.runner.abandon()]
-        until = time.monotonic() + 5.0
-        while left and time.monotonic() < until:
-            try:
-                async with planning.begin_by_id(self._db) as tx:
-                    await claims.hand_back_everywhere(tx, [job.id for job in left], [job.epoch for job in left])
-                left = []
-            except Unavailable:
-                await asyncio.sleep(0.2)
-        await _until(lambda: self.finisher.is_idle, until)
+        until = time.monotonic() + _LAST_ACTS_SECONDS
         try:
-            await self.lease.leave()
-        except Unavailable:
+            async with asyncio.timeout(_LAST_ACTS_SECONDS):
+                while left:
+                    left = await self._hand_back(left)
+                await _until(lambda: self.finisher.is_idle, until - 1.0)
+                await self.lease.leave()
+        except (Unavailable, TimeoutError):
             _log.warning("could not sign off; the lease will run out")
+
+    async def _hand_back(self, left: list[Job]) -> list[Job]:
+        try:
+            async with planning.begin_by_id(self._db) as tx:
+                await claims.hand_back_everywhere(tx, [job.id for job in left], [job.epoch for job in left])
+        except Unavailable:
+            await asyncio.sleep(0.2)
+            return left
+        return []
 
     async def _claim(self, stopping: asyncio.Event) -> None:
         """Claims go on in the database while the jobs of the claim before are being started here."""
         gap = _FIRST_GAP_SECONDS
-        upcoming: asyncio.Task[_Claims] | None = None
+        upcoming: asyncio.Task[Claims] | None = None
         try:
             while upcoming is not None or not stopping.is_set():
                 self._wake.clear()
                 try:
-                    claims = await (self.claimer.run_once() if upcoming is None else upcoming)
+                    claimed = await (self.claimer.run_once() if upcoming is None else upcoming)
                 except Exception as error:
                     upcoming = None
                     self._failed("claim", error)
@@ -190,9 +198,9 @@ class Worker:
                 gap = _FIRST_GAP_SECONDS
                 upcoming = None
                 self._ended("claim")
-                if claims and self.claimer.can_claim_more() and not stopping.is_set():
+                if claimed.by_station and self.claimer.can_claim_more() and not stopping.is_set():
                     upcoming = asyncio.create_task(self.claimer.run_once())
-                await self._start(claims)
+                await self._start(claimed)
                 if upcoming is None and not stopping.is_set():
                     await self._doze()
         finally:
@@ -212,13 +220,12 @@ class Worker:
             return ended.exception() or RuntimeError("a loop of the worker ended")
         return None
 
-    async def _start(self, claims: _Claims) -> None:
-        worker_id = self.lease.id
-        for station, rows in claims:
-            self._found_at = time.monotonic()
+    async def _start(self, claimed: Claims) -> None:
+        for station, rows in claimed.by_station:
             for start in range(0, len(rows), _START_BATCH):
-                if self.lease.id != worker_id:
+                if self.lease.id != claimed.worker_id:
                     return
+                self._found_at = time.monotonic()
                 for held in self.runner.start(station, rows[start : start + _START_BATCH]):
                     self._held[held.job.id] = held
                 await asyncio.sleep(0)
@@ -231,9 +238,9 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), min(longest, self.claimer.until_hold_ends()))
 
-    async def _finish(self) -> None:
+    async def _finish(self, ending: asyncio.Event) -> None:
         gap = _FIRST_GAP_SECONDS
-        while True:
+        while not ending.is_set():
             await self.finisher.wait()
             try:
                 await self.finisher.run_once()
@@ -245,9 +252,12 @@ class Worker:
                 gap = _FIRST_GAP_SECONDS
                 self._ended("finish")
 
-    async def _loop(self, name: str, run_once: Callable[[], Awaitable[object]], period: float) -> None:
+    async def _loop(
+        self, name: str, run_once: Callable[[], Awaitable[object]], period: float, ending: asyncio.Event
+    ) -> None:
+        """A cancellation that meets a dying connection may come out as another error, so the event is asked, too."""
         gap = _FIRST_GAP_SECONDS
-        while True:
+        while not ending.is_set():
             try:
                 await run_once()
             except Exception as error:
@@ -280,13 +290,6 @@ class Worker:
     async def _sweep(self) -> None:
         if await self.claimer.sweep_once():
             self._wake.set()
-
-    async def _gauge(self) -> None:
-        """Never for more than a fiftieth of the time: beside an old snapshot the count walks all that it keeps."""
-        started = time.monotonic()
-        for queue, counts in (await stats(self._db, bound=_GAUGED_TO)).items():
-            telemetry.QUEUE_SIZE.labels(queue).set(counts.waiting)
-        await asyncio.sleep(50 * (time.monotonic() - started))
 
     def _release(self, helds: Sequence[Held]) -> None:
         was_full = self.claimer.total_free() <= 0
@@ -330,6 +333,14 @@ async def _until(is_so: Callable[[], bool], deadline: float) -> None:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Every task has ended; or it was told to for two seconds, and is left to itself."""
+    until = time.monotonic() + 2.0
+    while (left := [task for task in tasks if not task.done()]) and time.monotonic() < until:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=0.5)
+    if left:
+        _log.warning("loops did not end in time", loops=len(left))
     for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        if task.done() and not task.cancelled():
+            task.exception()

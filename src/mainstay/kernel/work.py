@@ -128,6 +128,7 @@ class Daily:
 class Schedule:
     """A recurring job: one run per slot over any number of nodes.
 
+    A slot that comes while the run of an earlier one has not ended is covered by that run, so runs never pile up.
     `missed` says what happens to slots that passed while nothing ran: 'latest' runs the newest only, 'skip' none.
     """
 

@@ -20,24 +20,26 @@ _LIST_DEAD = Sql(
 )
 _FIND_DEAD = Sql("jobs.find_dead", "select * from mainstay.dead_jobs where id = $1")
 _ATTEMPTS = Sql("jobs.attempts", "select * from mainstay.job_attempts where job_id = $1 order by finished_at, attempt")
-_REVIVED = """ insert into mainstay.jobs (id, queue, kind, priority, max_attempts, lane, company_id, trace_id, backoff,
-                                    dedupe_key, payload, epoch, enqueued_at)
-         select id, queue, kind, priority, max_attempts, lane, company_id, trace_id, backoff, dedupe_key, payload,
-                epoch + 1, enqueued_at from gone order by died_at, id returning id, queue"""
+# Inserted first and deleted only where that succeeded, so that a key taken meanwhile, or twice, costs nothing.
+_REVIVED = """back as (
+           insert into mainstay.jobs (id, queue, kind, priority, max_attempts, lane, company_id, trace_id, backoff,
+                                      dedupe_key, payload, epoch, enqueued_at)
+           select id, queue, kind, priority, max_attempts, lane, company_id, trace_id, backoff, dedupe_key, payload,
+                  epoch + 1, enqueued_at from picked order by died_at, id
+           on conflict (kind, dedupe_key) where dedupe_key is not null do nothing returning id, queue
+         ), gone as (delete from mainstay.dead_jobs where id in (select id from back))"""
 _FREE_KEY = """(dedupe_key is null or not exists (
              select from mainstay.jobs j where j.kind = d.kind and j.dedupe_key = d.dedupe_key))"""
 _REDRIVE = Sql(
     "jobs.redrive",
-    f"""with gone as (delete from mainstay.dead_jobs d where id = $1 and {_FREE_KEY} returning *),
-          back as ({_REVIVED})
-        select id, pg_notify('mainstay_jobs', queue)::text from back""",  # noqa: S608 (constants)
+    f"""with picked as materialized (select * from mainstay.dead_jobs where id = $1 for update), {_REVIVED}
+        select id, pg_notify('mainstay_jobs', queue)::text from back""",  # noqa: S608 (a constant)
 )
 _REDRIVE_MATCHING = Sql(
     "jobs.redrive_matching",
-    f"""with picked as (select id from mainstay.dead_jobs d where {_MATCH} and {_FREE_KEY}
-                        order by died_at, id limit $5 for update skip locked),
-          gone as (delete from mainstay.dead_jobs where id in (select id from picked) returning *),
-          back as ({_REVIVED})
+    f"""with picked as materialized (
+          select * from mainstay.dead_jobs d where {_MATCH} and {_FREE_KEY}
+          order by died_at, id limit $5 for update skip locked), {_REVIVED}
         select count(*), pg_notify('mainstay_jobs', $1)::text from back""",  # noqa: S608 (constants)
 )
 _CLEAR = Sql("jobs.clear", "delete from mainstay.dead_jobs where id = $1")
@@ -86,7 +88,7 @@ async def redrive_everywhere(tx: Tx, job_id: int) -> bool:
 
 
 async def redrive_matching_everywhere(tx: Tx, match: Sequence[str | None], count: int) -> int:
-    """Up to `count` dead jobs that match are in line again, oldest first; how many."""
+    """Of up to `count` dead jobs that match, oldest first, those whose key is free are in line again; how many."""
     return int(await tx.value(_REDRIVE_MATCHING, *match, count))
 
 

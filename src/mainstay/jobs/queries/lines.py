@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from mainstay.kernel.db import Database, Record, Sql, Tx
+from mainstay.kernel.db import Connection, Database, Record, Sql, Tx
 
 _HEAD = Sql("jobs.head", "select last_value from mainstay.jobs_pos_seq")
 _LOOK = Sql(
     "jobs.look",
-    """select q.queue, (k.paused_at is not null) as is_paused, s.head, s.xmin, s.xmax,
+    """select q.queue, (k.paused_at is not null or not q.is_open) as is_paused, s.head, s.xmin, s.xmax,
               f.priority, f.lane, f.first, f.last, f.jobs
        from (select (select last_value from mainstay.jobs_pos_seq) as head,
                     pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xmin,
                     pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xmax) s
-       cross join unnest($1::text[], $2::bigint[], $3::int[]) as q(queue, pos, count)
+       cross join (
+         select queue, pos, count,
+                pg_try_advisory_xact_lock_shared(hashtext('mainstay.queues'), hashtext(queue)) as is_open
+         from unnest($1::text[], $2::bigint[], $3::int[]) as n(queue, pos, count) offset 0) q
        left join mainstay.queues k on k.name = q.queue
        left join lateral (
          select w.priority, w.lane, min(w.pos) as first, max(w.pos) as last, count(*) as jobs
@@ -68,6 +71,32 @@ _PROMOTE = Sql(
 _ACTIVE_OF = Sql("jobs.active_of", "select id, epoch from mainstay.jobs where state = 'active' and worker_id = $1")
 
 
+_LISTED = (
+    "id, kind, lane, priority, attempt, max_attempts, company_id, trace_id, enqueued_at, started_at, due_at, worker_id"
+)
+_WINDOW = {
+    # Waiting jobs have no index by id, and need none: the newest are those last in line.
+    "waiting": """select id from mainstay.jobs where state = 'waiting' and queue = $1 order by pos desc limit 10000""",
+    "active": "select id from mainstay.jobs where state = 'active' and queue = $1",
+}
+_LIST = {
+    state: Sql(
+        f"jobs.list_{state}",
+        f"""select {_LISTED} from mainstay.jobs where state = '{state}' and id = any(array(
+              select id from ({window}) w where $2::bigint is null or id < $2 order by id desc limit $3))
+            order by id desc""",  # noqa: S608 (constants)
+    )
+    for state, window in _WINDOW.items()
+} | {
+    state: Sql(
+        f"jobs.list_{state}",
+        f"""select {_LISTED} from mainstay.jobs where state = '{state}' and queue = $1
+              and id < coalesce($2, 9223372036854775807) order by id desc limit $3""",  # noqa: S608 (constants)
+    )
+    for state in ("delayed", "retrying")
+}
+
+
 async def head_everywhere(db: Database) -> int:
     """The highest place drawn so far."""
     head: int = await db.value(_HEAD)
@@ -75,7 +104,10 @@ async def head_everywhere(db: Database) -> int:
 
 
 async def look_everywhere(tx: Tx, queues: Sequence[str], places: Sequence[int], counts: Sequence[int]) -> list[Record]:
-    """The lines of up to `counts` waiting jobs of each queue from its place on, with the snapshot they were seen in."""
+    """The lines of up to `counts` waiting jobs of each queue from its place on, with the snapshot they were seen in.
+
+    Until the transaction ends no pause of these queues commits; a queue that is just being paused is shown as paused.
+    """
     return await tx.rows(_LOOK, queues, places, counts)
 
 
@@ -100,3 +132,10 @@ async def promote_everywhere(tx: Tx, since: datetime, count: int) -> Record:
 async def active_of_everywhere(tx: Tx, worker_id: int) -> list[Record]:
     """What the database takes this worker to hold."""
     return await tx.rows(_ACTIVE_OF, worker_id)
+
+
+async def list_jobs_everywhere(
+    db: Connection, state: str, queue: str, before_id: int | None, count: int
+) -> list[Record]:
+    """The queue's jobs in that state with ids below the given one, highest first; of those waiting the last 10,000."""
+    return await db.rows(_LIST[state], queue, before_id, count)

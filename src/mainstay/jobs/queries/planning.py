@@ -1,7 +1,9 @@
 """Transactions whose plans do not hang on statistics, for the hot tables."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from mainstay.kernel.db import Database, Tx
 
@@ -11,7 +13,9 @@ _SAME_PLAN = (
     "set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_mergejoin = off;"
     "set local jit = off; set local plan_cache_mode = force_generic_plan;"
 )
+# Whoever freezes while it claims must not hold up a pause for ever.
 _BY_LINE = _SAME_PLAN + (
+    "set local idle_in_transaction_session_timeout = '10s';"
     "set local enable_sort = off; set local enable_incremental_sort = off; set local enable_hashjoin = off;"
     "set local enable_nestloop = on"
 )
@@ -22,6 +26,7 @@ _FREE = "; ".join(
         "plan_cache_mode",
     )
 )  # fmt: skip
+_ROLLBACK_SECONDS = 5.0
 _BY_ID = _SAME_PLAN + "set local enable_nestloop = off; set local enable_hashjoin = on"
 
 
@@ -51,13 +56,26 @@ async def plan_freely(tx: Tx) -> None:
 
 @asynccontextmanager
 async def _begin(db: Database, settings: str) -> AsyncIterator[Tx]:
-    """Begin and settings in one trip, because the hot loops make little else than trips."""
+    """Begin and settings in one trip, because the hot loops make little else than trips.
+
+    Who is cancelled does not ask a server that may be gone to roll back; dropping the connection says the same.
+    """
     async with db.connection() as connection:
         try:
             await connection.execute("begin;" + settings)
             yield Tx(connection)
-        except BaseException:
-            if not connection.is_closed():
-                await connection.execute("rollback")
+            await connection.execute("commit")
+        except asyncio.CancelledError:
+            connection.terminate()
             raise
-        await connection.execute("commit")
+        except BaseException:
+            await _roll_back(connection)
+            raise
+
+
+async def _roll_back(connection: Any) -> None:
+    try:
+        if not connection.is_closed():
+            await connection.execute("rollback", timeout=_ROLLBACK_SECONDS)
+    except Exception:
+        connection.terminate()

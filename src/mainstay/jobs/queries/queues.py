@@ -1,26 +1,28 @@
 """Statements about queues as wholes: stopping them, and how much is in them."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
-from mainstay.kernel.db import Database, Record, Sql, Tx, count_of
+from mainstay.kernel.db import Connection, Database, Record, Sql, Tx, count_of
 
+# Whoever claims holds this lock in share until its commit, without waiting for it.
+_LOCK_LINE = Sql("jobs.lock_line", "select pg_advisory_xact_lock(hashtext('mainstay.queues'), hashtext($1))::text")
 _PAUSE = Sql(
     "jobs.pause",
-    """update mainstay.queues set paused_at = coalesce(paused_at, mainstay.now()), paused_by = coalesce(paused_by, $2)
-       where name = $1""",
+    "update mainstay.queues set paused_at = mainstay.now(), paused_by = $2 where name = $1 and paused_at is null",
 )
 _RESUME = Sql(
     "jobs.resume",
-    """with resumed as (update mainstay.queues set paused_at = null, paused_by = null where name = $1 returning name)
+    """with resumed as (
+         update mainstay.queues set paused_at = null, paused_by = null
+         where name = $1 and paused_at is not null returning name)
        select pg_notify('mainstay_jobs', name)::text from resumed""",
 )
+_EXISTS = Sql("jobs.queue_exists", "select exists (select from mainstay.queues where name = $1)")
 _STATS = Sql(
     "jobs.stats",
-    """with resting as materialized (
-         select queue, state, count(*) as jobs from (
-           select queue, state from mainstay.jobs where state in ('delayed', 'retrying') limit $1) r
-         group by queue, state
-       ), running as materialized (
+    """with running as materialized (
          select queue, count(*) as jobs from (
            select queue from mainstay.jobs where state = 'active' limit $1) a group by queue
        ), done as materialized (
@@ -28,12 +30,30 @@ _STATS = Sql(
        select q.name as queue, q.priority, q.paused_at, q.paused_by,
          (select count(*) from (
             select from mainstay.jobs where state = 'waiting' and queue = q.name limit $1) w) as waiting,
-         coalesce((select jobs from resting where queue = q.name and state = 'delayed'), 0) as delayed,
+         (select count(*) from (
+            select from mainstay.jobs where state = 'delayed' and queue = q.name limit $1) w) as delayed,
          coalesce((select jobs from running where queue = q.name), 0) as active,
-         coalesce((select jobs from resting where queue = q.name and state = 'retrying'), 0) as retrying,
+         (select count(*) from (
+            select from mainstay.jobs where state = 'retrying' and queue = q.name limit $1) w) as retrying,
          coalesce((select jobs from done where queue = q.name), 0) as completed,
          (select count(*) from (select from mainstay.dead_jobs where queue = q.name limit $1) d) as dead
        from mainstay.queues q order by q.name""",
+)
+_WRITE_MINUTE = Sql(
+    "jobs.write_minute",
+    """insert into mainstay.queue_minutes (queue, minute, waiting, active, retrying, dead)
+       select queue, date_trunc('minute', mainstay.now()), waiting, active, retrying, dead
+       from unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::int[])
+            as n(queue, waiting, active, retrying, dead)
+       on conflict (minute, queue) do nothing""",
+)
+_MINUTES = Sql(
+    "jobs.minutes",
+    """select queue, minute, waiting, active, retrying, dead from mainstay.queue_minutes
+       where minute > mainstay.now() - $1::interval order by minute""",
+)
+_CUT_MINUTES = Sql(
+    "jobs.cut_minutes", "delete from mainstay.queue_minutes where minute < mainstay.now() - $1::interval"
 )
 _FOLD_TALLIES = Sql(
     "jobs.fold_tallies",
@@ -45,13 +65,19 @@ _FOLD_TALLIES = Sql(
 
 
 async def pause_queue_everywhere(tx: Tx, queue: str, by: str) -> bool:
-    """Whether there is such a queue; it is paused."""
+    """Whether the queue was not paused; it is, and every claim of its jobs has either committed or will bring none."""
+    await tx.value(_LOCK_LINE, queue)
     return count_of(await tx.run(_PAUSE, queue, by)) == 1
 
 
 async def resume_queue_everywhere(tx: Tx, queue: str) -> bool:
-    """Whether there is such a queue; it is not paused."""
+    """Whether the queue was paused; it is not, and workers are told."""
     return bool(await tx.rows(_RESUME, queue))
+
+
+async def queue_exists_everywhere(tx: Tx, queue: str) -> bool:
+    """Whether any worker ever served the queue."""
+    return bool(await tx.value(_EXISTS, queue))
 
 
 async def stats_everywhere(tx: Tx, bound: int) -> list[Record]:
@@ -62,3 +88,18 @@ async def stats_everywhere(tx: Tx, bound: int) -> list[Record]:
 async def fold_tallies_everywhere(db: Database, keep: timedelta) -> None:
     """Tallies are one row a queue and day, none older than that."""
     await db.run(_FOLD_TALLIES, keep)
+
+
+async def write_minute_everywhere(db: Database, columns: Sequence[Sequence[Any]]) -> None:
+    """The current minute is on record as whoever came first saw it. Columns: queue, waiting, active, retrying, dead."""
+    await db.run(_WRITE_MINUTE, *columns)
+
+
+async def minutes_everywhere(db: Connection, span: timedelta) -> list[Record]:
+    """The minutes of that span up to now, oldest first."""
+    return await db.rows(_MINUTES, span)
+
+
+async def cut_minutes_everywhere(db: Database, keep: timedelta) -> None:
+    """Minutes longer ago than that are gone."""
+    await db.run(_CUT_MINUTES, keep)

@@ -66,7 +66,7 @@ async def beat_everywhere(db: Database, worker_id: int) -> bool:
     return count_of(await db.run(_BEAT, worker_id)) == 1
 
 
-async def leave_everywhere(tx: Tx | Database, worker_id: int, reason: str) -> None:
+async def leave_everywhere(tx: Tx, worker_id: int, reason: str) -> None:
     """The worker is no longer counted as alive."""
     await tx.run(_LEAVE, worker_id, reason)
 
