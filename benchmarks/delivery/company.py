@@ -52,13 +52,25 @@ async def empty(connection: asyncpg.Connection) -> None:
 
 async def make_company(db: Database, urls: Sequence[str], environment: dict[str, str]) -> str:
     """A company id that has an endpoint for every URL, and each wants every message."""
+    company_id = ids.new_id()
+    await _register(db, [(company_id, url) for url in urls], environment)
+    return company_id
+
+
+async def make_companies(db: Database, urls: Sequence[str], environment: dict[str, str]) -> list[str]:
+    """A company id for every URL, each with one endpoint that wants every message."""
+    owners = [(ids.new_id(), url) for url in urls]
+    await _register(db, owners, environment)
+    return [company_id for company_id, _ in owners]
+
+
+async def _register(db: Database, owners: Sequence[tuple[str, str]], environment: dict[str, str]) -> None:
     settings = load({**os.environ, **environment})
-    company_id, keyring = ids.new_id(), Keyring(settings.secret)
+    keyring = Keyring(settings.secret)
     async with db.begin() as tx:
-        for url in urls:
+        for company_id, url in owners:
             wanted = webhooks.NewEndpoint(url=url, events=["invoice.*"])
             await webhooks.register(
                 tx, _ACTOR, wanted, company_id=company_id, keyring=keyring, allow=settings.outbound_allow
             )
         await tx.connection.execute("delete from mainstay.announcements")
-    return company_id

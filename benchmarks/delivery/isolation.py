@@ -66,11 +66,12 @@ async def _turn(scene: Scene, options: argparse.Namespace, port: int, *, with_si
     sick_ones = [path != "/ok" for path in paths_of(scene.endpoints, with_sick=True)]
     async with scene.db.connection() as connection:
         await company.empty(connection)
-        await machine.settle(scene.environment["DATABASE_URL"])
-        companies = [
-            await company.make_company(scene.db, [f"http://{_address(n)}:{port}{path}"], scene.environment)
+        urls = [
+            f"http://{_address(n)}:{port}{path}"
             for n, path in enumerate(paths_of(scene.endpoints, with_sick=with_sick))
         ]
+        companies = await company.make_companies(scene.db, urls, scene.environment)
+        await machine.settle(scene.environment["DATABASE_URL"])
         healthy = [one for one, is_sick in zip(companies, sick_ones, strict=True) if not is_sick]
         count = int(options.rate * (options.warm + options.seconds))
         messages = [company.message(companies[n % len(companies)], n) for n in range(count)]

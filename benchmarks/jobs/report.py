@@ -67,8 +67,13 @@ def _verdicts(sides: Sequence[Side], turns: Mapping[str, Sequence[Turn]]) -> lis
         ratio = _median(turns[best.name], "all_us") / _median(ours, "all_us")
         met = "met" if ratio >= GOAL else "NOT met"
         found.append(
-            f"CPU a job of all processes, the best peer ({best.title}) to ours: {ratio:.1f}; goal {GOAL:g}: {met}."
+            f"CPU a job of all processes, the best peer ({best.title}) to ours: {ratio:.2f}; goal {GOAL:g}: {met}."
         )
+        bounded = [side for side in others if side.name != "pgqueuer-unbounded"]
+        if bounded and best not in bounded:
+            second = min(bounded, key=lambda side: _median(turns[side.name], "all_us"))
+            ratio = _median(turns[second.name], "all_us") / _median(ours, "all_us")
+            found.append(f"The best peer with a bound on jobs in memory ({second.title}) to ours: {ratio:.2f}.")
         fastest = max(others, key=lambda side: _median(turns[side.name], "rate"))
         ratio = _median(ours, "rate") / _median(turns[fastest.name], "rate")
         found.append(f"Rate, ours to the fastest peer ({fastest.title}): {ratio:.1f}.")
