@@ -185,11 +185,14 @@ def _set_apart() -> None:
            begin
              insert into mainstay.pull_items (id, endpoint_id, message_id, company_id)
              select p.id, p.endpoint_id, p.message_id, p.company_id from unnest(p_planned) p where p.way = 3;
-             select array_agg(p.endpoint_id order by o.n), array_agg(p.id order by o.n),
-                    array_agg(p.company_id order by o.n), array_agg(p.trace_id order by o.n)
+             select array_agg(p.endpoint_id order by o.n, p.n), array_agg(p.id order by o.n, p.n),
+                    array_agg(p.company_id order by o.n, p.n), array_agg(p.trace_id order by o.n, p.n)
                into endpoints, deliveries, companies, traces
-               from unnest(p_planned) p
-               join unnest(p_order) with ordinality as o (message_id, n) on o.message_id = p.message_id
+               from unnest(p_planned) with ordinality
+                    as p (id, message_id, endpoint_id, company_id, trace_id, way, n)
+               join (select u.message_id, min(u.n) as n
+                       from unnest(p_order) with ordinality as u (message_id, n) group by u.message_id) o
+                 on o.message_id = p.message_id
               where p.way = 2;
              if deliveries is null then
                return 0;
@@ -304,7 +307,7 @@ def _admit() -> None:
              asked record;
              busy integer;
              places integer;
-             next_at timestamptz;
+             upcoming timestamptz;
            begin
              perform from mainstay.endpoints e where e.id = any (p_endpoints) order by e.id for no key update;
              for asked in
@@ -322,19 +325,19 @@ def _admit() -> None:
                  select count(*) into busy from mainstay.endpoint_slots s
                   where s.endpoint_id = asked.id and s.until > moment and s.job_id <> all (asked.jobs);
                end if;
-               next_at := greatest(asked.next_at, moment);
+               upcoming := greatest(asked.next_at, moment);
                foreach job_id in array asked.jobs loop
                  is_admitted := false;
                  if asked.open_until > moment then
-                   wait_seconds := extract(epoch from asked.open_until - moment);
+                   wait_seconds := least(extract(epoch from asked.open_until - moment), 15);
                  elsif busy >= places then
                    wait_seconds := case when asked.open_until is null then 0.1 else 1.0 end;
-                 elsif asked.rate is not null and next_at > moment + ahead then
-                   wait_seconds := greatest(extract(epoch from next_at - moment - ahead / 2), 0.01);
+                 elsif asked.rate is not null and upcoming > moment + ahead then
+                   wait_seconds := greatest(extract(epoch from upcoming - moment - ahead / 2), 0.01);
                  else
                    is_admitted := true;
-                   wait_seconds := case when asked.rate is null then 0 else extract(epoch from next_at - moment) end;
-                   next_at := next_at + make_interval(secs => 1.05 / asked.rate);
+                   wait_seconds := case when asked.rate is null then 0 else extract(epoch from upcoming - moment) end;
+                   upcoming := upcoming + make_interval(secs => 1.05 / asked.rate);
                    if places is not null then
                      busy := busy + 1;
                      insert into mainstay.endpoint_slots as s (job_id, endpoint_id, company_id, until)
@@ -345,9 +348,9 @@ def _admit() -> None:
                  end if;
                  return next;
                end loop;
-               if asked.rate is not null and next_at > greatest(asked.next_at, moment) then
+               if asked.rate is not null and upcoming > greatest(asked.next_at, moment) then
                  insert into mainstay.endpoint_paces as p (endpoint_id, company_id, next_at)
-                 values (asked.id, asked.company_id, admit.next_at)
+                 values (asked.id, asked.company_id, upcoming)
                  on conflict on constraint endpoint_paces_pkey do update set next_at = excluded.next_at;
                end if;
              end loop;

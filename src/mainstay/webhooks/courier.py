@@ -82,6 +82,8 @@ class Courier:
         gated = {}
         for job_id, is_admitted, wait_seconds in rows:
             parcel = asking[job_id]
+            if not is_admitted and wait_seconds >= pacing.BREAKER_SECONDS:
+                self._limits[parcel.endpoint_id] = 1
             is_paced = parcel.policy.rate is not None
             gated[job_id] = Gated(
                 parcel,

@@ -18,6 +18,9 @@ LATE_AT_MOST_SECONDS: Final = 0.05
 Places are 1.05 / rate apart (mainstay.admit), so that no second in which they are used sees more starts than the rate.
 """
 
+BREAKER_SECONDS: Final = 1.0
+"""Who has to ask again after this long or longer met an open breaker, and sends one job to ask the next time."""
+
 
 class Policy(msgspec.Struct, frozen=True):
     """What an owner set on an endpoint as far as sending is concerned; the defaults are those of an ordinary one."""
