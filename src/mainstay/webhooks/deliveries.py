@@ -7,9 +7,9 @@ import orjson
 
 from mainstay.kernel import clock, ids, outbox, telemetry
 from mainstay.kernel.clock import Clock
-from mainstay.kernel.db import Connection, Tx
+from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.outbox import Actor
-from mainstay.webhooks import endpoints, schemas
+from mainstay.webhooks import catalogue, endpoints, schemas
 from mainstay.webhooks.errors import DeliveryNotFound, EndpointInactive, MessageGone
 from mainstay.webhooks.queries import deliveries as rows
 from mainstay.webhooks.queries import endpoints as endpoint_rows
@@ -60,30 +60,32 @@ async def read_log(
     )
 
 
-async def send_test(tx: Tx, *, company_id: str, endpoint_id: str, now: Clock) -> str:
-    """A message of type `webhook.test` is on its way to this endpoint, whatever it subscribes to; the delivery's id."""
-    endpoint = await _get_active(tx, company_id=company_id, endpoint_id=endpoint_id)
-    message_id, trace_id = ids.new_id(), telemetry.current_trace().trace_id
-    body = {
-        "type": TEST_TYPE,
-        "timestamp": clock.iso(now.now()),
-        "data": {"webhookId": str(endpoint["id"]), "text": "A test message, sent on request."},
-    }
+async def send_test(tx: Tx, *, company_id: str, endpoint_id: str, now: Clock, kind: str | None = None) -> str:
+    """A test message is on its way to this endpoint, whatever it subscribes to; the delivery's id.
+
+    It is the example of a type of the catalogue, or a message of type `webhook.test`. Invalid without an example.
+    """
+    endpoint = await get_active(tx, company_id=company_id, endpoint_id=endpoint_id)
+    if kind is None or kind == TEST_TYPE:
+        kind, data = TEST_TYPE, {"webhookId": str(endpoint["id"]), "text": "A test message, sent on request."}
+    else:
+        kind, data = await catalogue.sample(tx, company_id=company_id, name=kind)
+    message_id = ids.new_id()
     await rows.add_message(
         tx,
         company_id=company_id,
         message_id=message_id,
         workspace_id=endpoint["workspace_id"],
-        kind=TEST_TYPE,
-        body=orjson.dumps(body).decode(),
-        trace_id=trace_id,
+        kind=kind,
+        body=orjson.dumps({"type": kind, "timestamp": clock.iso(now.now()), "data": data, "test": True}).decode(),
+        trace_id=telemetry.current_trace().trace_id,
     )
-    return await _deliver_later(tx, company_id, endpoint["id"], message_id, trace_id, replay_of=None)
+    return await _deliver_later(tx, company_id, endpoint["id"], message_id, replay_of=None)
 
 
 async def replay(tx: Tx, actor: Actor, *, company_id: str, endpoint_id: str, delivery_id: str) -> str:
     """The same message under the same `webhook-id` is on its way to the endpoint again; the new delivery's id."""
-    endpoint = await _get_active(tx, company_id=company_id, endpoint_id=endpoint_id)
+    endpoint = await get_active(tx, company_id=company_id, endpoint_id=endpoint_id)
     found = None
     if ids.is_uuid(delivery_id):
         found = await rows.message_of_delivery(
@@ -93,9 +95,7 @@ async def replay(tx: Tx, actor: Actor, *, company_id: str, endpoint_id: str, del
         raise DeliveryNotFound
     if found["trace_id"] is None:
         raise MessageGone
-    made = await _deliver_later(
-        tx, company_id, endpoint["id"], found["message_id"], found["trace_id"], replay_of=delivery_id
-    )
+    made = await _deliver_later(tx, company_id, endpoint["id"], found["message_id"], replay_of=delivery_id)
     await outbox.announce(
         tx,
         "delivery.replayed",
@@ -135,16 +135,15 @@ async def sweep(tx: Tx) -> int:
     return len(found)
 
 
-async def _get_active(tx: Tx, *, company_id: str, endpoint_id: str) -> Any:
-    endpoint = await endpoints.get(tx, company_id=company_id, endpoint_id=endpoint_id)
+async def get_active(connection: Connection, *, company_id: str, endpoint_id: str) -> Record:
+    """The company's endpoint; EndpointInactive where it is switched off."""
+    endpoint = await endpoints.get(connection, company_id=company_id, endpoint_id=endpoint_id)
     if not endpoint["is_active"]:
         raise EndpointInactive
     return endpoint
 
 
-async def _deliver_later(
-    tx: Tx, company_id: str, endpoint_id: Any, message_id: str, trace_id: str, *, replay_of: str | None
-) -> str:
+async def _deliver_later(tx: Tx, company_id: str, endpoint_id: Any, message_id: str, *, replay_of: str | None) -> str:
     delivery_id = ids.new_id()
     await rows.add_delivery(
         tx,
@@ -153,6 +152,5 @@ async def _deliver_later(
         delivery_id=delivery_id,
         message_id=message_id,
         replay_of=replay_of,
-        trace_id=trace_id,
     )
     return delivery_id

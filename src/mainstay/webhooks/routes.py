@@ -1,54 +1,33 @@
 """Webhooks over HTTP: the same acts for owners and managers by token, and for a company's key."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, params
 from fastapi.responses import Response
 
 from mainstay import jobs
-from mainstay.kernel.addresses import AllowList
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.db import Database
+from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import Fault, Invalid
-from mainstay.kernel.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, check_limit
+from mainstay.kernel.paging import MAX_LIMIT, Cursors
 from mainstay.kernel.settings import Settings
-from mainstay.web.callers import Caller, KeyGuard, PersonGuard
+from mainstay.web.callers import Caller
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
-from mainstay.webhooks import deliveries, endpoints, schemas
+from mainstay.webhooks import catalogue_routes, deliveries, endpoints, figures, pull_routes, replay_routes
 from mainstay.webhooks.endpoints import FindWorkspace
+from mainstay.webhooks.parts import FAMILIES, NOT_KEPT, PAGING, Parts, optional_body, page_of
 from mainstay.webhooks.queries import endpoints as endpoint_rows
-from mainstay.webhooks.schemas import EndpointChange, NewEndpoint, Rotation
+from mainstay.webhooks.schemas import EndpointChange, FilterTrial, NewEndpoint, Rotation, SampleWanted
 
 LOG_LIMIT = 100
 STATUSES = ("PENDING", "RETRYING", "DELIVERED", "FAILED", "DISCARDED")
-_PAGE_QUERY = frozenset({"limit", "cursor"})
-_FAMILIES = {
-    "/api/v1/webhooks": Depends(PersonGuard(("owner", "manager"))),
-    "/v1/key/company/webhooks": Depends(KeyGuard("company_key")),
-}
-_NOT_KEPT = {"cache-control": "no-store"}
-_PAGING: list[dict[str, Any]] = [
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}},
-    {
-        "name": "cursor",
-        "in": "query",
-        "schema": {"type": "string"},
-        "description": "`meta.nextCursor`",
-    },
-]
 _STATUS = {"name": "status", "in": "query", "schema": {"type": "string", "enum": list(STATUSES)}}
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    db: Database
-    keyring: Keyring
-    cursors: Cursors
-    allow: AllowList
-    find_workspace: FindWorkspace
-    clock: Clock
+_WINDOW = {
+    "name": "window",
+    "in": "query",
+    "schema": {"type": "string", "enum": ["hour", "day", "month"], "default": "day"},
+}
 
 
 def router(
@@ -60,18 +39,57 @@ def router(
     *,
     clock: Clock | None = None,
 ) -> APIRouter:
-    """`/api/v1/webhooks` for owners and managers, and the same below `/v1/key/company/webhooks` for company keys."""
-    parts = _Parts(db, keyring, cursors, settings.outbound_allow, find_workspace, clock or SystemClock())
-    both = APIRouter(tags=["webhooks"], default_response_class=Answer)
-    for prefix, guard in _FAMILIES.items():
-        one = APIRouter(prefix=prefix)
+    """Webhooks and event types for owners and managers, the same for company keys, and pulling by an own credential."""
+    parts = Parts(db, keyring, settings.outbound_allow, settings.brand, cursors, find_workspace, clock or SystemClock())
+    whole = APIRouter(tags=["webhooks"], default_response_class=Answer)
+    waiters = pull_routes.Waiters()
+    for prefix, guard in FAMILIES.items():
+        one = APIRouter(prefix=f"{prefix}/webhooks")
+        _add_company_routes(one, parts, guard)
         _add_endpoint_routes(one, parts, guard)
         _add_delivery_routes(one, parts, guard)
-        both.include_router(one)
-    return both
+        replay_routes.add(one, parts, guard)
+        pull_routes.add(one, parts, guard, waiters)
+        whole.include_router(one)
+        types = APIRouter(prefix=f"{prefix}/event-types")
+        catalogue_routes.add(types, parts, guard)
+        whole.include_router(types)
+    own = APIRouter(prefix="/v1/pull")
+    pull_routes.add_own(own, parts, waiters)
+    whole.include_router(own)
+    return whole
 
 
-def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends) -> None:
+async def _shown(parts: Parts, row: Record, **more: Any) -> dict[str, Any]:
+    company_id = str(row["company_id"])
+    (shown,) = await endpoints.show(parts.db, [row], company_id=company_id, keyring=parts.keyring)
+    return {**shown, **more}
+
+
+def _window_of(request: Request) -> figures.Window:
+    refuse_unknown_query(request, frozenset({"window"}))
+    window = figures.WINDOWS.get(request.query_params.get("window", "day"))
+    if window is None:
+        raise Invalid(faults=[Fault(f"must be one of {', '.join(figures.WINDOWS)}", "window")])
+    return window
+
+
+def _add_company_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
+    @router.get("/stats", openapi_extra={"parameters": [_WINDOW]})
+    async def company_stats(request: Request, caller: Annotated[Caller, guard]) -> Answer:
+        """Tries of the whole company: a series, share of success, p50 and p99, by status."""
+        window = _window_of(request)
+        return Answer(await figures.read(parts.db, company_id=caller.company_id, window=window))
+
+    @router.post("/filter-test", openapi_extra=dict(openapi_body(FilterTrial)))
+    async def try_filter(
+        caller: Annotated[Caller, guard], wanted: Annotated[FilterTrial, Depends(json_body(FilterTrial))]
+    ) -> Answer:
+        """Says whether a message like the example passes the filter."""
+        return Answer({"matches": await endpoints.try_filter(parts.db, wanted.filter, wanted.example)})
+
+
+def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
     @router.post("", status_code=201, openapi_extra=dict(openapi_body(NewEndpoint)))
     async def create(
         caller: Annotated[Caller, guard], wanted: Annotated[NewEndpoint, Depends(json_body(NewEndpoint))]
@@ -82,25 +100,39 @@ def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends
         )
         async with parts.db.begin() as tx:
             row, secret = await endpoints.register(
-                tx, caller.actor, wanted, company_id=caller.company_id, keyring=parts.keyring, allow=parts.allow
+                tx,
+                caller.actor,
+                wanted,
+                company_id=caller.company_id,
+                keyring=parts.keyring,
+                allow=parts.allow,
+                brand=parts.brand,
             )
-        return Answer({**schemas.show_endpoint(row), "secret": secret}, 201, _NOT_KEPT)
+        return Answer(await _shown(parts, row, secret=secret or None), 201, NOT_KEPT)
 
-    @router.get("", openapi_extra={"parameters": _PAGING})
+    @router.get("", openapi_extra={"parameters": PAGING})
     async def list_all(request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """The company's webhooks, oldest first."""
-        page = _page_of(request, parts, f"webhooks:{caller.company_id}", most=MAX_LIMIT)
+        page = page_of(request, parts, f"webhooks:{caller.company_id}", most=MAX_LIMIT)
         found = await endpoint_rows.list_endpoints(
             parts.db, company_id=caller.company_id, after_id=page.position, limit=page.limit + 1
         )
-        shown = [schemas.show_endpoint(row) for row in found[: page.limit]]
+        shown = await endpoints.show(parts.db, found[: page.limit], company_id=caller.company_id, keyring=parts.keyring)
         return page.answer(shown, shown[-1]["id"] if len(found) > page.limit else None)
+
+    @router.get("/{endpoint_id}/stats", openapi_extra={"parameters": [_WINDOW]})
+    async def read_stats(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
+        """Tries at this webhook: a series, share of success, p50 and p99, by status."""
+        window = _window_of(request)
+        row = await endpoints.get(parts.db, company_id=caller.company_id, endpoint_id=endpoint_id)
+        shown = await figures.read(parts.db, company_id=caller.company_id, endpoint_id=str(row["id"]), window=window)
+        return Answer(shown)
 
     @router.get("/{endpoint_id}")
     async def read(endpoint_id: str, caller: Annotated[Caller, guard]) -> Answer:
         """One webhook, without its secret."""
         row = await endpoints.get(parts.db, company_id=caller.company_id, endpoint_id=endpoint_id)
-        return Answer(schemas.show_endpoint(row))
+        return Answer(await _shown(parts, row))
 
     @router.patch("/{endpoint_id}", openapi_extra=dict(openapi_body(EndpointChange)))
     async def change(
@@ -114,9 +146,16 @@ def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends
         )
         async with parts.db.begin() as tx:
             row = await endpoints.change(
-                tx, caller.actor, wanted, company_id=caller.company_id, endpoint_id=endpoint_id, allow=parts.allow
+                tx,
+                caller.actor,
+                wanted,
+                company_id=caller.company_id,
+                endpoint_id=endpoint_id,
+                allow=parts.allow,
+                keyring=parts.keyring,
+                brand=parts.brand,
             )
-        return Answer(schemas.show_endpoint(row))
+        return Answer(await _shown(parts, row))
 
     @router.delete("/{endpoint_id}", status_code=204, response_class=Response)
     async def delete(endpoint_id: str, caller: Annotated[Caller, guard]) -> Response:
@@ -141,25 +180,29 @@ def _add_endpoint_routes(router: APIRouter, parts: _Parts, guard: params.Depends
                 keyring=parts.keyring,
                 overlap_seconds=wanted.overlap_seconds,
             )
-        return Answer({**schemas.show_endpoint(row), "secret": secret}, 200, _NOT_KEPT)
+        return Answer(await _shown(parts, row, secret=secret or None), 200, NOT_KEPT)
 
 
-def _add_delivery_routes(router: APIRouter, parts: _Parts, guard: params.Depends) -> None:
+def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
     @router.post("/{endpoint_id}/test", status_code=202)
-    async def send_test(endpoint_id: str, caller: Annotated[Caller, guard]) -> Answer:
-        """Sends a message of type `webhook.test` to this webhook alone."""
+    async def send_test(
+        endpoint_id: str,
+        caller: Annotated[Caller, guard],
+        wanted: Annotated[SampleWanted, Depends(optional_body(SampleWanted))],
+    ) -> Answer:
+        """Sends to this webhook alone the example of a `type` of the catalogue, or a message of `webhook.test`."""
         async with parts.db.begin() as tx:
             delivery_id = await deliveries.send_test(
-                tx, company_id=caller.company_id, endpoint_id=endpoint_id, now=parts.clock
+                tx, company_id=caller.company_id, endpoint_id=endpoint_id, kind=wanted.type, now=parts.clock
             )
         await jobs.wake(parts.db, jobs.WEBHOOK)
         return Answer({"deliveryId": delivery_id}, 202)
 
-    @router.get("/{endpoint_id}/logs", openapi_extra={"parameters": [*_PAGING, _STATUS]})
+    @router.get("/{endpoint_id}/logs", openapi_extra={"parameters": [*PAGING, _STATUS]})
     async def read_logs(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """Deliveries newest first with every try: status, duration, answer's head and body (first 4,096 bytes)."""
         scope = f"webhook-logs:{caller.company_id}:{endpoint_id.lower()}"
-        page = _page_of(request, parts, scope, most=LOG_LIMIT, filters=frozenset({"status"}))
+        page = page_of(request, parts, scope, most=LOG_LIMIT, filters=frozenset({"status"}))
         status = request.query_params.get("status")
         if status is not None and status not in STATUSES:
             raise Invalid(faults=[Fault(f"must be one of {', '.join(STATUSES)}", "status")])
@@ -186,25 +229,3 @@ def _add_delivery_routes(router: APIRouter, parts: _Parts, guard: params.Depends
             )
         await jobs.wake(parts.db, jobs.WEBHOOK)
         return Answer({"deliveryId": made, "replayOf": delivery_id.lower()}, 202)
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    limit: int
-    position: str | None
-    scope: str
-    cursors: Cursors
-
-    def answer(self, shown: list[dict[str, Any]], last: str | None) -> Answer:
-        cursor = None if last is None else self.cursors.seal(self.scope, [last])
-        return Answer({"data": shown, "meta": {"limit": self.limit, "nextCursor": cursor}})
-
-
-def _page_of(request: Request, parts: _Parts, scope: str, *, most: int, filters: frozenset[str] = frozenset()) -> _Page:
-    refuse_unknown_query(request, _PAGE_QUERY | filters)
-    given = request.query_params
-    limit, cursor = given.get("limit", str(DEFAULT_LIMIT)), given.get("cursor")
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9):
-        raise Invalid(faults=[Fault("must be a whole number", "limit")])
-    position = None if cursor is None else str(parts.cursors.open(scope, cursor)[0])
-    return _Page(check_limit(int(limit), most=most), position, scope, parts.cursors)

@@ -117,6 +117,12 @@ deliveries = Table(
         "next_attempt_at",
         postgresql_where=text("status in ('PENDING', 'RETRYING')"),
     ),
+    Index(
+        "deliveries_replayed_idx",
+        "endpoint_id",
+        "message_id",
+        postgresql_where=text("replay_of is not null"),
+    ),
     postgresql_partition_by="range (id)",
     info={"scope": "regional"},
 )

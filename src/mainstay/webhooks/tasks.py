@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from mainstay import jobs
@@ -11,7 +12,7 @@ from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.settings import Settings
 from mainstay.kernel.work import Batch, Every, Job, Outcome, Schedule, Task
-from mainstay.webhooks import deliveries, line
+from mainstay.webhooks import deliveries, figures, line, replays
 from mainstay.webhooks.courier import Courier
 
 TIMEOUT = timedelta(seconds=30)
@@ -52,12 +53,25 @@ def tasks(
             history="failures",
         ),
         Task(kind="webhooks.sweep", queue=jobs.UPKEEP, run_in_tx=_sweep),
+        Task(kind=replays.KIND, queue=QUEUE, run_in_tx=replays.step, attempts=replays.JOB_ATTEMPTS),
+        Task(kind="webhooks.fold_figures", queue=jobs.UPKEEP, run=_fold_with(db), history="failures"),
     ]
 
 
 def schedules() -> list[Schedule]:
-    """The recurring jobs: a sweep for missed deliveries each minute (C-10)."""
-    return [Schedule(name="webhooks.sweep", slots=Every(timedelta(minutes=1)), kind="webhooks.sweep")]
+    """The recurring jobs: a sweep for missed deliveries each minute (C-10), and figures each ten seconds."""
+    return [
+        Schedule(name="webhooks.sweep", slots=Every(timedelta(minutes=1)), kind="webhooks.sweep"),
+        Schedule(name="webhooks.fold_figures", slots=Every(timedelta(seconds=10)), kind="webhooks.fold_figures"),
+    ]
+
+
+def _fold_with(db: Database) -> Callable[[Job], Awaitable[Outcome]]:
+    async def fold(job: Job) -> Outcome:
+        await figures.fold(db)
+        return None
+
+    return fold
 
 
 async def _sweep(tx: Tx, job: Job) -> Outcome:

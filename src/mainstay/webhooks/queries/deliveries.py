@@ -13,17 +13,9 @@ _ADD_MESSAGE = Sql(
 )
 _ADD_DELIVERY = Sql(
     "webhooks.add_delivery",
-    """with made as (
-         insert into mainstay.deliveries
-           (id, message_id, endpoint_id, company_id, max_attempts, next_attempt_at, replay_of)
-         select $1, m.id, e.id, e.company_id, e.retries + 1, mainstay.now(), $5
-           from mainstay.endpoints e, mainstay.messages m
-          where e.company_id = $2 and e.id = $3 and m.id = $4 and m.company_id = $2
-         returning endpoint_id, company_id
-       )
-       select mainstay.enqueue_jobs('nova:webhook', 'webhooks.deliver', array[made.endpoint_id::text],
-                array[to_jsonb($1::uuid::text)], array[made.company_id], array[$6], 5::smallint, 3::smallint)
-         from made""",
+    """select mainstay.deliver(array[$1::uuid], array[m.id], array[e.id], array[$5::uuid])
+         from mainstay.endpoints e, mainstay.messages m
+        where e.company_id = $2 and e.id = $3 and m.company_id = $2 and m.id = $4""",
 )
 _MESSAGE_OF = Sql(
     "webhooks.message_of_delivery",
@@ -65,17 +57,10 @@ async def add_message(
 
 
 async def add_delivery(
-    tx: Tx,
-    *,
-    company_id: str,
-    endpoint_id: str,
-    delivery_id: str,
-    message_id: str,
-    replay_of: str | None,
-    trace_id: str,
+    tx: Tx, *, company_id: str, endpoint_id: str, delivery_id: str, message_id: str, replay_of: str | None
 ) -> None:
-    """A pending delivery of a stored message to one endpoint, with its job."""
-    await tx.rows(_ADD_DELIVERY, delivery_id, company_id, endpoint_id, message_id, replay_of, trace_id)
+    """A stored message is on its way to one endpoint: with a job, in its line, or to be pulled."""
+    await tx.rows(_ADD_DELIVERY, delivery_id, company_id, endpoint_id, message_id, replay_of)
 
 
 async def message_of_delivery(

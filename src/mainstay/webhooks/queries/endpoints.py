@@ -1,28 +1,18 @@
 """Statements on endpoints: their settings and secrets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, null, select, update
+from sqlalchemy import ColumnElement, case, func, insert, null, select, update
 
 from mainstay.kernel.db import Connection, Record, Sql, Tx, compose, count_of
 from mainstay.webhooks.tables import endpoints
 
 SHOWN = (
-    endpoints.c.id,
-    endpoints.c.company_id,
-    endpoints.c.workspace_id,
-    endpoints.c.url,
-    endpoints.c.description,
-    endpoints.c.events,
-    endpoints.c.retries,
-    endpoints.c.is_active,
-    endpoints.c.disabled_at,
-    endpoints.c.disabled_reason,
-    endpoints.c.previous_secret_until,
-    endpoints.c.created_at,
-    endpoints.c.updated_at,
-    endpoints.c.deleted_at,
+    *(column for column in endpoints.c if column.name not in ("previous_secret_sealed", "created_by", "filter_path")),
+    case(
+        (endpoints.c.previous_secret_until > func.mainstay.now(), endpoints.c.previous_secret_sealed), else_=null()
+    ).label("previous_in_force"),
 )
 _LOCK_COMPANY = Sql(
     "webhooks.lock_company", "select pg_advisory_xact_lock(hashtextextended('mainstay.endpoints:' || $1, 0))"
@@ -37,13 +27,39 @@ _ROTATE = Sql(
               previous_secret_sealed = case when $4::int > 0 then secret_sealed end,
               previous_secret_until = case when $4::int > 0 then mainstay.now() + make_interval(secs => $4) end,
               updated_at = mainstay.now()
-        where company_id = $1 and id = $2 and deleted_at is null returning *""",
+        where company_id = $1 and id = $2 and deleted_at is null
+        returning *, case when previous_secret_until > mainstay.now() then previous_secret_sealed end
+                       as previous_in_force""",
 )
 _FORGET_SECRETS = Sql(
     "webhooks.forget_previous_secrets",
     """update mainstay.endpoints set previous_secret_sealed = null, previous_secret_until = null
         where previous_secret_until <= mainstay.now()""",
 )
+_STANDINGS = Sql(
+    "webhooks.standings",
+    """select g.id as endpoint_id, coalesce(h.failures, 0) as failures, h.failing_since, h.open_until,
+              coalesce(h.open_until > mainstay.now(), false) as is_open,
+              l.delivery_id as head_id, l.attempts as head_attempts, l.next_attempt_at as head_next_attempt_at,
+              a.started_at as blocked_since,
+              (select count(*) from (select from mainstay.fifo_lines w
+                                      where w.endpoint_id = g.id and w.company_id = $1 limit $3) counted) as waiting
+         from unnest($2::uuid[]) as g (id)
+         left join mainstay.endpoint_health h on h.endpoint_id = g.id and h.company_id = $1
+         left join lateral (
+           select f.delivery_id, d.attempts, d.next_attempt_at from mainstay.fifo_lines f
+             join mainstay.deliveries d on d.id = f.delivery_id
+            where f.endpoint_id = g.id and f.company_id = $1 order by f.pos limit 1
+         ) l on true
+         left join mainstay.attempts a on a.delivery_id = l.delivery_id and a.number = 1""",
+)
+_HAS_OPEN = Sql(
+    "webhooks.has_open_deliveries",
+    """select exists (select from mainstay.deliveries
+                       where company_id = $1 and endpoint_id = $2 and status in ('PENDING', 'RETRYING'))""",
+)
+_MATCHES = Sql("webhooks.try_filter", "select coalesce($1::text::jsonb @@ $2::text::jsonpath, false)")
+WAITING_COUNTED = 10_000
 
 
 def now() -> ColumnElement[Any]:
@@ -118,6 +134,21 @@ async def rotate_secret(
 ) -> Record | None:
     """The endpoint under its new secret, the old one kept for the overlap; None where there is no such endpoint."""
     return await tx.row(_ROTATE, company_id, endpoint_id, sealed, overlap_seconds)
+
+
+async def standings_of(connection: Connection, *, company_id: str, endpoint_ids: Sequence[Any]) -> list[Record]:
+    """For each endpoint its health, and the head of its line with how many wait (10,000 stands for more too)."""
+    return await connection.rows(_STANDINGS, company_id, endpoint_ids, WAITING_COUNTED)
+
+
+async def has_open(tx: Tx, *, company_id: str, endpoint_id: str) -> bool:
+    """Whether a delivery to the endpoint has not come to its end."""
+    return bool(await tx.value(_HAS_OPEN, company_id, endpoint_id))
+
+
+async def is_match_everywhere(connection: Connection, *, body: str, path: str) -> bool:
+    """Whether a message of this body passes this filter; no row is looked at."""
+    return bool(await connection.value(_MATCHES, body, path))
 
 
 async def forget_previous_secrets_everywhere(tx: Tx) -> int:

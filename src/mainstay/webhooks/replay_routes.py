@@ -1,0 +1,75 @@
+"""Replays over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, params
+
+from mainstay import jobs
+from mainstay.web.callers import Caller
+from mainstay.web.json import Answer, json_body, openapi_body
+from mainstay.webhooks import replays
+from mainstay.webhooks.parts import PAGING, Parts, page_of, time_of
+from mainstay.webhooks.schemas import NewReplay
+
+PAGE_LIMIT = 100
+
+
+def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
+    """The router starts, shows and cancels replays."""
+
+    @router.post("/{endpoint_id}/replays", status_code=202, openapi_extra=dict(openapi_body(NewReplay)))
+    async def start(
+        endpoint_id: str,
+        caller: Annotated[Caller, guard],
+        wanted: Annotated[NewReplay, Depends(json_body(NewReplay))],
+    ) -> Answer:
+        """Sends again what matches, after what is live; with `dryRun` it only counts (200) and writes nothing."""
+        since, until = time_of(wanted.since, "#/since"), time_of(wanted.until, "#/until")
+        assert since is not None
+        if wanted.dry_run:
+            async with parts.db.begin(readonly=True) as tx:
+                found = await replays.count(
+                    tx, wanted, company_id=caller.company_id, endpoint_id=endpoint_id, since=since, until=until
+                )
+            return Answer({"dryRun": True, "matched": found.matched, "isFloor": found.is_floor})
+        async with parts.db.begin() as tx:
+            shown = await replays.start(
+                tx,
+                caller.actor,
+                wanted,
+                company_id=caller.company_id,
+                endpoint_id=endpoint_id,
+                since=since,
+                until=until,
+            )
+        await jobs.wake(parts.db, jobs.WEBHOOK)
+        return Answer(shown, 202)
+
+    @router.get("/{endpoint_id}/replays", openapi_extra={"parameters": PAGING})
+    async def list_replays(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
+        """The webhook's replays, newest first."""
+        page = page_of(request, parts, f"replays:{caller.company_id}:{endpoint_id.lower()}", most=PAGE_LIMIT)
+        found = await replays.read(
+            parts.db,
+            company_id=caller.company_id,
+            endpoint_id=endpoint_id,
+            before_id=page.position,
+            limit=page.limit,
+        )
+        return page.answer(found.replays, found.next_before)
+
+    @router.get("/{endpoint_id}/replays/{replay_id}")
+    async def read(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guard]) -> Answer:
+        """One replay: its state, how many match, how many are on their way."""
+        return Answer(
+            await replays.get(parts.db, company_id=caller.company_id, endpoint_id=endpoint_id, replay_id=replay_id)
+        )
+
+    @router.post("/{endpoint_id}/replays/{replay_id}/cancel")
+    async def cancel(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guard]) -> Answer:
+        """Ends the replay: nothing more is sent again, what is on its way stays so."""
+        async with parts.db.begin() as tx:
+            shown = await replays.cancel(
+                tx, caller.actor, company_id=caller.company_id, endpoint_id=endpoint_id, replay_id=replay_id
+            )
+        return Answer(shown)
