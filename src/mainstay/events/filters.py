@@ -47,7 +47,7 @@ class Filters:
     text: str | None = None
 
     def bounds(self) -> list[ColumnElement[bool]]:
-        """The bounds on createdAt, which follow the order of every list."""
+        """The bounds on createdAt, which the order of a company's list follows."""
         found: list[ColumnElement[bool]] = []
         if self.since:
             found.append(events.c.received_at >= self.since)

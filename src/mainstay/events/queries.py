@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Uuid, and_, func, literal, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement, Select
 
-from mainstay.events.tables import events
+from mainstay.events.tables import chain_heads, events
 from mainstay.kernel import ids
 from mainstay.kernel.db import Connection, Record, Sql, Tx, compose
 
@@ -206,10 +206,13 @@ class Slice:
 
     def near(self, columns: Select[Any]) -> Select[Any]:
         """The scope within its bounds, before any filter."""
-        scope = [events.c.company_id == self.company_id]
-        if self.workspace_id is not None:
-            scope.insert(0, events.c.workspace_id == self.workspace_id)
-        return columns.where(*scope, *self.bounds)
+        if self.workspace_id is None:
+            return columns.where(events.c.company_id == self.company_id, *self.bounds)
+        # Asked once of the chain's head: asked of the events themselves, it can lead the planner through the whole
+        # company to find the few of a small workspace.
+        of_company = (chain_heads.c.workspace_id == self.workspace_id) & (chain_heads.c.company_id == self.company_id)
+        is_theirs = select(literal(1)).select_from(chain_heads).where(of_company).exists()
+        return columns.where(events.c.workspace_id == self.workspace_id, is_theirs, *self.bounds)
 
     def in_order(self, columns: Select[Any]) -> Select[Any]:
         """The same in the order of the list."""

@@ -165,16 +165,11 @@ class Reader:
             yield tx
 
     async def _slice(self, company_id: str, filters: Filters, workspace_id: str | None) -> queries.Slice:
-        bounds = [*filters.bounds(), *filters.lead(workspace_id)]
-        if workspace_id is not None:
-            # In a workspace seq is the order that the index follows, so bounds of time become bounds of seq.
-            if filters.since is not None:
-                first = await queries.first_seq_from(self._db, company_id, workspace_id, filters.since)
-                bounds.append(queries.seq_from(first))
-            if filters.until is not None:
-                after = filters.until + _MICROSECOND
-                beyond = await queries.first_seq_from(self._db, company_id, workspace_id, after)
-                bounds.append(queries.seq_below(beyond))
+        bounds = filters.lead(workspace_id)
+        if workspace_id is None:
+            bounds += filters.bounds()
+        else:
+            bounds += await self._seqs(company_id, filters, workspace_id)
 
         def matches(columns: Any) -> Sequence[Any]:
             return filters.matches(columns, workspace_id)
@@ -187,6 +182,17 @@ class Reader:
             window=SCAN_WINDOW if filters.is_searched_for(workspace_id) else None,
             window_bytes=SCAN_WINDOW_BYTES if filters.text else None,
         )
+
+    async def _seqs(self, company_id: str, filters: Filters, workspace_id: str) -> list[Any]:
+        """The bounds on createdAt as bounds of seq, which is the order that a workspace's indexes follow."""
+        bounds: list[Any] = []
+        if filters.since is not None:
+            first = await queries.first_seq_from(self._db, company_id, workspace_id, filters.since)
+            bounds.append(queries.seq_from(first))
+        if filters.until is not None:
+            after = filters.until + _MICROSECOND
+            bounds.append(queries.seq_below(await queries.first_seq_from(self._db, company_id, workspace_id, after)))
+        return bounds
 
     async def _certain(self, wanted: queries.Slice) -> queries.Slice:
         """The slice without what could still get an earlier neighbour."""
