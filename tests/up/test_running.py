@@ -1,10 +1,12 @@
 """What somebody meets who has just started Mainstay with one command."""
 
 import json
+import re
 import shutil
 import subprocess
 import urllib.request
 
+import httpx
 import psutil
 import pytest
 
@@ -54,6 +56,21 @@ def test_its_people_can_log_in(up: Up) -> None:
         assert f"{person['email']}  {person['password']}" in up.output
         wanted = {"email": person["email"], "password": person["password"]}
         assert call(f"{up.url}/api/v1/auth/login", wanted)[0] == 200
+
+
+def test_the_console_opens_with_what_is_printed(up: Up) -> None:
+    console = up.said(r"console: +(\S+)").group(1)
+    email, password = up.said(r"  email +(\S+)").group(1), up.said(r"  password +(\S+)").group(1)
+    with httpx.Client(timeout=10) as client:
+        form = client.get(f"{console}/sign-in").text
+        token = re.search(r'name="csrf" value="([^"]+)"', form)
+        assert token is not None
+        wanted = {"csrf": token.group(1), "email": email, "password": password}
+        assert client.post(f"{console}/sign-in", data=wanted).headers["location"] == "/console"
+        page = client.get(console)
+    assert page.status_code == 200
+    assert "Acme Demo" in page.text
+    assert "owner, operator" in page.text
 
 
 def test_the_reference_page_and_the_description_answer(up: Up) -> None:

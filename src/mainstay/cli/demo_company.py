@@ -60,6 +60,11 @@ class DemoCompany(msgspec.Struct, frozen=True):
     receiver_port: int
     sealed_under: str
 
+    @property
+    def owner(self) -> DemoPerson:
+        """Who may do everything, also in the console."""
+        return next(person for person in self.people if person.role == "owner")
+
 
 @dataclass(frozen=True, slots=True)
 class Ground:

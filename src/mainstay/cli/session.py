@@ -101,6 +101,8 @@ class Session:
         await self._migrate(settings)
         db = self._db = Database(settings.database_url, size=2, statement_cache=0, name="mainstay up")
         company = await self._open_demo(settings, db) if self._has_demo else None
+        if company is not None:
+            environment.setdefault("CONSOLE_OPERATORS", company.owner.email)
         self._place.write(
             RUNNING, {"pid": os.getpid(), "url": self._url, "environment": self._told_settings(environment)}
         )
@@ -135,7 +137,7 @@ class Session:
 
     def _told_settings(self, environment: dict[str, str]) -> dict[str, str]:
         names = ("PROFILE", "DATABASE_URL", "DATABASE_DIRECT_URL", "HOST", "PORT", "WORKER_METRICS_PORT",
-                 "OUTBOUND_ALLOW", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "INTERNAL_TOKEN")  # fmt: skip
+                 "OUTBOUND_ALLOW", "CONSOLE_OPERATORS", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "INTERNAL_TOKEN")  # fmt: skip
         return {name: environment[name] for name in names if name in environment}
 
     async def _migrate(self, settings: Settings) -> None:
@@ -210,9 +212,12 @@ def _answers(url: str) -> Callable[[], Awaitable[bool]]:
 
 def welcome(url: str, place: Place, company: DemoCompany | None) -> str:
     """What the person at the terminal needs to begin."""
-    lines = ["", f"Mainstay is up: {url}", f"API reference:  {url}/docs", f"logs:           {place.logs}"]
+    lines = ["", f"Mainstay is up: {url}", f"console:        {url}/console", f"API reference:  {url}/docs",
+             f"logs:           {place.logs}"]  # fmt: skip
     if company is None:
         return "\n".join([*lines, "Ctrl-C stops everything.", ""])
+    lines += ["", "Sign in to the console as the owner of the demonstration company:"]
+    lines += [f"  {url}/console", f"  email     {company.owner.email}", f"  password  {company.owner.password}"]
     body = {
         "action": "report.exported",
         "category": "reports",
@@ -226,7 +231,7 @@ def welcome(url: str, place: Place, company: DemoCompany | None) -> str:
         f"  curl -sS {url}/v1/key/workspace/events -H 'authorization: Bearer {company.workspaces[0].key}'"
         f" -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}",
         "",
-        "Its people (POST /api/v1/auth/login; passwords of this data directory alone):",
+        "All its people (for the console and POST /api/v1/auth/login; passwords of this data directory alone):",
         *(f"  {person.role:8} {person.email}  {person.password}" for person in company.people),
         f"Its other keys: {place.directory / DEMO}",
         "",

@@ -121,10 +121,10 @@ class Live:
                     yield b": still here\n\n"
                     continue
                 reader.changed.clear()
-                news, reader.news = reader.news, {}
+                news, is_over, reader.news = reader.news, reader.is_over, {}
                 for kind, data in news.items():
                     yield b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
-                if reader.is_over:
+                if is_over:
                     return
         finally:
             feed.readers.discard(reader)
