@@ -4,16 +4,30 @@ import base64
 import hashlib
 import hmac
 import json
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import standardwebhooks
 import svix.webhooks
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mainstay.webhooks.signing import BadSignature, documented_signature, headers_for, new_secret, sign, verify
+from mainstay.webhooks.signing import (
+    BadSignature,
+    documented_signature,
+    headers_for,
+    new_secret,
+    public_key,
+    sign,
+    verify,
+)
 
 VECTOR_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 VECTOR_ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
@@ -36,7 +50,7 @@ PEERS: dict[str, Verifier] = {
 }
 
 
-def headers_of(*secrets: str, body: bytes = BODY, at_seconds: int | None = None, **changed: str) -> dict[str, str]:
+def headers_of(*secrets: str, body: bytes = BODY, at_seconds: int | None = None, **changed: Any) -> dict[str, str]:
     return headers_for(
         brand=changed.get("brand", "NovaPulse"),
         webhook_id=changed.get("webhook_id", "wh_1"),
@@ -47,6 +61,7 @@ def headers_of(*secrets: str, body: bytes = BODY, at_seconds: int | None = None,
         timestamp_seconds=int(time.time()) if at_seconds is None else at_seconds,
         secrets=secrets,
         body=body,
+        scheme=changed.get("scheme", "hmac"),
     )
 
 
@@ -234,3 +249,97 @@ def test_the_signed_bytes_are_the_bytes_sent() -> None:
     assert documented_signature(secret, spaced) != documented_signature(secret, BODY)
     with pytest.raises(BadSignature):
         verify([secret], headers_of(secret), spaced, now_seconds=time.time())
+
+
+SCHEME_SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+
+
+def test_ed25519_tokens_hold_by_a_check_that_no_one_here_wrote() -> None:
+    raw = base64.b64decode(public_key(SCHEME_SECRET).removeprefix("whpk_"), validate=True)
+    tokens = sign([SCHEME_SECRET, new_secret()], "msg_1", 7, BODY, scheme="ed25519").split()
+    assert [token[:4] for token in tokens] == ["v1a,", "v1a,"]
+    peer = Ed25519PublicKey.from_public_bytes(raw)
+    peer.verify(base64.b64decode(tokens[0][4:]), b"msg_1.7." + BODY)
+    with pytest.raises(InvalidSignature):
+        peer.verify(base64.b64decode(tokens[1][4:]), b"msg_1.7." + BODY)
+    with pytest.raises(InvalidSignature):
+        peer.verify(base64.b64decode(tokens[0][4:]), b"msg_2.7." + BODY)
+
+
+def test_the_public_key_is_a_pure_function_of_the_secret_and_tells_nothing_else() -> None:
+    seed = hmac.new(SCHEME_SECRET.encode(), b"mainstay ed25519 v1", hashlib.sha256).digest()
+    expected = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    assert public_key(SCHEME_SECRET) == "whpk_" + base64.b64encode(expected).decode()
+    assert public_key(new_secret()) != public_key(SCHEME_SECRET)
+
+
+def test_a_public_key_checks_v1a_tokens_and_a_secret_v1_tokens() -> None:
+    now = int(time.time())
+    both = headers_of(SCHEME_SECRET) | {
+        "webhook-signature": sign([SCHEME_SECRET], "msg_1", now, BODY)
+        + " " + sign([SCHEME_SECRET], "msg_1", now, BODY, scheme="ed25519"),
+        "webhook-timestamp": str(now),
+    }  # fmt: skip
+    key = public_key(SCHEME_SECRET)
+    for secret in (SCHEME_SECRET, key):
+        verify([secret], both, BODY, now_seconds=now)
+        with pytest.raises(BadSignature, match="no signature matches"):
+            verify([secret], both, BODY + b" ", now_seconds=now)
+    verify([new_secret(), key], both, BODY, now_seconds=now)
+    for scheme, secret in (("hmac", key), ("ed25519", SCHEME_SECRET)):
+        one = both | {"webhook-signature": sign([SCHEME_SECRET], "msg_1", now, BODY, scheme=scheme)}
+        with pytest.raises(BadSignature, match="no signature matches"):
+            verify([secret], one, BODY, now_seconds=now)
+    swapped = both | {"webhook-signature": both["webhook-signature"].replace("v1a,", "v1x,").replace("v1,", "v1a,")}
+    with pytest.raises(BadSignature, match="no signature matches"):
+        verify([key], swapped, BODY, now_seconds=now)
+
+
+@pytest.mark.parametrize("key", ["whpk_", "whpk_AAAA", "whpk_!", "whpk_" + "A" * 44, "v1a,whpk_AAAA"])
+def test_a_public_key_that_is_none_says_so(key: str) -> None:
+    with pytest.raises(BadSignature, match=r"public key|pasted"):
+        verify([key], headers_of(SCHEME_SECRET), BODY, now_seconds=time.time())
+
+
+def test_an_ed25519_try_has_no_header_that_needs_the_secret() -> None:
+    headers = headers_of(SCHEME_SECRET, scheme="ed25519")
+    assert "X-NovaPulse-Signature" not in headers
+    assert headers["webhook-signature"].startswith("v1a,")
+    assert headers.keys() | {"X-NovaPulse-Signature"} == headers_of(SCHEME_SECRET).keys()
+
+
+def test_without_a_trace_there_is_no_trace_header() -> None:
+    assert headers_of(SCHEME_SECRET).keys() - headers_of(SCHEME_SECRET, trace_id=None).keys() == {
+        "X-Trace-Id",
+        "traceparent",
+    }
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_node_checks_the_tokens_with_its_own_crypto() -> None:
+    now = int(time.time())
+    given = {
+        "key": public_key(SCHEME_SECRET),
+        "id": "msg_1",
+        "timestamp": str(now),
+        "signature": sign([new_secret(), SCHEME_SECRET], "msg_1", now, BODY, scheme="ed25519"),
+        "body": base64.b64encode(BODY).decode(),
+    }
+    script = Path(__file__).parent / "peers" / "ed25519.mjs"
+    verdicts = []
+    for changed in (
+        {},
+        {"id": "msg_2"},
+        {"body": base64.b64encode(BODY + b" ").decode()},
+        {"key": public_key(new_secret())},
+    ):
+        run = subprocess.run(
+            ["node", str(script)],
+            input=json.dumps(given | changed),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        verdicts.append(run.stdout.strip())
+    assert verdicts == ["accepted", "refused", "refused", "refused"]
