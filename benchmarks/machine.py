@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import asyncpg
 import psutil
@@ -49,15 +49,15 @@ def database(url: str | None) -> Iterator[str]:
     if url:
         yield url
         return
-    place = Path(mkdtemp(prefix="mainstay-bench-", dir="/var/tmp"))
-    place.chmod(0o755)
-    settings = {"shared_buffers": "512MB", "max_wal_size": "1GB", "min_wal_size": "1GB"}
-    server = embedded.start(place, database="postgres", settings=settings)
-    try:
-        asyncio.run(_lived_in(server.dsn))
-        yield server.dsn
-    finally:
-        server.stop()
+    with TemporaryDirectory(prefix="mainstay-bench-", dir="/var/tmp", ignore_cleanup_errors=True) as place:
+        Path(place).chmod(0o755)
+        settings = {"shared_buffers": "512MB", "max_wal_size": "1GB", "min_wal_size": "1GB"}
+        server = embedded.start(Path(place), database="postgres", settings=settings)
+        try:
+            asyncio.run(_lived_in(server.dsn))
+            yield server.dsn
+        finally:
+            server.stop()
 
 
 async def create_database(server_url: str, name: str) -> str:

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import httptools
 import uvloop
@@ -31,20 +31,20 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 def sink() -> Iterator[tuple[str, str]]:
     """The URL of a running sink, and what it is."""
     program, port = shutil.which("nginx"), machine.free_port()
-    if program:
-        place = Path(mkdtemp(prefix="mainstay-sink-"))
-        (place / "nginx.conf").write_text(_NGINX % {"place": place, "port": port})
-        command = [program, "-p", str(place), "-e", str(place / "error.log"), "-c", str(place / "nginx.conf")]
-    else:
+    with TemporaryDirectory(prefix="mainstay-sink-", ignore_cleanup_errors=True) as place:
         command = [sys.executable, "-m", "benchmarks.delivery.sink", str(port)]
-    process = subprocess.Popen(command)
-    url = f"http://127.0.0.1:{port}/hook"
-    try:
-        _wait(url)
-        yield url, "nginx, one worker" if program else "asyncio and httptools"
-    finally:
-        process.terminate()
-        process.wait(10)
+        if program:
+            settings = Path(place) / "nginx.conf"
+            settings.write_text(_NGINX % {"place": place, "port": port})
+            command = [program, "-p", place, "-e", f"{place}/error.log", "-c", str(settings)]
+        process = subprocess.Popen(command)
+        url = f"http://127.0.0.1:{port}/hook"
+        try:
+            _wait(url)
+            yield url, "nginx, one worker" if program else "asyncio and httptools"
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def _wait(url: str) -> None:

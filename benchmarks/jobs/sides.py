@@ -53,6 +53,11 @@ def _fill_ours(url: str, count: int) -> None:
     asyncio.run(ours.fill(url, PAYLOAD, count))
 
 
+def fill_ours_without_vacuum(url: str, count: int) -> None:
+    """Ours has that many jobs more, and nothing was vacuumed, as a vacuum could remove nothing beside a snapshot."""
+    asyncio.run(ours.fill(url, PAYLOAD, count, vacuum=False))
+
+
 def _house(name: str) -> Callable[[str, int], Sequence[str]]:
     def command(url: str, count: int) -> Sequence[str]:
         module = [sys.executable, "-m", "benchmarks.jobs", "--drain", name]
