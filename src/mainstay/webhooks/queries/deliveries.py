@@ -23,6 +23,7 @@ _MESSAGE_OF = Sql(
          left join mainstay.messages m on m.id = d.message_id and m.company_id = d.company_id
         where d.company_id = $1 and d.endpoint_id = $2 and d.id = $3""",
 )
+# Never `$3 is null or …`: a plan made for any cursor could not follow the index with that.
 _LOG = Sql(
     "webhooks.log",
     """select l.*, m.type, m.trace_id from (
@@ -30,10 +31,17 @@ _LOG = Sql(
                 d.last_status_code, d.last_error, d.delivered_at, d.replay_of,
                 case when $4 and d.status in ('PENDING', 'RETRYING') then 'DISCARDED' else d.status end as status
            from mainstay.deliveries d
-          where d.company_id = $1 and d.endpoint_id = $2 and ($3::uuid is null or d.id < $3)
+          where d.company_id = $1 and d.endpoint_id = $2
+            and d.id < coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
        ) l left join mainstay.messages m on m.id = l.message_id
        where $5::text is null or l.status = $5
        order by l.id desc limit $6""",
+)
+_FIND = Sql(
+    "webhooks.find_delivery",
+    """select d.*, m.type, m.trace_id, m.body, m.created_at as made_at from mainstay.deliveries d
+         left join mainstay.messages m on m.id = d.message_id and m.company_id = d.company_id
+        where d.company_id = $1 and d.endpoint_id = $2 and d.id = $3""",
 )
 _ATTEMPTS = Sql(
     "webhooks.attempts_of_log",
@@ -68,6 +76,13 @@ async def message_of_delivery(
 ) -> Record | None:
     """The message id with its type and trace, those None where it is no longer kept; None without such a delivery."""
     return await connection.row(_MESSAGE_OF, company_id, endpoint_id, delivery_id)
+
+
+async def find_delivery(
+    connection: Connection, *, company_id: str, endpoint_id: str, delivery_id: str
+) -> Record | None:
+    """The delivery with its message, whose columns are None where it is no longer kept."""
+    return await connection.row(_FIND, company_id, endpoint_id, delivery_id)
 
 
 async def log_of(
