@@ -34,7 +34,7 @@ async def compare(scene: Scene, options: argparse.Namespace, *, notes: Sequence[
 
 
 def _median(turns: Sequence[Turn], name: str) -> float:
-    return statistics.median(getattr(turn, name) for turn in turns)
+    return statistics.median([float(getattr(turn, name)) for turn in turns])
 
 
 def _met(is_met: bool) -> str:

@@ -27,7 +27,7 @@ class Turn:
 
 
 def _median(turns: Sequence[Turn], name: str) -> float:
-    return statistics.median(getattr(turn, name) for turn in turns)
+    return statistics.median([float(getattr(turn, name)) for turn in turns])
 
 
 def tell(
@@ -54,7 +54,7 @@ def tell(
 
 def _verdicts(sides: Sequence[Side], turns: Mapping[str, Sequence[Turn]]) -> list[str]:
     """Ours against the floor, and against the peer that spends the least CPU a job."""
-    found = []
+    found: list[str] = []
     if "ours" not in turns:
         return found
     ours = turns["ours"]
