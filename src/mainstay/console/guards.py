@@ -82,14 +82,18 @@ class Page:
         return self.request.url.path
 
     @property
+    def wanted(self) -> str:
+        """The block that htmx asked for alone, by the id of its target; '' for the whole page."""
+        return self.request.headers.get("hx-target", "") if self.request.headers.get("hx-request") else ""
+
+    @property
     def areas(self) -> list[Area]:
         """The areas that the person may open."""
         return [area for area in self.ground.frame.areas if self.is_operator or not area.operators_only]
 
     def show(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """The page; to htmx only the block that it asked for by the id of its target (`panel` or `rows`)."""
-        wanted = self.request.headers.get("hx-target", "") if self.request.headers.get("hx-request") else ""
-        layout = f"only_{wanted}.html" if wanted in ("panel", "rows") else "base.html"
+        layout = f"only_{self.wanted}.html" if self.wanted in ("panel", "rows") else "base.html"
         said = _said_of(self.request)
         shown = {
             "page": self, "layout": layout, "said": said, "theme": theme_of(self.request), **context,

@@ -163,6 +163,7 @@
   function patch(id, html) {
     const element = document.getElementById(id);
     if (!element || element.innerHTML === html) return;
+    if (element.hasAttribute("data-live-rows")) return window.liveRows.take(element, html);
     const isBusy = element.contains(document.activeElement) || String(getSelection()) && element.contains(getSelection().anchorNode);
     if (isBusy) { later.set(id, html); return; }
     later.delete(id);
