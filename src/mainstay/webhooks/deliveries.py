@@ -9,7 +9,7 @@ from mainstay.kernel import clock, ids, outbox, telemetry
 from mainstay.kernel.clock import Clock
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.outbox import Actor
-from mainstay.webhooks import catalogue, endpoints, schemas
+from mainstay.webhooks import catalogue, endpoints, schemas, versions
 from mainstay.webhooks.errors import DeliveryNotFound, EndpointInactive, MessageGone
 from mainstay.webhooks.queries import deliveries as rows
 from mainstay.webhooks.queries import endpoints as endpoint_rows
@@ -58,6 +58,25 @@ async def read_log(
         [schemas.show_delivery(row, tries[str(row["id"])]) for row in page],
         str(page[-1]["id"]) if len(found) > limit else None,
     )
+
+
+async def read_delivery(
+    connection: Connection, *, company_id: str, endpoint_id: str, delivery_id: str
+) -> dict[str, Any]:
+    """The delivery with every try and, while it is kept, `payload`: the message's body as this endpoint gets it."""
+    endpoint = await endpoints.get(connection, company_id=company_id, endpoint_id=endpoint_id)
+    row = None
+    if ids.is_uuid(delivery_id):
+        row = await rows.find_delivery(
+            connection, company_id=company_id, endpoint_id=str(endpoint["id"]), delivery_id=delivery_id
+        )
+    if row is None:
+        raise DeliveryNotFound
+    tries = await rows.attempts_of(connection, company_id=company_id, delivery_ids=[str(row["id"])])
+    body = row["body"]
+    return schemas.show_delivery(row, tries) | {
+        "payload": None if body is None else versions.render(body.encode(), endpoint["payload_version"]).decode()
+    }
 
 
 async def send_test(tx: Tx, *, company_id: str, endpoint_id: str, now: Clock, kind: str | None = None) -> str:

@@ -1,6 +1,7 @@
 """Endpoints: where a customer's messages go, what it subscribes to, how it is sent to, and its secret."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -46,6 +47,14 @@ _ANNOUNCED = {
 }
 _FIXED = ("kind", "signing")
 DEFAULT_BRAND: Final = "NovaPulse"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPage:
+    """Endpoints as their owner reads them, and the id to go on after (None at the end)."""
+
+    endpoints: list[dict[str, Any]]
+    next_after: str | None
 
 
 async def register(
@@ -107,6 +116,23 @@ async def show(
         )
         for row in found
     ]
+
+
+async def read_one(connection: Connection, *, company_id: str, endpoint_id: str, keyring: Keyring) -> dict[str, Any]:
+    """The company's endpoint as its owner reads it; EndpointNotFound where it has none of that id."""
+    row = await get(connection, company_id=company_id, endpoint_id=endpoint_id)
+    (shown,) = await show(connection, [row], company_id=company_id, keyring=keyring)
+    return shown
+
+
+async def read(
+    connection: Connection, *, company_id: str, keyring: Keyring, after_id: str | None = None, limit: int = 50
+) -> EndpointPage:
+    """One page of the company's endpoints, the oldest first."""
+    found = await rows.list_endpoints(connection, company_id=company_id, after_id=after_id, limit=limit + 1)
+    page = found[:limit]
+    shown = await show(connection, page, company_id=company_id, keyring=keyring)
+    return EndpointPage(shown, str(page[-1]["id"]) if len(found) > limit else None)
 
 
 async def change(

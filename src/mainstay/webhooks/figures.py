@@ -82,6 +82,23 @@ async def read(
     }
 
 
+async def read_day_of_each(
+    connection: Connection, *, company_id: str, endpoint_ids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """By endpoint its last day, in whole hours: totals as `read` gives them, and the minute of its last failure."""
+    found, bounds = await rows.read_day_of_each(connection, company_id=company_id, endpoint_ids=endpoint_ids)
+    return {
+        str(row["endpoint_id"]): {
+            **_point(row["attempts"], row["delivered"]),
+            "successShare": round(row["delivered"] / row["attempts"], 6) if row["attempts"] else None,
+            "p50Ms": quantile(0.5, row["counts"], bounds),
+            "p99Ms": quantile(0.99, row["counts"], bounds),
+            "failedAt": None if row["failed_at"] is None else iso(row["failed_at"]),
+        }
+        for row in found
+    }
+
+
 def quantile(share: float, counts: Sequence[int], bounds: Sequence[int]) -> float | None:
     """The value below which that share lies, straight between the bounds of its count; None without counts.
 

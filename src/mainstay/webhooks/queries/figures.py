@@ -1,5 +1,6 @@
 """Statements on figures: tries folded into minutes and hours, and read from there."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,6 +18,32 @@ _LATENCIES: Final = """select coalesce(array_agg(c.n order by c.slot), '{{}}') a
               mainstay.latency_bounds() as bounds
          from (select u.slot, sum(u.n)::bigint as n {lateral} group by 1) c"""
 _STARTS = Sql("webhooks.figure_starts", "select date_bin($1, mainstay.now(), 'epoch') - $1 * ($2::int - 1)")
+
+_DAY_OF_EACH = Sql(
+    "webhooks.day_of_each",
+    """select g.id as endpoint_id, coalesce(t.attempts, 0)::bigint as attempts,
+              coalesce(t.delivered, 0)::bigint as delivered, coalesce(q.counts, '{}') as counts, l.bucket as failed_at
+         from unnest($2::uuid[]) as g (id)
+         left join lateral (
+           select sum(f.attempts) as attempts, sum(f.attempts) filter (where f.code between 200 and 299) as delivered
+             from mainstay.endpoint_hours f
+            where f.company_id = $1 and f.endpoint_id = g.id and f.bucket > mainstay.now() - interval '1 day'
+         ) t on true
+         left join lateral (
+           select array_agg(c.n order by c.slot) as counts
+             from (select u.slot, sum(u.n)::bigint as n
+                     from mainstay.endpoint_hours f, unnest(f.latencies) with ordinality as u (n, slot)
+                    where f.company_id = $1 and f.endpoint_id = g.id and f.bucket > mainstay.now() - interval '1 day'
+                    group by 1) c
+         ) q on true
+         left join lateral (
+           select f.bucket from mainstay.endpoint_minutes f
+            where f.company_id = $1 and f.endpoint_id = g.id and f.bucket > mainstay.now() - interval '1 day'
+              and f.code not between 200 and 299
+            order by f.bucket desc limit 1
+         ) l on true""",
+)
+_BOUNDS = Sql("webhooks.latency_bounds", "select mainstay.latency_bounds()")
 
 
 def _of(table: str) -> tuple[Sql, Sql, Sql]:
@@ -49,3 +76,11 @@ async def read_figures(
         await connection.rows(codes, *given),
         await connection.row(latencies, *given),
     )
+
+
+async def read_day_of_each(
+    connection: Connection, *, company_id: str, endpoint_ids: Sequence[str]
+) -> tuple[list[Record], list[int]]:
+    """For each endpoint the last day: tries, counts of latencies, the minute of its last failure; and the bounds."""
+    found = await connection.rows(_DAY_OF_EACH, company_id, endpoint_ids)
+    return found, list(await connection.value(_BOUNDS))
