@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-_NAMES, _PANEL, _GAP, _ROW, _TOP, _BOTTOM = 250, 330, 90, 30, 84, 44
+_NAMES, _PANEL, _GAP, _ROW, _TOP, _BOTTOM = 300, 330, 90, 30, 84, 44
 _FONT = "font-family='system-ui, sans-serif'"
 _OURS, _OTHERS, _INK, _FAINT = "#0b6e4f", "#5b6b7a", "#1f2933", "#d8dee4"
 
@@ -49,11 +49,9 @@ def _panel(panel: Panel, names: Sequence[str], left: int, ours: Sequence[str]) -
         return round(left + _PANEL * math.log10(value / low) / math.log10(high / low), 1)
 
     parts = [_text(left, _TOP - 26, f"{panel.title} ({panel.better} is better)", weight="600")]
-    tick = float(low)
-    while tick <= high * 1.001:
+    for tick in _ticks(low, high):
         parts.append(f"<line x1='{at(tick)}' x2='{at(tick)}' y1='{_TOP}' y2='{bottom}' stroke='{_FAINT}'/>")
         parts.append(_text(at(tick), _TOP - 8, f"{tick:,.0f}" if tick >= 1 else f"{tick:g}", size=11, anchor="middle"))
-        tick *= 10
     for row, name in enumerate(names):
         y, values = _TOP + row * _ROW + 15, panel.values[name]
         middle, colour = statistics.median(values), _OURS if name in ours else _OTHERS
@@ -64,6 +62,13 @@ def _panel(panel: Panel, names: Sequence[str], left: int, ours: Sequence[str]) -
         parts.append(f"<circle cx='{at(middle)}' cy='{y}' r='6' fill='{colour}'/>")
         parts.append(_text(at(max(values)) + 11, y + 4, f"{middle:,.0f}" if middle >= 10 else f"{middle:.2g}", size=12))
     return parts
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten, and twice and five times of them where there are few."""
+    decades = round(math.log10(high / low))
+    steps = (1, 2, 5) if decades <= 2 else (1,)
+    return [low * 10**n * step for n in range(decades) for step in steps] + [high]
 
 
 def _text(
