@@ -1,6 +1,7 @@
 """Figures: every recorded try counts once, whoever dies, and reading them touches roll-ups alone."""
 
 import asyncio
+import itertools
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -65,7 +66,7 @@ async def test_the_series_has_no_gap_and_ends_now(tenant: Tenant, db: Database) 
     await figures.fold(db)
     shown = await stats(tenant, webhook)
     moments = [datetime.fromisoformat(point["bucket"]) for point in shown["series"]]
-    assert {later - earlier for earlier, later in zip(moments, moments[1:], strict=False)} == {timedelta(minutes=1)}
+    assert {later - earlier for earlier, later in itertools.pairwise(moments)} == {timedelta(minutes=1)}
     assert abs(datetime.now(UTC) - moments[-1]) < timedelta(minutes=2)
     assert shown["totals"]["attempts"] == 3
     assert (await stats(tenant, webhook, "day"))["totals"]["attempts"] == 4
@@ -153,12 +154,13 @@ async def test_figures_of_a_hundred_million_tries_are_read_from_roll_ups_and_fas
     webhook = await tenant.webhook()
     async with db.connection() as connection:
         for table, step, start in (
-            ("endpoint_minutes", "1 minute", "24 hours"),
-            ("endpoint_hours", "1 hour", "8 days"),
+            ("endpoint_minutes", "minute", "24 hours"),
+            ("endpoint_hours", "hour", "8 days"),
         ):
             await connection.execute(
                 f"""insert into mainstay.{table} (company_id, endpoint_id, bucket, code, attempts, latencies)
-                    select $1, e, date_trunc('{step}', now()) - interval '{start}' + n * interval '1 {step}', code, 25000,
+                    select $1, e, date_trunc('{step}', now()) - interval '{start}' + n * interval '1 {step}', code,
+                           25000,
                            array_fill(1000::bigint, array[25])
                       from unnest($2::uuid[]) e, unnest(array[0, 200, 500]) code,
                            generate_series(1, extract(epoch from interval '{start}')::int
