@@ -235,7 +235,8 @@ async def fail(db: Database, tenant: Tenant, webhook: dict[str, Any], **columns:
         await connection.execute(
             """insert into mainstay.endpoint_health (endpoint_id, company_id, failures, failing_since, open_until)
                values ($1, $2, $3, mainstay.now() - interval '1 day', mainstay.now() + $4)
-               on conflict (endpoint_id) do update set failures = excluded.failures, open_until = excluded.open_until""",
+               on conflict (endpoint_id) do update
+                 set failures = excluded.failures, open_until = excluded.open_until""",
             webhook["id"], tenant.company_id, columns.get("failures", 3), columns.get("open_for"),
         )  # fmt: skip
 

@@ -54,23 +54,23 @@ class Waiters:
 def add(router: APIRouter, parts: Parts, guard: params.Depends, waiters: Waiters) -> None:
     """The router lets the company's people and keys read what an endpoint would pull."""
 
-    @router.get("/{endpoint_id}/messages", openapi_extra={"parameters": _PARAMETERS})
-    async def read_messages(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    @router.get("/{pull_id}/messages", openapi_extra={"parameters": _PARAMETERS})
+    async def read_messages(pull_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """The next messages after the cursor; with `wait`, waits up to 20 s for one to come."""
-        return await _answer(request, parts, waiters, caller.company_id, endpoint_id)
+        return await _answer(request, parts, waiters, caller.company_id, pull_id)
 
 
 def add_own(router: APIRouter, parts: Parts, waiters: Waiters) -> None:
     """The router lets whoever holds an endpoint's own credential read its messages."""
 
-    @router.get("/{endpoint_id}", openapi_extra={"parameters": _PARAMETERS, "security": [{"bearer": []}]})
-    async def pull(endpoint_id: str, request: Request) -> Answer:
+    @router.get("/{pull_id}", openapi_extra={"parameters": _PARAMETERS, "security": [{"bearer": []}]})
+    async def pull(pull_id: str, request: Request) -> Answer:
         """The next messages after the cursor, for `Authorization: Bearer whpull_…`."""
         credential = bearer_of(request.scope["headers"])
         if credential is None:
             raise Unauthenticated("Send this webhook's own credential as 'Authorization: Bearer whpull_…'.")
-        company_id = await pulling.admit(parts.db, endpoint_id, credential)
-        return await _answer(request, parts, waiters, company_id, endpoint_id)
+        company_id = await pulling.admit(parts.db, pull_id, credential)
+        return await _answer(request, parts, waiters, company_id, pull_id)
 
 
 async def _answer(request: Request, parts: Parts, waiters: Waiters, company_id: str, endpoint_id: str) -> Answer:
