@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from mainstay.events import queries, reading
+from mainstay.events import reading
+from mainstay.events.queries import lists
 from mainstay.kernel.db import Database
 from tests.tenancy import Tenancy, open_tenancy
 
@@ -264,8 +265,8 @@ async def test_a_page_holds_eight_mebibytes_and_goes_on(
             assert answer.status_code == status
             assert status == 200 or answer.json()["errors"][0]["pointer"] == "limit"
     assert await walk(api, tenancy.company_auth, COMPANY, limit=1000, order="asc") == ids
-    wanted = queries.Slice(tenancy.company_id, tenancy.workspace_id, [], lambda _: [])
-    loaded = await queries.list_events_everywhere(db, wanted, limit=1_001, most_bytes=reading.PAGE_BYTES)
+    wanted = lists.Slice(tenancy.company_id, tenancy.workspace_id, [], lambda _: [])
+    loaded = await lists.list_events_everywhere(db, wanted, limit=1_001, most_bytes=reading.PAGE_BYTES)
     assert len(loaded) == 9, "the database gives what fits and the one that does not"
 
 
@@ -273,8 +274,8 @@ async def test_a_page_is_cut_exactly_where_it_is_full(
     api: httpx.AsyncClient, db: Database, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = await send(api, tenancy.auth, [{"action": "a", "payload": {"t": "ü" * n}} for n in range(4)])
-    wanted = queries.Slice(tenancy.company_id, tenancy.workspace_id, [], lambda _: [])
-    sizes = [row["bytes"] for row in await queries.list_events_everywhere(db, wanted, limit=9, most_bytes=10**9)]
+    wanted = lists.Slice(tenancy.company_id, tenancy.workspace_id, [], lambda _: [])
+    sizes = [row["bytes"] for row in await lists.list_events_everywhere(db, wanted, limit=9, most_bytes=10**9)]
     assert sizes[0] - sizes[2] == 4, "bytes, not characters"
     for most, count in ((sum(sizes), 4), (sum(sizes) - 1, 3), (sum(sizes[:3]), 3), (sizes[0], 1), (1, 1)):
         monkeypatch.setattr(reading, "PAGE_BYTES", most)

@@ -5,10 +5,11 @@ from typing import Any, Protocol
 
 import orjson
 
-from mainstay.events import intake, queries, schemas, shape
+from mainstay.events import intake, schemas, shape
 from mainstay.events.errors import EventNotFound, KeyUsedForAnotherEvent
 from mainstay.events.ingest import Ingestion, Result, Stored
 from mainstay.events.intake import Place, Prepared
+from mainstay.events.queries import lists
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import MainstayError, Unauthenticated
@@ -113,7 +114,7 @@ class IngestRoutes:
     async def _answer_replay(self, scope: Scope, place: Place, result: Stored, send: Send) -> None:
         """The event as it was stored then, once the database confirms that the key is still good."""
         await self._confirm(scope)
-        row = await queries.find_event(self._db, place.company_id, result.event_id, workspace_id=place.workspace_id)
+        row = await lists.find_event(self._db, place.company_id, result.event_id, workspace_id=place.workspace_id)
         if row is None:
             raise EventNotFound
         await bodies.answer(send, 201, _REPLAYED, shape.flat(row))

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstay.events import queries, shape
+from mainstay.events import shape
 from mainstay.events.errors import KeyUsedForAnotherEvent, SameKeyInFlight
 from mainstay.events.intake import Prepared
+from mainstay.events.queries import chains as queries
 from mainstay.kernel import telemetry
 from mainstay.kernel.clock import iso
 from mainstay.kernel.db import GONE, Connection, Database, Record

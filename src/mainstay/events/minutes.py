@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from mainstay.events import queries
+from mainstay.events.queries import minutes as queries
 from mainstay.kernel.db import Connection, Tx
 from mainstay.kernel.errors import Fault, Invalid
 

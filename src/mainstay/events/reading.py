@@ -8,9 +8,9 @@ from typing import Any
 
 import asyncpg
 
-from mainstay.events import queries
 from mainstay.events.errors import EventNotFound
 from mainstay.events.filters import Filters
+from mainstay.events.queries import chains, lists
 from mainstay.kernel import ids, paging
 from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Database, Record, Tx
@@ -96,7 +96,7 @@ class Reader:
         if ascending and workspace_id is None:
             wanted = await self._certain(wanted)
         if cursor is not None:
-            beyond = queries.beyond(self._cursors.open(scope, cursor), workspace_id, ascending=ascending)
+            beyond = lists.beyond(self._cursors.open(scope, cursor), workspace_id, ascending=ascending)
             wanted = replace(wanted, bounds=[*wanted.bounds, beyond])
         offset = 0 if cursor is not None or page is None else (page - 1) * limit
         async with self._reading() as tx:
@@ -124,13 +124,13 @@ class Reader:
             wanted = await self._certain(wanted)
         position = _position(_BEFORE_ALL, workspace_id) if cursor is None else self._cursors.open(scope, cursor)
         if cursor is not None:
-            beyond = queries.beyond(position, workspace_id, ascending=True)
+            beyond = lists.beyond(position, workspace_id, ascending=True)
             wanted = replace(wanted, bounds=[*wanted.bounds, beyond], ascending=True)
         async with self._reading() as tx:
             found = await _read(tx, wanted, limit, 0)
             last = found.last if cursor is not None else None
             has_more = last is not None
-            last = last or await queries.find_last_everywhere(tx, wanted)
+            last = last or await lists.find_last_everywhere(tx, wanted)
         rows = found.rows if cursor is not None else found.rows[::-1]
         position = position if last is None else _position(last, workspace_id)
         return Followed(rows, self._cursors.seal(scope, position), has_more)
@@ -139,7 +139,7 @@ class Reader:
         """The event of that id in the scope, or EventNotFound."""
         if not ids.is_uuid(event_id):
             raise EventNotFound
-        row = await queries.find_event(self._db, company_id, event_id, workspace_id=workspace_id)
+        row = await lists.find_event(self._db, company_id, event_id, workspace_id=workspace_id)
         if row is None:
             raise EventNotFound
         return row
@@ -147,8 +147,8 @@ class Reader:
     async def place_of(self, row: Record) -> ChainPlace:
         """Where an event that was read stands in its chain, and which signed checkpoint covers it."""
         company_id, workspace_id = str(row["company_id"]), str(row["workspace_id"])
-        head = await queries.head_of(self._db, company_id, workspace_id)
-        checkpoint = await queries.find_checkpoint_from(self._db, company_id, workspace_id, row["seq"])
+        head = await chains.head_of(self._db, company_id, workspace_id)
+        checkpoint = await chains.find_checkpoint_from(self._db, company_id, workspace_id, row["seq"])
         return ChainPlace(
             seq=row["seq"],
             hash=row["hash"].hex(),
@@ -164,7 +164,7 @@ class Reader:
             await tx.connection.execute(_LIST_TIMEOUT)
             yield tx
 
-    async def _slice(self, company_id: str, filters: Filters, workspace_id: str | None) -> queries.Slice:
+    async def _slice(self, company_id: str, filters: Filters, workspace_id: str | None) -> lists.Slice:
         bounds = filters.lead(workspace_id)
         if workspace_id is None:
             bounds += filters.bounds()
@@ -174,7 +174,7 @@ class Reader:
         def matches(columns: Any) -> Sequence[Any]:
             return filters.matches(columns, workspace_id)
 
-        return queries.Slice(
+        return lists.Slice(
             company_id,
             workspace_id,
             bounds,
@@ -187,24 +187,24 @@ class Reader:
         """The bounds on createdAt as bounds of seq, which is the order that a workspace's indexes follow."""
         bounds: list[Any] = []
         if filters.since is not None:
-            first = await queries.first_seq_from(self._db, company_id, workspace_id, filters.since)
-            bounds.append(queries.seq_from(first))
+            first = await lists.first_seq_from(self._db, company_id, workspace_id, filters.since)
+            bounds.append(lists.seq_from(first))
         if filters.until is not None:
             after = filters.until + _MICROSECOND
-            bounds.append(queries.seq_below(await queries.first_seq_from(self._db, company_id, workspace_id, after)))
+            bounds.append(lists.seq_below(await lists.first_seq_from(self._db, company_id, workspace_id, after)))
         return bounds
 
-    async def _certain(self, wanted: queries.Slice) -> queries.Slice:
+    async def _certain(self, wanted: lists.Slice) -> lists.Slice:
         """The slice without what could still get an earlier neighbour."""
-        until = await queries.certain_until_everywhere(self._db, SETTLING)
-        return replace(wanted, bounds=[*wanted.bounds, queries.stored_before(until)])
+        until = await lists.certain_until_everywhere(self._db, SETTLING)
+        return replace(wanted, bounds=[*wanted.bounds, lists.stored_before(until)])
 
-    async def _total(self, whole: queries.Slice, *, at_least: int) -> tuple[int, bool]:
+    async def _total(self, whole: lists.Slice, *, at_least: int) -> tuple[int, bool]:
         try:
             async with self._db.begin(readonly=True, isolation="repeatable_read") as tx:
                 await tx.connection.execute(_COUNT_TIMEOUT)
-                count = await queries.count_events_everywhere(tx, whole, most=TOTAL_EXACT_TO + 1)
-                is_cut = whole.window is not None and await queries.find_edge_everywhere(tx, whole) is not None
+                count = await lists.count_events_everywhere(tx, whole, most=TOTAL_EXACT_TO + 1)
+                is_cut = whole.window is not None and await lists.find_edge_everywhere(tx, whole) is not None
         except asyncpg.QueryCanceledError:
             return at_least, True
         total = min(max(count, at_least if is_cut else 0), TOTAL_EXACT_TO)
@@ -218,9 +218,9 @@ class _Found:
     was_cut: bool
 
 
-async def _read(tx: Tx, wanted: queries.Slice, limit: int, offset: int) -> _Found:
+async def _read(tx: Tx, wanted: lists.Slice, limit: int, offset: int) -> _Found:
     """The rows of one page; `last` is the position to go on from, `was_cut` says that bytes ended it before `limit`."""
-    rows = await queries.list_events_everywhere(tx, wanted, limit=limit + 1, offset=offset, most_bytes=PAGE_BYTES)
+    rows = await lists.list_events_everywhere(tx, wanted, limit=limit + 1, offset=offset, most_bytes=PAGE_BYTES)
     size = 0
     for number, row in enumerate(rows):
         size += row["bytes"]
@@ -228,7 +228,7 @@ async def _read(tx: Tx, wanted: queries.Slice, limit: int, offset: int) -> _Foun
             return _Found(rows[:number], rows[number - 1], number < limit)
     if size > PAGE_BYTES:
         return _Found(rows, rows[-1], was_cut=True)
-    last = None if wanted.window is None else await queries.find_edge_everywhere(tx, wanted)
+    last = None if wanted.window is None else await lists.find_edge_everywhere(tx, wanted)
     return _Found(rows, last, was_cut=False)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mainstay.events import queries
 from mainstay.events.checkpoints import Checkpoint, write_note
 from mainstay.events.errors import EmptyChain
+from mainstay.events.queries import chains as queries
 from mainstay.kernel.clock import iso
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection

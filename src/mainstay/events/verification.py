@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mainstay.events import queries, shape
+from mainstay.events import shape
 from mainstay.events.chain import GENESIS
 from mainstay.events.checkpoints import Checkpoint, verify_note
 from mainstay.events.proof import Finding, Verdict, verify_events
+from mainstay.events.queries import chains as queries
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import NotFound
 

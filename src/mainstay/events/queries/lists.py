@@ -1,4 +1,4 @@
-"""Every statement of the events room."""
+"""Statements of lists of events: what a list is about, its pages, and where a time stands in a chain."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,42 +12,13 @@ from sqlalchemy.sql import ColumnElement, Select
 
 from mainstay.events.tables import chain_heads, events
 from mainstay.kernel import ids
-from mainstay.kernel.db import Connection, Record, Sql, Tx, compose
+from mainstay.kernel.db import Connection, Record, Sql, compose
 
-APPEND_COLUMNS = 24
-_APPEND_ARGUMENTS = ", ".join(f"${n}" for n in range(1, APPEND_COLUMNS + 1))
-_APPEND = Sql(
-    "events.append",
-    f"select * from mainstay.append_events({_APPEND_ARGUMENTS})",  # noqa: S608 - only numbered parameters
-)
 _ID_SLACK = timedelta(hours=1)
-
 _BODIES = ("payload", "metadata", "changes")
 _TEXTS = ("action", "actor_id", "actor_email", "actor_name", "target_id", *_BODIES)
-_BODY_BYTES = " + ".join(f"coalesce(octet_length(e.{name}), 0)" for name in _BODIES)
 _FIXED_BYTES = 1_024
 """About what an event takes in an answer beside its texts."""
-
-# Every row of the workspace, also one that names another company: that is a finding.
-_CHAIN = Sql(
-    "events.chain",
-    f"""select * from (
-          select e.*, {_BODY_BYTES} as bytes,
-                 sum({_BODY_BYTES}) over (order by e.seq rows unbounded preceding) as bytes_until
-            from mainstay.events e
-           where e.workspace_id = $1 and e.seq > $3 and e.seq <= $4
-             and exists (select from mainstay.chain_heads h where h.workspace_id = $1 and h.company_id = $2)
-           order by e.seq limit $5
-        ) e where e.bytes_until - e.bytes < $6 order by e.seq""",  # noqa: S608 - only columns' names
-)
-_STRAY = Sql(
-    "events.stray",
-    """select h.seq as head, e.seq, e.id from mainstay.chain_heads h, lateral (
-         (select seq, id from mainstay.events where workspace_id = $1 and seq < 1 order by seq limit 1)
-         union all
-         (select seq, id from mainstay.events where workspace_id = $1 and seq > h.seq order by seq limit 1)
-       ) e where h.workspace_id = $1 and h.company_id = $2 limit 1""",
-)
 # seq and time rise together in a chain, so halving finds the place of a moment in some thirty steps; what is not
 # kept any more lies before every moment.
 _FIRST_SEQ_FROM = Sql(
@@ -72,76 +43,6 @@ _CERTAIN_UNTIL = Sql(
          from pg_stat_activity a, (select xact_start from pg_stat_activity where pid = pg_backend_pid()) own
         where a.datname = current_database() and a.xact_start is not null""",
 )
-_HEAD = Sql(
-    "events.head",
-    "select seq, hash, received_at from mainstay.chain_heads where workspace_id = $1 and company_id = $2",
-)
-_ADD_CHECKPOINT = Sql(
-    "events.add_checkpoint",
-    """insert into mainstay.checkpoints (workspace_id, seq, company_id, hash, note) values ($1, $2, $3, $4, $5)
-       on conflict do nothing""",
-)
-_CHECKPOINT_AT = Sql(
-    "events.checkpoint_at",
-    "select note from mainstay.checkpoints where workspace_id = $1 and company_id = $2 and seq = $3",
-)
-_CHECKPOINTS = Sql(
-    "events.checkpoints",
-    """select seq, hash, note, at from mainstay.checkpoints where workspace_id = $1 and company_id = $2 and seq < $3
-       order by seq desc limit $4""",
-)
-_CHECKPOINT_FROM = Sql(
-    "events.checkpoint_from",
-    """select seq, at from mainstay.checkpoints where workspace_id = $1 and company_id = $2 and seq >= $3
-       order by seq limit 1""",
-)
-_UNCHECKED = Sql(
-    "events.heads_without_checkpoint",
-    """select h.workspace_id, h.company_id from mainstay.chain_heads h where h.seq > 0 and not exists (
-         select 1 from mainstay.checkpoints c where c.workspace_id = h.workspace_id and c.seq = h.seq)
-       order by h.workspace_id limit $1""",
-)
-_SIGNING_KEYS = Sql(
-    "events.signing_keys",
-    "select name, public_key, private_key_sealed from mainstay.signing_keys order by created_at desc",
-)
-_ADD_SIGNING_KEY = Sql(
-    "events.add_signing_key",
-    """insert into mainstay.signing_keys (name, public_key, private_key_sealed) values ($1, $2, $3)
-       on conflict do nothing""",
-)
-_LOCK_SAMPLES = Sql("events.lock_samples", "lock table mainstay.event_samples in share row exclusive mode")
-_SAMPLE = Sql(
-    "events.sample",
-    """with moved as materialized (
-         select h.workspace_id, h.company_id, h.seq, h.seq - coalesce(s.seq, 0) as added,
-                date_trunc('minute',
-                  least(greatest(h.received_at, mainstay.now() - $1::interval), mainstay.now())) as minute
-           from mainstay.chain_heads h left join mainstay.event_samples s on s.workspace_id = h.workspace_id
-          where h.metered and h.seq > coalesce(s.seq, 0)
-       ), remembered as (
-         insert into mainstay.event_samples (workspace_id, company_id, seq)
-         select workspace_id, company_id, seq from moved
-         on conflict (workspace_id) do update set seq = excluded.seq
-       )
-       insert into mainstay.event_minutes as m (company_id, minute, events)
-       select company_id, minute, sum(added)::bigint from moved group by company_id, minute
-       on conflict (company_id, minute) do update set events = m.events + excluded.events""",
-)
-_PER_MINUTE = Sql(
-    "events.per_minute",
-    """select g.minute, coalesce(m.events, 0) as events
-         from generate_series(date_trunc('minute', mainstay.now()) - ($2::int - 1) * interval '1 minute',
-                              date_trunc('minute', mainstay.now()), interval '1 minute') as g(minute)
-         left join mainstay.event_minutes m on m.company_id = $1 and m.minute = g.minute
-          and m.minute > mainstay.now() - ($2::int + 1) * interval '1 minute'
-        order by g.minute""",
-)
-
-
-async def append_everywhere(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
-    """The rows are chained, stored, metered and fanned out, each in its own workspace; one outcome a row."""
-    return await connection.rows(_APPEND, *(list(column) for column in zip(*rows, strict=True)))
 
 
 async def find_event(
@@ -158,19 +59,6 @@ async def find_event(
     return found or await connection.row(*compose("events.find_anywhere", select(events).where(*conditions)))
 
 
-async def chain_of(
-    connection: Connection, company_id: str, workspace_id: str, *, after: int, until: int, limit: int, most_bytes: int
-) -> list[Record]:
-    """Events of one workspace in the order of the chain, after one seq and up to another, to the first that passes
-    that many bytes."""
-    return await connection.rows(_CHAIN, workspace_id, company_id, after, until, limit, most_bytes)
-
-
-async def find_stray(connection: Connection, company_id: str, workspace_id: str) -> Record | None:
-    """An event of the workspace that lies outside its chain at this moment: its seq and id, and the head's seq."""
-    return await connection.row(_STRAY, workspace_id, company_id)
-
-
 async def first_seq_from(connection: Connection, company_id: str, workspace_id: str, moment: datetime) -> int:
     """The seq of the workspace's first event stored at that moment or later; the next free one where there is none."""
     found: int | None = await connection.value(_FIRST_SEQ_FROM, workspace_id, company_id, moment)
@@ -181,11 +69,6 @@ async def certain_until_everywhere(connection: Connection, slack: timedelta) -> 
     """No event will be stored any more with an earlier time: the start of the oldest transaction that runs."""
     found: datetime = await connection.value(_CERTAIN_UNTIL, slack)
     return found
-
-
-async def head_of(connection: Connection, company_id: str, workspace_id: str) -> Record | None:
-    """Where the workspace's chain stands: seq, hash, received_at."""
-    return await connection.row(_HEAD, workspace_id, company_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,54 +218,3 @@ def beyond(position: list[Any], workspace_id: str | None, *, ascending: bool) ->
         return after
     before: ColumnElement[bool] = and_(events.c.received_at <= moment, or_(events.c.received_at < moment, here < there))
     return before
-
-
-async def add_checkpoint(
-    connection: Connection, company_id: str, workspace_id: str, *, seq: int, event_hash: bytes, note: str
-) -> None:
-    """The checkpoint is kept; the first one of a seq stays."""
-    await connection.run(_ADD_CHECKPOINT, workspace_id, seq, company_id, event_hash, note)
-
-
-async def checkpoint_at(connection: Connection, company_id: str, workspace_id: str, seq: int) -> str | None:
-    """The note kept for exactly that seq."""
-    note: str | None = await connection.value(_CHECKPOINT_AT, workspace_id, company_id, seq)
-    return note
-
-
-async def checkpoints_of(
-    connection: Connection, company_id: str, workspace_id: str, *, before: int, limit: int
-) -> list[Record]:
-    """Kept checkpoints, newest first."""
-    return await connection.rows(_CHECKPOINTS, workspace_id, company_id, before, limit)
-
-
-async def find_checkpoint_from(connection: Connection, company_id: str, workspace_id: str, seq: int) -> Record | None:
-    """The first kept checkpoint at that seq or behind it: its seq and time."""
-    return await connection.row(_CHECKPOINT_FROM, workspace_id, company_id, seq)
-
-
-async def unchecked_heads_everywhere(connection: Connection, limit: int) -> list[Record]:
-    """Workspaces whose newest event no checkpoint covers yet."""
-    return await connection.rows(_UNCHECKED, limit)
-
-
-async def signing_keys_everywhere(connection: Connection) -> list[Record]:
-    """Every key that ever signed checkpoints, newest first."""
-    return await connection.rows(_SIGNING_KEYS)
-
-
-async def add_signing_key_everywhere(connection: Connection, name: str, public_key: bytes, sealed: bytes) -> None:
-    """The key is kept unless one of that name is there."""
-    await connection.run(_ADD_SIGNING_KEY, name, public_key, sealed)
-
-
-async def sample_everywhere(tx: Tx, oldest: timedelta) -> None:
-    """What every chain grew by since it was last counted is added to its company's minutes, one counter at a time."""
-    await tx.run(_LOCK_SAMPLES)
-    await tx.run(_SAMPLE, oldest)
-
-
-async def per_minute(connection: Connection, company_id: str, minutes: int) -> list[Record]:
-    """The company's newest minutes with their counts, oldest first."""
-    return await connection.rows(_PER_MINUTE, company_id, minutes)

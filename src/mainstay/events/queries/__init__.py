@@ -1,0 +1,1 @@
+"""Every statement of the events room, by noun."""
