@@ -35,6 +35,7 @@ PUBLIC = {
     ("GET", "/metrics"): "open in development; in production the token is asked for inside (C-37), see below",
     ("GET", "/api/v1/metrics"): "the same figures",
     ("POST", "/api/v1/auth/login"): "gives the credential",
+    ("GET", "/v1/pull/{pull_id}"): "the endpoint's own credential is asked for inside: tests/webhooks/test_pulling.py",
     ("GET", "/"): "leads to the console",
     ("GET", "/console/sign-in"): "the form that gives the session",
     ("POST", "/console/sign-in"): "gives the session; needs the token of the form, see tests/console",
@@ -61,7 +62,14 @@ BODIES: dict[tuple[str, str], Any] = {
             ("POST", "/{endpoint_id}/rotate-secret", {}),
             ("POST", "/{endpoint_id}/test", None),
             ("POST", "/{endpoint_id}/deliveries/{delivery_id}/replay", None),
+            ("POST", "/filter-test", {"filter": {"type": "x"}, "example": {"type": "x"}}),
+            ("POST", "/{endpoint_id}/replays", {"scope": "messages", "since": "2026-01-01T00:00:00Z", "dryRun": True}),
+            ("POST", "/{endpoint_id}/replays/{replay_id}/cancel", None),
         )
+    },
+    **{
+        ("PUT", f"{family}/event-types/{{type_name}}"): {"description": "changed"}
+        for family in ("/api/v1", "/v1/key/company")
     },
 }
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
@@ -122,7 +130,9 @@ GUARDED = [route for route in TABLE if route.kind is not None and route.kind != 
 """Pages answer with pages: test_pages.py walks them."""
 BY_KEY = [route for route in GUARDED if route.kind in ("workspace_key", "company_key")]
 BY_PERSON = [route for route in GUARDED if route.kind == "person"]
-WITH_IDS = [route for route in GUARDED if route.parameters]
+# What the caller names itself is made where it is not there: only ids can be somebody else's.
+NAMED_BY_CALLER = {("PUT", f"{family}/event-types/{{type_name}}") for family in ("/api/v1", "/v1/key/company")}
+WITH_IDS = [route for route in GUARDED if route.parameters and (route.method, route.path) not in NAMED_BY_CALLER]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 each = pytest.mark.parametrize
@@ -211,7 +221,20 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     assert (event.status_code, sibling.status_code, endpoint.status_code) == (201, 201, 201)
     endpoint_id = endpoint.json()["id"]
     test = await api.post(f"/v1/key/company/webhooks/{endpoint_id}/test", headers=side.tenancy.company_auth)
-    side.ids = {"event_id": event.json()["id"], "endpoint_id": endpoint_id, "delivery_id": test.json()["deliveryId"]}
+    hooks, key = "/v1/key/company/webhooks", {"headers": side.tenancy.company_auth}
+    pull = await api.post(hooks, json={"kind": "pull", "events": ["never.sent"]}, **key)
+    wanted = {"scope": "messages", "since": "2026-01-01T00:00:00Z"}
+    replay = await api.post(f"{hooks}/{endpoint_id}/replays", json=wanted, **key)
+    type_name = f"t-{ids.new_id()}"
+    await api.put(f"/v1/key/company/event-types/{type_name}", json={}, **key)
+    side.ids = {
+        "event_id": event.json()["id"],
+        "endpoint_id": endpoint_id,
+        "delivery_id": test.json()["deliveryId"],
+        "pull_id": pull.json()["id"],
+        "replay_id": replay.json()["id"],
+        "type_name": type_name,
+    }
     side.event_of_sibling = sibling.json()["id"]
 
 
@@ -379,6 +402,8 @@ async def _standing(world: World) -> list[Any]:
         rows = await tx.connection.fetch(
             """select to_jsonb(e)::text from mainstay.endpoints e where company_id = $1
                union all select to_jsonb(d)::text from mainstay.deliveries d where company_id = $1
+               union all select to_jsonb(r)::text from mainstay.replays r where company_id = $1
+               union all select to_jsonb(t)::text from mainstay.event_types t where company_id = $1
                union all select to_jsonb(h)::text from mainstay.chain_heads h where company_id = $1
                order by 1""",
             world.theirs.tenancy.company_id,
