@@ -67,9 +67,9 @@ def _line_up() -> None:
                from unnest(p_endpoints, p_deliveries, p_companies) with ordinality
                     as u (endpoint_id, delivery_id, company_id, n)
               order by u.n;
-             insert into mainstay.jobs (queue, kind, lane, payload, company_id, trace_id, dedupe_key)
+             insert into mainstay.jobs (queue, kind, lane, payload, company_id, trace_id, dedupe_key, max_attempts)
              select distinct on (u.endpoint_id) 'nova:webhook', 'webhooks.deliver_in_order', u.endpoint_id::text,
-                    to_jsonb(u.endpoint_id::text), u.company_id, u.trace_id, u.endpoint_id::text
+                    to_jsonb(u.endpoint_id::text), u.company_id, u.trace_id, u.endpoint_id::text, 10
                from unnest(p_endpoints, p_companies, p_traces) as u (endpoint_id, company_id, trace_id)
               where not exists (select from mainstay.jobs j
                                  where j.kind = 'webhooks.deliver_in_order' and j.dedupe_key = u.endpoint_id::text)

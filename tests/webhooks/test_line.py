@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mainstay import webhooks
+from mainstay import jobs, webhooks
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
@@ -238,3 +238,52 @@ async def test_the_end_of_a_line_waits_for_who_is_adding_to_it(tenant: Tenant, d
             await receiver.wait_for(2)
         assert numbers_of(receiver) == [0, 1]
     assert [one["status"] for one in await tenant.log(webhook)] == ["DELIVERED"] * 2
+
+
+async def test_the_receivers_word_ends_a_line_where_it_stands(tenant: Tenant, db: Database, line: Line) -> None:
+    async with Receiver(ok(), ok(410)) as receiver:
+        webhook = await ordered(db, tenant, receiver.url())
+        await publish_numbered(db, tenant, range(4))
+        await line.drain()
+        assert numbers_of(receiver) == [0, 1]
+    assert [one["status"] for one in await tenant.log(webhook)] == ["PENDING", "PENDING", "FAILED", "DELIVERED"]
+    assert await count(db, "jobs", "queue = 'nova:webhook'") == 0
+
+
+@pytest.mark.timeout(100)
+async def test_workers_that_are_killed_over_and_over_neither_lose_nor_reorder(tenant: Tenant, db: Database) -> None:
+    """More kills than the job has starts: what counts is whether a try was recorded since."""
+    settings = make_settings()
+    outbound = Outbound(allow=settings.outbound_allow)
+
+    async def slowly(wire: Wire) -> None:
+        await wire.read_request()
+        await asyncio.sleep(0.02)
+        await wire.send(answer(200))
+
+    async with Receiver(slowly) as receiver:
+        webhook = await ordered(db, tenant, receiver.url())
+        await publish_numbered(db, tenant, range(150))
+        for _ in range(14):
+            before = len(receiver.requests)
+            worker = jobs.Worker(
+                db,
+                webhooks.tasks(db, outbound, KEYRING, settings),
+                queues=[jobs.QueueConfig(webhooks.QUEUE, 200)],
+                timing=jobs.Timing(promote=0.01, poll_deaf=0.02, heartbeat=0.1, lease=0.3, reap=0.02),
+            )
+            running = asyncio.create_task(worker.run(asyncio.Event()))
+            await receiver.wait_for(min(before + 4, 150), 15)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        async with Line(db, webhooks.tasks(db, outbound, KEYRING, settings)).working():
+            async with asyncio.timeout(40):
+                while await count(db, "fifo_lines"):
+                    await asyncio.sleep(0.05)
+    await outbound.close()
+    numbers = numbers_of(receiver)
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(150))
+    assert await count(db, "deliveries", "status = 'DELIVERED'") == 150
+    assert await count(db, "dead_jobs") == 0
+    assert webhook["id"]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mainstay import jobs
 from mainstay.kernel.db import Connection, Database, Tx
+from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.work import Job, Outcome, Snooze
 from mainstay.webhooks import operational
 from mainstay.webhooks.courier import UNWANTED, Courier
@@ -21,11 +22,13 @@ from mainstay.webhooks.queries import sending
 
 DELIVERIES_PER_RUN: Final = 200
 RUN_SECONDS: Final = 20.0
+STARTS_AT_MOST: Final = 10
 WAITING_COUNTED_TO: Final = 10_000
 UNFINISHED: Final = "no worker could finish a try"
 
 _FRESH_SECONDS: Final = 3.0
 _CLEARED_AT_ONCE: Final = 1_000
+_DATABASE_AWAY: Final = timedelta(seconds=1)
 _SOON: Final = timedelta(milliseconds=50)
 _OPEN: Final = frozenset({"PENDING", "RETRYING"})
 
@@ -71,6 +74,12 @@ class Line:
 
     async def run(self, job: Job) -> Outcome:
         """The line was served for up to 200 deliveries or 20 s, or as far as it goes now; what becomes of its job."""
+        try:
+            return await self._run(job)
+        except Unavailable:
+            return Snooze(_DATABASE_AWAY, "the database was away")
+
+    async def _run(self, job: Job) -> Outcome:
         until = time.monotonic() + RUN_SECONDS
         for _ in range(DELIVERIES_PER_RUN):
             if time.monotonic() >= until:
@@ -113,6 +122,8 @@ class Line:
             await self._courier.record_tries(tx, [attempt])
             if attempt.standing not in _OPEN:
                 await rows.step_everywhere(tx, job.payload, row["pos"])
+            if job.attempt > 1:
+                await rows.renew_everywhere(tx, job_id=job.id, epoch=job.epoch)
         if attempt.wait_seconds is not None:
             return Snooze(timedelta(seconds=attempt.wait_seconds), attempt.error or "")
         return None

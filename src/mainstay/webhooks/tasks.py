@@ -48,7 +48,7 @@ def tasks(
             kind="webhooks.deliver_in_order",
             queue=QUEUE,
             run=line.Line(db, courier).run,
-            attempts=3,
+            attempts=line.STARTS_AT_MOST,
             timeout=LINE_TIMEOUT,
             history="failures",
         ),

@@ -33,6 +33,7 @@ _IS_EMPTY = Sql(
     "webhooks.is_line_empty", "select not exists (select from mainstay.fifo_lines where endpoint_id = $1) as is_empty"
 )
 _RELEASE = Sql("webhooks.release_line", "update mainstay.jobs set dedupe_key = null where id = $1 and epoch = $2")
+_RENEW = Sql("webhooks.renew_line", "update mainstay.jobs set attempt = 1 where id = $1 and epoch = $2 and attempt > 1")
 _CLEAR = Sql(
     "webhooks.clear_line",
     """with gone as (
@@ -50,9 +51,9 @@ _CLEAR = Sql(
 _LOCK_OWNED = Sql(
     "webhooks.lock_endpoint", "select id from mainstay.endpoints where company_id = $1 and id = $2 for no key update"
 )
-_ADD_JOB = """insert into mainstay.jobs (queue, kind, lane, payload, company_id, dedupe_key)
+_ADD_JOB = """insert into mainstay.jobs (queue, kind, lane, payload, company_id, dedupe_key, max_attempts)
        select 'nova:webhook', 'webhooks.deliver_in_order', l.endpoint_id::text, to_jsonb(l.endpoint_id::text),
-              l.company_id, l.endpoint_id::text
+              l.company_id, l.endpoint_id::text, 10
          from {lines} l
        on conflict (kind, dedupe_key) where dedupe_key is not null do nothing"""
 _START = Sql(
@@ -118,6 +119,11 @@ async def is_empty_everywhere(tx: Tx, endpoint_id: str) -> bool:
 async def release_everywhere(tx: Tx, *, job_id: int, epoch: int) -> None:
     """The line is free for another job."""
     await tx.run(_RELEASE, job_id, epoch)
+
+
+async def renew_everywhere(tx: Tx, *, job_id: int, epoch: int) -> None:
+    """This start of the line's job is the first that counts."""
+    await tx.run(_RENEW, job_id, epoch)
 
 
 async def clear_everywhere(tx: Tx, endpoint_id: str, *, reason: str, limit: int) -> int:
