@@ -74,6 +74,18 @@ async def test_jobs_of_a_queue_are_listed_by_state_from_the_newest_down(db: Data
         await jobs.list_jobs(db, queue=QUEUE, state="dead")  # type: ignore[arg-type]
 
 
+async def test_the_bounds_of_lists_and_depths(db: Database) -> None:
+    await one(db, _FILL, QUEUE, "waiting", 10_001)
+    first = await one(db, "select min(id) from mainstay.jobs")
+    (last,) = await jobs.list_jobs(db, queue=QUEUE, state="waiting", before_id=first + 2)
+    assert last.id == first + 1
+    assert len(await jobs.list_jobs(db, queue=QUEUE, state="waiting", limit=5_000)) == 1_000
+    minutes = """insert into mainstay.queue_minutes select 'q', mainstay.now() - n, 1, 1, 1, 1
+                 from unnest('{1 second,60 minutes,47:59:00,48:00:00}'::interval[]) n returning 1"""
+    await one(db, minutes)
+    assert [len((await jobs.depths(db, minutes=n))["q"]) for n in (0, 60, 61, 9_999)] == [1, 1, 2, 3]
+
+
 async def test_lists_and_counts_read_little_of_a_large_table(db: Database) -> None:
     """A hundred thousand jobs of another queue and state lie beside the few that are asked for."""
     for state in ("waiting", "retrying"):

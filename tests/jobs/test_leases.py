@@ -294,6 +294,22 @@ async def test_jobs_of_a_claim_whose_commit_is_in_doubt_are_handed_back(db: Data
     assert ran == [(job, 1)]
 
 
+async def test_a_stop_hands_back_what_a_claim_in_doubt_brought(db: Database) -> None:
+    async def run(_: Job) -> None: ...
+
+    async with working(db, [task(run)]) as worker:
+        await until(lambda: worker.lease.worker_id)
+        worker.lease.lease_seconds = 0.0  # so that no further claim clears the doubt
+        await until(lambda: not worker.claimer._is_in_doubt)
+        stray = """insert into mainstay.jobs (queue, kind, payload, state, worker_id, attempt, epoch, started_at)
+                   values ($1, 'test.kind', '1', 'active', $2, 1, 1, now()) returning id"""
+        job = await one(db, stray, QUEUE, worker.lease.id)
+        worker.claimer._is_in_doubt = True
+    (row,) = await all_of(db, "select id, state, attempt, epoch, worker_id from mainstay.jobs")
+    assert tuple(row) == (job, "waiting", 0, 2, None)
+    assert await one(db, "select count(*) from mainstay.workers where ended_at is null") == 0
+
+
 @pytest.mark.contract("NP-Q-31")
 async def test_sigterm_lets_running_jobs_end_and_a_restart_does_the_rest(db: Database) -> None:
     for n in range(12):

@@ -114,6 +114,19 @@ class Claimer:
             return Claims(worker_id, [])
         return Claims(worker_id, [(station, self._book(station, takes, rows)) for station, takes, rows in found])
 
+    async def clear_doubt(self, worker_id: int) -> None:
+        """What a claim brought whose commit was not heard of is in line again, with its attempt back."""
+        if not self._is_in_doubt:
+            return
+        held = self._held_ids()
+        async with planning.begin_by_line(self._db) as tx:
+            rows = await line_rows.active_of_everywhere(tx, worker_id)
+            strays = [(row["id"], row["epoch"]) for row in rows if row["id"] not in held]
+            if strays:
+                await planning.plan_by_id(tx)
+                await claims.hand_back_everywhere(tx, [job for job, _ in strays], [epoch for _, epoch in strays])
+        self._is_in_doubt = False
+
     async def sweep_once(self) -> int:
         """Every line that had a waiting job is known again (late commits, other workers' leftovers); how many are new.
 
@@ -143,15 +156,7 @@ class Claimer:
             for station in self.stations:
                 station.horizon = Horizon(head)
             self._is_ready = True
-        if self._is_in_doubt:
-            held = self._held_ids()
-            async with planning.begin_by_line(self._db) as tx:
-                rows = await line_rows.active_of_everywhere(tx, worker_id)
-                strays = [(row["id"], row["epoch"]) for row in rows if row["id"] not in held]
-                if strays:
-                    await planning.plan_by_id(tx)
-                    await claims.hand_back_everywhere(tx, [job for job, _ in strays], [epoch for _, epoch in strays])
-            self._is_in_doubt = False
+        await self.clear_doubt(worker_id)
 
     async def _look(self, tx: Tx, stations: Sequence[Station]) -> None:
         now = time.monotonic()

@@ -28,6 +28,7 @@ from mainstay.kernel.work import Hold, Job, Schedule, Task
 
 _log = logger(__name__)
 _LAST_ACTS_SECONDS = 5.0
+_LAST_CLAIM_SECONDS = 2.0
 _FIRST_GAP_SECONDS = 0.05
 _ENGINE_CONNECTIONS = 5
 _START_BATCH = 100
@@ -147,7 +148,7 @@ class Worker:
             deadline = time.monotonic() + self._shutdown_seconds
             stopping.set()
             self._wake.set()
-            await asyncio.wait([claiming], timeout=min(1.0, self._shutdown_seconds))
+            await asyncio.wait([claiming], timeout=_LAST_CLAIM_SECONDS)
             await _cancel([claiming, *front_tasks])
             await self._wind_down(deadline)
         finally:
@@ -166,6 +167,8 @@ class Worker:
             async with asyncio.timeout(_LAST_ACTS_SECONDS):
                 while left:
                     left = await self._hand_back(left)
+                if self.lease.id is not None:
+                    await self.claimer.clear_doubt(self.lease.id)
                 await _until(lambda: self.finisher.is_idle, until - 1.0)
                 await self.lease.leave()
         except (Unavailable, TimeoutError):
