@@ -99,6 +99,17 @@ async def test_counters_at_once_and_writers_meanwhile_count_each_event_once(
     assert sum(await counts(db, tenancy)) == 60
 
 
+async def test_a_counter_waits_for_the_one_before_it(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> None:
+    await send(api, tenancy.key, 3)
+    async with db.begin() as tx:
+        await minutes.sample(tx)
+        second = asyncio.create_task(sample(db))
+        await asyncio.sleep(0.3)
+        assert not second.done()
+    await second
+    assert sum(await counts(db, tenancy)) == 3
+
+
 async def test_what_waited_long_for_a_worker_is_counted_in_the_oldest_kept_minutes(
     api: httpx.AsyncClient, db: Database, tenancy: Tenancy, sql_clock: Any
 ) -> None:
