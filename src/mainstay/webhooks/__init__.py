@@ -28,12 +28,15 @@ from mainstay.webhooks.errors import (
     MessageGone,
     TooManyEndpoints,
 )
+from mainstay.webhooks.figures import read as read_figures
 from mainstay.webhooks.messages import Message, publish
 from mainstay.webhooks.routes import router
 from mainstay.webhooks.schemas import EndpointChange, NewEndpoint
 from mainstay.webhooks.signing import BadSignature, verify
 from mainstay.webhooks.tables import PARTITIONED
 from mainstay.webhooks.tasks import QUEUE, schedules, tasks
+from mainstay.webhooks.trouble import Trouble
+from mainstay.webhooks.trouble import read as read_trouble
 
 __all__ = [
     "PARTITIONED",
@@ -49,11 +52,14 @@ __all__ = [
     "MessageGone",
     "NewEndpoint",
     "TooManyEndpoints",
+    "Trouble",
     "change",
     "delete",
     "get",
     "publish",
+    "read_figures",
     "read_log",
+    "read_trouble",
     "register",
     "replay",
     "rotate_secret",
