@@ -44,7 +44,7 @@ def test_without_scripts_pages_read_and_forms_work(site: Site, open_page: Opener
         expect(page.locator(".standing")).to_be_visible()
         expect(page.locator(".chart svg").first).to_be_visible()
         page.click(".place")
-        expect(page.get_by_role("heading", name="Company and workspace")).to_be_visible()
+        expect(page.locator("[data-panel-title]")).to_be_visible()
         page.click("button:has-text('Staging')")
         expect(page.locator(".place-workspace")).to_have_text("Staging")
         page.click("summary[aria-label^=Account]")

@@ -60,6 +60,7 @@ class Reader:
 @dataclass(slots=True)
 class _Feed:
     load: Load
+    every_seconds: float
     readers: set[Reader] = field(default_factory=set)
     known: dict[str, str] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
@@ -84,15 +85,20 @@ class Live:
         self._feeds: dict[Subject, _Feed] = {}
         self._is_closed = False
 
-    def stream(self, subject: Subject, session_id: str, load: Load) -> StreamingResponse:
+    def stream(
+        self, subject: Subject, session_id: str, load: Load, *, every_seconds: float | None = None
+    ) -> StreamingResponse:
         """The parts (id of an element to its content) now and whenever they change, until the session is over.
-        Unavailable past 500 readers in all or 8 of one session."""
+
+        `every_seconds` is for subjects that change more slowly than every 2 s. Unavailable past 500 readers in all or 8
+        of one session.
+        """
         everybody = [reader for feed in self._feeds.values() for reader in feed.readers]
         own = sum(reader.session_id == session_id for reader in everybody)
         if self._is_closed or len(everybody) >= MOST_READERS or own >= MOST_OF_A_SESSION:
             raise Unavailable("Too many pages are followed live; this one renews itself when it is loaded again.")
         reader = Reader(session_id)
-        feed = self._feeds.setdefault(subject, _Feed(load))
+        feed = self._feeds.setdefault(subject, _Feed(load, every_seconds or self._every))
         feed.readers.add(reader)
         if feed.known:
             reader.tell("patch", orjson.dumps(feed.known))
@@ -130,7 +136,7 @@ class Live:
             feed.readers.discard(reader)
 
     async def _read(self, subject: Subject, feed: _Feed) -> None:
-        pause, sessions_due = self._every, 0.0
+        pause, sessions_due = feed.every_seconds, 0.0
         clock = asyncio.get_running_loop()
         while feed.readers:
             try:
@@ -144,7 +150,7 @@ class Live:
                 if clock.time() >= sessions_due:
                     await self._end_what_is_over(subject, feed)
                     sessions_due = clock.time() + self._sessions_every
-                pause = self._every
+                pause = feed.every_seconds
             except Exception as error:
                 _log.warning("live parts wait", subject=subject.name, error=type(error).__name__)
                 for reader in feed.readers:

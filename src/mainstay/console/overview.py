@@ -1,14 +1,14 @@
 """The first page: is it fine, what is to be done, and the last 60 minutes at a glance, live."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from mainstay import events, jobs
-from mainstay.console.concerns import Concern, Standing, concerns_of
+from mainstay import events, jobs, webhooks
+from mainstay.console.concerns import FAILING_TRIES, Concern, Standing, concerns_of
 from mainstay.console.frame import Area
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, pages
@@ -17,10 +17,15 @@ from mainstay.console.shown import count
 
 AREA = Area("Overview", "/console", "layout-dashboard")
 MINUTES = 60
+_EVERY_SECONDS = 5.0
+"""Figures are gathered every 10 s; asking much more often tells nothing new."""
+_COUNTED_TO = 10_000
 _LIVE = "/console/live/overview"
 _PIECES = "overview_parts.html"
 
-Point = tuple[datetime, int]
+Depths = Mapping[str, Sequence[tuple[datetime, int, int, int, int]]]
+Point = tuple[datetime, int | None]
+"""A minute and what it had; None where nobody counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +38,19 @@ class Chart:
     points: Sequence[Point]
     meaning: Literal["accent", "good", "bad", "neutral"] = "accent"
     kind: Literal["line", "bars"] = "line"
+    is_level: bool = False
+    """Whether a point is how much there was, rather than how much came in its minute."""
 
     @property
-    def values(self) -> list[int]:
+    def values(self) -> list[int | None]:
         """The points without their times."""
         return [value for _, value in self.points]
 
     @property
     def now(self) -> str:
-        """The newest value; a dash where nothing is known."""
-        return count(self.points[-1][1]) if self.points else "–"  # noqa: RUF001 - a dash for a missing number
+        """The newest value, for what comes by the minute that of the last whole one; a dash where nothing is known."""
+        known = [value for value in (self.values if self.is_level else self.values[:-1]) if value is not None]
+        return count(known[-1]) if known else "–"  # noqa: RUF001 - a dash for a missing number
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class Overview:
 
     concerns: Sequence[Concern]
     charts: Sequence[Chart]
+    trouble: webhooks.Trouble
 
 
 def routes(ground: Ground) -> APIRouter:
@@ -72,29 +81,62 @@ def routes(ground: Ground) -> APIRouter:
             return parts_of(ground, await read(ground, company_id, is_operator=is_operator))
 
         subject = Subject("overview", company_id, "service" if is_operator else "")
-        return ground.live.stream(subject, page.session.id, load)
+        return ground.live.stream(subject, page.session.id, load, every_seconds=_EVERY_SECONDS)
 
     return router
 
 
 async def read(ground: Ground, company_id: str, *, is_operator: bool) -> Overview:
     """What the overview shows of the company, and of the whole service to those who operate it."""
-    stored = await events.per_minute(ground.db, company_id=company_id, minutes=MINUTES)
-    charts = [Chart("events", "Events", "a minute", stored)]
-    standing = Standing()
+    async with ground.db.begin(readonly=True) as tx:
+        stored = await events.per_minute(tx, company_id=company_id, minutes=MINUTES)
+        figures = await webhooks.read_figures(tx, company_id=company_id, window="hour")
+        trouble = await webhooks.read_trouble(tx, company_id=company_id)
+        depths = await jobs.depths(tx, minutes=MINUTES) if is_operator else {}
+    queues = await jobs.stats(ground.db, bound=_COUNTED_TO) if is_operator else {}
+    tries = [(datetime.fromisoformat(one["bucket"]), one) for one in figures["series"]]
+    charts = [
+        Chart("events", "Events", "a minute", stored),
+        Chart("delivered", "Delivered", "a minute", [(at, one["delivered"]) for at, one in tries], "good"),
+        Chart("failed", "Failed tries", "a minute", [(at, one["failed"]) for at, one in tries], "bad", "bars"),
+    ]
     if is_operator:
-        queues = await jobs.stats(ground.db)
-        standing = Standing(
-            dead=[(name, one.dead) for name, one in queues.items() if one.dead],
-            paused=[name for name, one in queues.items() if one.paused],
-        )
-    return Overview(concerns_of(standing), charts)
+        waiting = depth_of(depths, [minute for minute, _ in stored])
+        charts.append(Chart("depth", "Queue depth", "jobs waiting", waiting, "neutral", is_level=True))
+    standing = Standing(
+        tries=figures["totals"]["attempts"],
+        tries_failed=figures["totals"]["failed"],
+        endpoints_failing=sum(one.disabled_at is None and one.failures >= FAILING_TRIES for one in trouble.endpoints),
+        endpoints_disabled=sum(one.disabled_at is not None for one in trouble.endpoints),
+        silent_minutes=_silent_minutes(depths, stored[-1][0]),
+        dead=[(name, one.dead) for name, one in queues.items() if one.dead],
+        paused=[name for name, one in queues.items() if one.paused],
+    )
+    return Overview(concerns_of(standing), charts, trouble)
+
+
+def depth_of(depths: Depths, minutes: Sequence[datetime]) -> list[Point]:
+    """How many jobs waited in all queues together in each of these minutes; None where nobody counted."""
+    found: dict[datetime, int] = {}
+    for points in depths.values():
+        for minute, waiting, *_ in points:
+            found[minute] = found.get(minute, 0) + waiting
+    return [(minute, found.get(minute)) for minute in minutes]
+
+
+def _silent_minutes(depths: Depths, now: datetime) -> int:
+    """Minutes since a worker wrote down how much waits; 0 where none ever did."""
+    written = [points[-1][0] for points in depths.values() if points]
+    return int((now - max(written)).total_seconds() // 60) if written else 0
 
 
 def parts_of(ground: Ground, seen: Overview) -> dict[str, str]:
     """The live parts by the id of their element."""
     piece = ground.frame.piece
-    parts = {"overview-standing": piece(_PIECES, "standing", seen.concerns)}
+    parts = {
+        "overview-standing": piece(_PIECES, "standing", seen.concerns),
+        "overview-trouble": piece(_PIECES, "trouble", seen.trouble),
+    }
     for chart in seen.charts:
         parts[f"chart-{chart.id}-now"] = chart.now
         parts[f"chart-{chart.id}-data"] = piece("pieces.html", "chart_data", chart)

@@ -81,13 +81,18 @@ def short(identifier: str) -> str:
     return f"…{identifier[-8:]}" if len(identifier) > 12 else identifier
 
 
-def line_of(values: Sequence[float], *, width: int, height: int) -> str:
-    """The path of a small line chart, from zero to its largest value."""
-    if not values:
-        return ""
-    top = max(*values, 1) if len(values) > 1 else max(values[0], 1)
+def line_of(values: Sequence[float | None], *, width: int, height: int) -> str:
+    """The path of a small line chart, from zero to its largest value; broken where a value is not known."""
+    top = max([value for value in values if value is not None] + [1])
     step = width / max(len(values) - 1, 1)
-    return "M" + " L".join(f"{n * step:.1f},{height - value / top * height:.1f}" for n, value in enumerate(values))
+    parts, pen = [], "M"
+    for n, value in enumerate(values):
+        if value is None:
+            pen = "M"
+        else:
+            parts.append(f"{pen}{n * step:.1f},{height - value / top * height:.1f}")
+            pen = "L"
+    return " ".join(parts)
 
 
 FILTERS: dict[str, Any] = {

@@ -2,12 +2,14 @@
 (function () {
   "use strict";
   const drawn = new WeakMap();
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 
   function points(figure) {
     const times = [], values = [];
     figure.querySelectorAll("[data-chart-data] tbody tr").forEach((row) => {
       times.push(Date.parse(row.querySelector("time").dateTime) / 1000);
-      values.push(Number(row.cells[1].textContent));
+      const told = row.cells[1].textContent;
+      values.push(told === "–" ? null : Number(told));
     });
     return [times, values];
   }
@@ -33,7 +35,7 @@
           const at = u.cursor.idx;
           box.hidden = at == null || u.data[1][at] == null;
           if (box.hidden) return;
-          const time = new Date(u.data[0][at] * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+          const time = new Date(u.data[0][at] * 1000).toLocaleTimeString([], clock);
           box.textContent = `${time}  ${u.data[1][at].toLocaleString()} ${unit}`;
           const left = u.valToPos(u.data[0][at], "x");
           const isRight = left > u.over.clientWidth / 2;
@@ -50,13 +52,13 @@
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const paths = isBars ? uPlot.paths.bars({ size: [0.7, 8], align: 1 }) : uPlot.paths.linear();
     return {
-      width: plot.clientWidth, height: plot.clientHeight, padding: [6, 2, 0, 0],
+      width: plot.clientWidth, height: plot.clientHeight, padding: [6, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: true, y: false }, points: { size: 6, fill: line } },
       scales: { x: { time: true }, y: { range: (u, low, high) => [0, Math.max(4, Math.ceil((high || 0) * 1.1))] } },
       axes: [
         { stroke: text, font, size: 20, gap: 4, space: 64, grid: { show: false }, ticks: { show: false },
-          values: (u, marks) => marks.map((mark) => new Date(mark * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })) },
+          values: (u, marks) => marks.map((mark) => new Date(mark * 1000).toLocaleTimeString([], clock)) },
         { stroke: text, font, size: 36, gap: 4, space: 28, grid: { stroke: grid, width: 1 }, ticks: { show: false },
           incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6],
           values: (u, marks) => marks.map((mark) => (mark >= 1000 ? `${mark / 1000}k` : mark)) },
