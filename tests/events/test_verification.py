@@ -97,8 +97,7 @@ async def test_a_row_outside_the_chain_is_found(db: Database, chain: Tenancy, ch
     assert [verdict.ok, verdict.first_bad.seq, verdict.first_bad.kind] == [False, seq, kind]
 
 
-@pytest.mark.parametrize("copies", [1, 9])
-@pytest.mark.parametrize("seq", [9, 10, 11, 20, 30])
+@pytest.mark.parametrize(("seq", "copies"), [(10, 1), (10, 9), (30, 1)])
 @pytest.mark.parametrize("bounded_by", ["rows", "bytes"])
 async def test_a_doubled_row_is_found_wherever_a_chunk_ends(
     db: Database, chain: Tenancy, monkeypatch: pytest.MonkeyPatch, seq: int, copies: int, bounded_by: str
