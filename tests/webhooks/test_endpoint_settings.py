@@ -256,7 +256,8 @@ async def test_health_is_shown_and_forgotten_with_the_next_switching_on(tenant: 
         assert (health["state"], health["failures"], health["openUntil"] is not None) == ("open", 12, True)
     await fail(db, tenant, webhook, failures=12, open_for=timedelta(minutes=-1))
     assert (await tenant.key.get(path)).json()["health"]["state"] == "failing"
-    assert (await patch(tenant, webhook, isActive=False))["health"]["state"] == "disabled"
+    off = (await patch(tenant, webhook, isActive=False))["health"]
+    assert (off["state"], off["failures"], off["disablesAt"]) == ("disabled", 12, None)
     assert (await patch(tenant, webhook, isActive=True))["health"] == DEFAULTS["health"]
     assert await count(db, "endpoint_health") == 0
 

@@ -10,10 +10,15 @@ from typing import Any
 import asyncpg
 import pytest
 
+from mainstay import jobs, webhooks
 from mainstay.kernel import ids
 from mainstay.kernel.db import Database
+from mainstay.kernel.outbound import Outbound
+from mainstay.kernel.settings import Settings
 from mainstay.webhooks import figures
-from tests.webhooks.conftest import COMPANY_PATH, PEOPLE_PATH, Tenant
+from tests.receivers import Receiver
+from tests.webhooks.conftest import COMPANY_PATH, KEYRING, PEOPLE_PATH, Tenant, publish
+from tests.webhooks.line import Line
 
 BOUNDS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000,
           10_000, 30_000)  # fmt: skip
@@ -140,6 +145,24 @@ async def test_nothing_counts_twice_or_never_when_folds_race_and_die(tenant: Ten
     await figures.fold(db)
     totals = (await stats(tenant, webhook))["totals"]
     assert (totals["attempts"], totals["delivered"]) == (120, 60)
+
+
+async def test_what_a_worker_tried_is_folded_by_its_schedule(
+    tenant: Tenant, db: Database, line: Line, settings: Settings
+) -> None:
+    async with Receiver() as receiver:
+        webhook = await tenant.webhook(receiver.url())
+        for _ in range(3):
+            await publish(db, tenant, "task.created")
+        await line.drain()
+    outbound = Outbound(allow=settings.outbound_allow)
+    (task,) = (one for one in webhooks.tasks(db, outbound, KEYRING, settings) if one.kind == "webhooks.fold_figures")
+    (schedule,) = (one for one in webhooks.schedules() if one.kind == task.kind)
+    assert (schedule.slots.period, task.queue) == (timedelta(seconds=10), jobs.UPKEEP)
+    await task.run(None)  # type: ignore[misc, arg-type]
+    await outbound.close()
+    assert (await stats(tenant, webhook))["totals"]["delivered"] == 3
+    assert (await stats(tenant))["status"] == {"200": 3}
 
 
 async def test_tries_at_a_deleted_endpoint_still_count_for_the_company(tenant: Tenant, db: Database) -> None:

@@ -170,12 +170,13 @@ async def change(
     values = _columns(changed, str(before["id"]), keyring)
     if "is_active" in changed:
         values |= _switched(on=changed["is_active"])
-        await sending.forget_health(tx, company_id=company_id, endpoint_id=str(before["id"]))
     if "ordering" in changed and await rows.has_open(tx, company_id=company_id, endpoint_id=str(before["id"])):
         raise EndpointBusy
     row = await rows.change_endpoint(tx, company_id=company_id, endpoint_id=endpoint_id, values=values)
     if row is None:
         raise EndpointNotFound
+    if changed.get("is_active"):
+        await sending.forget_health(tx, company_id=company_id, endpoint_id=str(row["id"]))
     changes = [
         {"field": _ANNOUNCED[name], "old": _told(name, old[name]), "new": _told(name, value)}
         for name, value in changed.items()

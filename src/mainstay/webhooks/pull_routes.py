@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, params
+from fastapi import APIRouter, Depends, Request, params
+from fastapi.security import HTTPBearer
 
 from mainstay.kernel.errors import Fault, Invalid, Unauthenticated
 from mainstay.web.callers import Caller, bearer_of
@@ -27,6 +28,13 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
     {"name": "since", "in": "query", "schema": {"type": "string", "format": "date-time"}},
     {"name": "wait", "in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": WAIT_SECONDS_AT_MOST}},
 ]
+
+_OWN: Final = Depends(
+    HTTPBearer(
+        scheme_name="endpointCredential", description="The secret of a pull endpoint: whpull_…", auto_error=False
+    )
+)
+"""Describes the credential; it is read and checked by the route itself."""
 
 
 class Waiters:
@@ -63,7 +71,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends, waiters: Waiters
 def add_own(router: APIRouter, parts: Parts, waiters: Waiters) -> None:
     """The router lets whoever holds an endpoint's own credential read its messages."""
 
-    @router.get("/{pull_id}", openapi_extra={"parameters": _PARAMETERS, "security": [{"bearer": []}]})
+    @router.get("/{pull_id}", dependencies=[_OWN], openapi_extra={"parameters": _PARAMETERS})
     async def pull(pull_id: str, request: Request) -> Answer:
         """The next messages after the cursor, for `Authorization: Bearer whpull_…`."""
         credential = bearer_of(request.scope["headers"])
