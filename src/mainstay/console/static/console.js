@@ -85,6 +85,7 @@
     if (!opener) return event ? false : (close.click(), true);
     if (event) event.preventDefault();
     one("#panel").replaceChildren();
+    follow();
     history.pushState({}, "", close.href);
     opener.focus();
     opener = null;
@@ -159,11 +160,13 @@
 
   // Live parts: the content of elements by id; what is being read or typed in stays as it is until later.
   let source = null;
-  const later = new Map();
+  const later = new Map(), sent = new Map();
   function patch(id, html) {
     const element = document.getElementById(id);
     if (!element || element.innerHTML === html) return;
     if (element.hasAttribute("data-live-rows")) return window.liveRows.take(element, html);
+    if (sent.get(id) === html && !later.has(id)) return;
+    sent.set(id, html);
     const isBusy = element.contains(document.activeElement) || String(getSelection()) && element.contains(getSelection().anchorNode);
     if (isBusy) { later.set(id, html); return; }
     later.delete(id);
@@ -172,9 +175,14 @@
     if (window.htmx) window.htmx.process(element);
   }
   function follow() {
-    const place = one("[data-live]");
-    if (!place || source) return;
-    source = new EventSource(place.dataset.live);
+    const address = all("[data-live]").map((place) => place.dataset.live).at(-1);
+    if (source && source.address === address) return;
+    if (source) source.close();
+    source = null;
+    sent.clear();
+    if (!address) return;
+    source = new EventSource(address);
+    source.address = address;
     const mark = (words) => all("[data-live-mark]").forEach((each) => { each.textContent = words; });
     source.addEventListener("open", () => mark("live"));
     source.addEventListener("patch", (event) => {
@@ -196,6 +204,7 @@
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     tellTimes(event.target);
+    follow();
     const title = event.target.id === "panel" && one("[data-panel-title]");
     if (title) title.focus();
   });

@@ -1,0 +1,80 @@
+"""One delivery of a webhook: its message, every try, and sending it again."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from mainstay import jobs, webhooks
+from mainstay.console import webhooks_one
+from mainstay.console.ground import Ground
+from mainstay.console.guards import AnyPage, ManagerPage, pages
+from mainstay.console.live import Parts, Subject
+from mainstay.console.trail import address
+from mainstay.console.webhooks_words import moments, sent_headers
+
+PATH = webhooks_one.ONE + "/deliveries/{delivery_id}"
+_LIVE = "/console/live/webhooks/{endpoint_id}/deliveries/{delivery_id}"
+_PARTS = "webhooks_delivery.html"
+
+
+def routes(ground: Ground) -> APIRouter:
+    """The routes."""
+    router = pages()
+
+    @router.get(PATH)
+    async def show(page: AnyPage, endpoint_id: str, delivery_id: str) -> Response:
+        """The delivery, beside the list that it was opened from."""
+        endpoint = await webhooks_one.endpoint_of(ground, page, endpoint_id)
+        delivery = await _find(ground, page.company_id, endpoint_id, delivery_id)
+        kept = webhooks_one.kept_of(page.request.query_params)
+        detail: dict[str, Any] = {
+            "endpoint": moments(endpoint),
+            "delivery": delivery,
+            "sent": sent_headers(endpoint, delivery, ground.settings.brand),
+            "close": address(f"{webhooks_one.PATH}/{endpoint['id']}", kept),
+            "follow": _LIVE.format(endpoint_id=endpoint["id"], delivery_id=delivery["id"]),
+        }
+        if page.wanted != "panel":
+            detail = {**await webhooks_one.read(ground, page, endpoint_id), **detail}
+        return page.show("webhooks_one.html", **detail)
+
+    @router.get(_LIVE)
+    async def follow(page: AnyPage, endpoint_id: str, delivery_id: str) -> Response:
+        """What becomes of the delivery."""
+        company_id = page.company_id
+        await _find(ground, company_id, endpoint_id, delivery_id)
+
+        async def load() -> Parts:
+            delivery = await _find(ground, company_id, endpoint_id, delivery_id)
+            return {
+                "delivery-state": ground.frame.piece(_PARTS, "standing", delivery),
+                "delivery-tries": ground.frame.piece(_PARTS, "tries", delivery),
+            }
+
+        subject = Subject("delivery", company_id, f"{endpoint_id}/{delivery_id}".lower())
+        return ground.live.stream(subject, page.session.id, load)
+
+    @router.post(PATH + "/replay")
+    async def replay(page: ManagerPage, endpoint_id: str, delivery_id: str) -> Response:
+        """The same message is on its way again; on to that delivery."""
+        async with ground.db.begin() as tx:
+            made = await webhooks.replay(
+                tx,
+                page.caller.actor,
+                company_id=page.company_id,
+                endpoint_id=endpoint_id,
+                delivery_id=delivery_id,
+            )
+        await jobs.wake(ground.db, webhooks.QUEUE)
+        href = f"{webhooks_one.PATH}/{endpoint_id}/deliveries/{made}"
+        return page.go(href, said="Sent again, under the same webhook-id.")
+
+    return router
+
+
+async def _find(ground: Ground, company_id: str, endpoint_id: str, delivery_id: str) -> dict[str, Any]:
+    found = await webhooks.read_delivery(
+        ground.db, company_id=company_id, endpoint_id=endpoint_id, delivery_id=delivery_id
+    )
+    shown: dict[str, Any] = moments(found)
+    return shown
