@@ -35,6 +35,11 @@ class Site:
     database_url: str
     tenancy: Tenancy
     emails: dict[str, str]
+    api: "subprocess.Popen[bytes]"
+
+    def end_api(self) -> None:
+        """The API is asked to end."""
+        self.api.terminate()
 
     def run(self, work: Any) -> Any:
         """What an async function of a database gives."""
@@ -104,7 +109,7 @@ def running_site(database_url: str) -> Iterator[Site]:
             for command, log in zip(commands, logs, strict=True)
         ]
         try:
-            yield Site(_address(Path(place) / "api", processes[0]), database_url, tenancy, emails)
+            yield Site(_address(Path(place) / "api", processes[0]), database_url, tenancy, emails, processes[0])
         finally:
             for process in processes:
                 process.terminate()

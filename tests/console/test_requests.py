@@ -1,5 +1,6 @@
 """The console as plain requests meet it: cookies, policies, tokens, roles, and what is refused."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -99,3 +100,68 @@ async def test_htmx_is_sent_to_sign_in_and_forms_are_bounded(console: Console) -
         live = await client.get("/console/live/overview", headers={"accept": "text/event-stream"})
         assert live.status_code == 401
         assert (await client.post("/console/sign-in", content=b"a" * 65_537)).status_code == 413
+
+
+async def test_over_https_the_browser_holds_the_cookie_to_this_host(db: Database, tenancy: Tenancy) -> None:
+    emails = await people_of(db, tenancy.company_id)
+    async with running_app(db.dsn, PUBLIC_URL="https://console.example") as app:
+        client = httpx.AsyncClient(transport=app._transport, base_url="https://console.example")
+        answer = await sign_in(client, emails["staff"])
+        (cookie,) = [one for one in answer.headers.get_list("set-cookie") if one.startswith("__Host-mainstay_session=")]
+        assert {"secure", "path=/", "httponly"} <= {part.strip().lower() for part in cookie.split(";")}
+        assert "domain" not in cookie.lower()
+        assert (await client.get("/console")).status_code == 200
+        await client.aclose()
+
+
+async def test_a_suspended_person_is_out_at_once(console: Console, db: Database) -> None:
+    async with console.client() as client:
+        await sign_in(client, console.emails["staff"])
+        assert (await client.get("/console")).status_code == 200
+        async with db.connection() as connection:
+            await connection.execute(
+                "update mainstay.people set suspended_at = mainstay.now() where email = $1", console.emails["staff"]
+            )
+        assert (await client.get("/console")).headers["location"] == "/console/sign-in?next=%2Fconsole"
+        answer = await sign_in(client, console.emails["staff"])
+        assert answer.status_code == 403
+        assert "suspended" in answer.text
+
+
+async def test_too_many_wrong_passwords_are_told_in_words(console: Console) -> None:
+    async with console.client() as client:
+        for _ in range(10):
+            assert (await sign_in(client, "nobody@example.com", "wrong")).status_code == 401
+        answer = await sign_in(client, "nobody@example.com", "wrong")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "600")
+        assert "Too many wrong passwords" in answer.text
+        assert "www-authenticate" not in answer.headers
+
+
+async def test_the_service_as_a_whole_is_for_operators(console: Console) -> None:
+    for role, sees in (("owner", True), ("manager", False), ("staff", False)):
+        async with console.client() as client:
+            await sign_in(client, console.emails[role])
+            page = (await client.get("/console")).text
+            assert ('id="chart-depth-data"' in page) is sees
+            assert ("operator</span>" in page) is sees
+
+
+async def test_a_page_that_is_not_there_says_so_in_the_frame(console: Console) -> None:
+    async with console.client() as client:
+        await sign_in(client, console.emails["staff"])
+        answer = await client.get("/console/nowhere")
+        assert answer.status_code == 404
+        assert "Nothing was lost" in answer.text
+        assert answer.headers["x-request-id"] in answer.text
+        asset = await client.get("/console/static/console.000000000000.css")
+        assert asset.status_code == 404
+
+
+async def test_files_are_kept_by_browsers_for_ever(console: Console) -> None:
+    async with console.client() as client:
+        page = (await client.get("/console/sign-in")).text
+        for address in set(re.findall(r'(?:src|href)="(/console/static/[^"#]+)', page)):
+            answer = await client.get(address)
+            assert answer.status_code == 200
+            assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
