@@ -3,14 +3,14 @@
 from fastapi import APIRouter, Response
 from starlette.responses import RedirectResponse
 
-from mainstay.console import events, overview, queues, signing_in
+from mainstay.console import events, overview, queues, signing_in, webhooks
 from mainstay.console.assets import PREFIX
 from mainstay.console.frame import Frame
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, pages
 from mainstay.kernel.errors import NotFound
 
-AREAS = (overview, events, queues)
+AREAS = (overview, events, webhooks, queues)
 """The modules of the areas: each has its `AREA` and `routes(ground)`. A new area is a module and a name here."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"
