@@ -183,8 +183,20 @@ def _set_apart() -> None:
              companies uuid[];
              traces text[];
            begin
-             insert into mainstay.pull_items (id, endpoint_id, message_id, company_id)
-             select p.id, p.endpoint_id, p.message_id, p.company_id from unnest(p_planned) p where p.way = 3;
+             -- Items of one transaction are read in the order of their ids, so the ids are dealt out as messages came.
+             if exists (select from unnest(p_planned) p where p.way = 3) then
+               insert into mainstay.pull_items (id, endpoint_id, message_id, company_id)
+               select i.id, p.endpoint_id, p.message_id, p.company_id
+                 from (select u.endpoint_id, u.message_id, u.company_id, row_number() over (order by o.n, u.n) as place
+                         from unnest(p_planned) with ordinality
+                              as u (id, message_id, endpoint_id, company_id, trace_id, way, n)
+                         join (select g.message_id, min(g.n) as n
+                                 from unnest(p_order) with ordinality as g (message_id, n) group by g.message_id) o
+                           on o.message_id = u.message_id
+                        where u.way = 3) p
+                 join (select u.id, row_number() over (order by u.id) as place
+                         from unnest(p_planned) u where u.way = 3) i on i.place = p.place;
+             end if;
              select array_agg(p.endpoint_id order by o.n, p.n), array_agg(p.id order by o.n, p.n),
                     array_agg(p.company_id order by o.n, p.n), array_agg(p.trace_id order by o.n, p.n)
                into endpoints, deliveries, companies, traces

@@ -167,3 +167,24 @@ async def test_one_more_delivery_takes_the_way_of_its_endpoint(tenant: Tenant, s
     assert ("webhooks.deliver", made[0]) in {tuple(job) for job in jobs}
     assert ("webhooks.deliver_in_order", ordered["id"]) in {tuple(job) for job in jobs}
     assert len(jobs) == 3
+
+
+async def test_items_to_pull_are_in_the_order_of_their_messages(tenant: Tenant, db: Database) -> None:
+    webhook = await tenant.webhook()
+    await configure(db, webhook, kind="pull", url=None)
+    messages = [
+        webhooks.Message(
+            id=ids.new_id(),
+            company_id=tenant.company_id,
+            workspace_id=None,
+            type="a.b",
+            body="{}",
+            trace_id=ids.new_trace_id(),
+        )
+        for _ in range(100)
+    ]
+    messages.reverse()
+    async with db.begin() as tx:
+        await webhooks.publish(tx, messages)
+    rows = await fetch(db, "select message_id::text from mainstay.pull_items order by endpoint_id, txid, id")
+    assert [row["message_id"] for row in rows] == [message.id for message in messages]

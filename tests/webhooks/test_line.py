@@ -74,11 +74,11 @@ async def test_the_head_blocks_until_its_ladder_lets_it_pass_and_says_so(
         await line.drain()
         assert numbers_of(receiver) == [0]
         head = await lines.head(db, company_id=tenant.company_id, endpoint_id=webhook["id"])
-        log = await tenant.log(webhook)
+        (tried,) = [one for one in await tenant.log(webhook) if one["attempts"]]
         assert head is not None
-        assert (head.delivery_id, head.attempts, head.last_status_code, head.waiting) == (log[-1]["id"], 1, 500, 2)
+        assert (head.delivery_id, head.attempts, head.last_status_code, head.waiting) == (tried["id"], 1, 500, 2)
         assert head.next_attempt_at is not None
-        assert [one["status"] for one in log] == ["PENDING", "PENDING", "RETRYING"]
+        assert tried["status"] == "RETRYING"
         await sql_clock.move(timedelta(seconds=50))
         await line.sweep()
         await line.drain()
@@ -101,7 +101,7 @@ async def test_a_head_that_fails_for_good_lets_the_next_one_go(tenant: Tenant, d
         await publish_numbered(db, tenant, range(3))
         await line.drain()
         assert numbers_of(receiver) == [0, 1, 2]
-    assert [one["status"] for one in await tenant.log(webhook)] == ["DELIVERED", "DELIVERED", "FAILED"]
+    assert sorted(one["status"] for one in await tenant.log(webhook)) == ["DELIVERED", "DELIVERED", "FAILED"]
 
 
 async def test_a_line_that_is_off_stands_still_and_goes_on_where_it_stood(
@@ -154,7 +154,7 @@ async def test_a_head_over_which_the_job_died_fails_and_the_rest_goes_on(
         await line.sweep()
         await line.drain()
         assert numbers_of(receiver) == [1]
-    delivered, failed = await tenant.log(webhook)
+    delivered, failed = sorted(await tenant.log(webhook), key=lambda one: one["status"])
     assert (delivered["status"], failed["status"]) == ("DELIVERED", "FAILED")
     assert failed["lastError"] == "no worker could finish a try: the worker was lost"
 
@@ -246,7 +246,7 @@ async def test_the_receivers_word_ends_a_line_where_it_stands(tenant: Tenant, db
         await publish_numbered(db, tenant, range(4))
         await line.drain()
         assert numbers_of(receiver) == [0, 1]
-    assert [one["status"] for one in await tenant.log(webhook)] == ["PENDING", "PENDING", "FAILED", "DELIVERED"]
+    assert sorted(one["status"] for one in await tenant.log(webhook)) == ["DELIVERED", "FAILED", "PENDING", "PENDING"]
     assert await count(db, "jobs", "queue = 'nova:webhook'") == 0
 
 
