@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mainstay.kernel import ids
 from mainstay.kernel.db import Connection, Record, Sql, Tx
 
 _ADD = Sql(
@@ -108,9 +109,9 @@ _MAKE = Sql(
 )
 _MAKE_APART = Sql(
     "webhooks.make_replayed_apart",
-    """select mainstay.deliver(array_agg(mainstay.uuid7()), array_agg(u.message_id order by u.n),
+    """select mainstay.deliver(array_agg(u.id order by u.n), array_agg(u.message_id order by u.n),
                                array_agg(e.id), array_agg(u.replay_of order by u.n))
-         from unnest($3::uuid[], $4::uuid[]) with ordinality as u (message_id, replay_of, n)
+         from unnest($3::uuid[], $4::uuid[], $5::uuid[]) with ordinality as u (message_id, replay_of, id, n)
          join mainstay.endpoints e on e.id = $2 and e.company_id = $1""",
 )
 LIVE_PRIORITY: Final = 5
@@ -193,7 +194,8 @@ async def make(
 ) -> int:
     """These messages are on their way to the endpoint after what is live (`apart`: in its line, or to be pulled)."""
     if apart:
-        return int(await tx.value(_MAKE_APART, company_id, endpoint_id, message_ids, replay_of) or 0)
+        made_ids = sorted(ids.new_id() for _ in message_ids)
+        return int(await tx.value(_MAKE_APART, company_id, endpoint_id, message_ids, replay_of, made_ids) or 0)
     return int(await tx.value(_MAKE, company_id, endpoint_id, message_ids, replay_of, REPLAY_PRIORITY) or 0)
 
 
