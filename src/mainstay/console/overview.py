@@ -61,6 +61,11 @@ class Overview:
     charts: Sequence[Chart]
     trouble: webhooks.Trouble
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no event was stored in the window."""
+        return not any(self.charts[0].values)
+
 
 def routes(ground: Ground) -> APIRouter:
     """The routes."""
@@ -70,7 +75,7 @@ def routes(ground: Ground) -> APIRouter:
     async def show(page: AnyPage) -> Response:
         """The overview."""
         seen = await read(ground, page.company_id, is_operator=page.is_operator)
-        return page.show("overview.html", seen=seen, live=_LIVE)
+        return page.show("overview.html", seen=seen, live=_LIVE, line=_line_of(ground))
 
     @router.get(_LIVE)
     async def follow(page: AnyPage) -> Response:
@@ -136,8 +141,17 @@ def parts_of(ground: Ground, seen: Overview) -> dict[str, str]:
     parts = {
         "overview-standing": piece(_PIECES, "standing", seen.concerns),
         "overview-trouble": piece(_PIECES, "trouble", seen.trouble),
+        "overview-quiet": piece(_PIECES, "quiet", seen.is_quiet, _line_of(ground)),
     }
     for chart in seen.charts:
         parts[f"chart-{chart.id}-now"] = chart.now
         parts[f"chart-{chart.id}-data"] = piece("pieces.html", "chart_data", chart)
     return parts
+
+
+def _line_of(ground: Ground) -> str:
+    """A command that stores an event, but for the key."""
+    return (
+        f'curl {ground.settings.base_url}/v1/key/workspace/events -H "authorization: Bearer $MAINSTAY_KEY"'
+        """ -H 'content-type: application/json' -d '{"action":"user.signed_in","actor":{"id":"u-1"}}'"""
+    )
