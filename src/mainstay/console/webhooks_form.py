@@ -29,6 +29,14 @@ BLANK: Mapping[str, str] = {
     "filter": "", "example": "", "headers": "", "traceContext": "propagate", "signing": "hmac",
 }  # fmt: skip
 
+LABELS: Mapping[str, str] = {
+    "url": "Address", "events": "Events", "description": "Description", "workspaceId": "Workspace",
+    "retryProfile": "When a try fails", "retries": "Tries after the first", "ordering": "Order",
+    "rateLimitPerSecond": "At most a second", "concurrency": "At most at once", "payloadVersion": "Payload version",
+    "filter": "Filter", "example": "Message to try", "headers": "Headers of your own",
+    "traceContext": "Trace context", "signing": "Signature", "kind": "How messages get there",
+}  # fmt: skip
+
 
 @dataclass(slots=True)
 class Draft:

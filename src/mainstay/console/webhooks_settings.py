@@ -154,6 +154,7 @@ async def _form(
     tried: bool | None = None,
 ) -> Response:
     types = await webhooks.read_types(ground.db, company_id=page.company_id, limit=_MOST_TYPES)
+    workspaces = await identity.list_workspaces(ground.db, page.company_id, limit=_MOST_WORKSPACES)
     here = PATH if endpoint is None else f"{PATH}/{endpoint['id']}"
     return page.show(
         "webhooks_form.html",
@@ -164,5 +165,6 @@ async def _form(
         action=here if endpoint is None else f"{here}/edit",
         back=here,
         types=[one["name"] for one in types.types],
-        workspaces=await identity.list_workspaces(ground.db, page.company_id, limit=_MOST_WORKSPACES),
+        workspaces=[("", "All workspaces"), *((one.id, one.name) for one in workspaces)],
+        labels=webhooks_form.LABELS,
     )
