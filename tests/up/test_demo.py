@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from mainstay import identity, webhooks
+from mainstay import identity
 from mainstay.cli import demo_company
 from mainstay.cli.demo_company import Ground
 from mainstay.cli.demo_receiver import Receiver
@@ -21,7 +21,7 @@ from mainstay.events import schemas
 from mainstay.kernel.addresses import parse_allow_list
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database
-from mainstay.webhooks import signing
+from mainstay.webhooks import endpoints, signing
 
 KEYRING = Keyring("a secret of the demonstration, long enough")
 
@@ -59,7 +59,7 @@ async def test_endpoints_follow_the_receiver_to_another_port(tmp_path: Path, db:
     assert (after.company_id, after.receiver_port) == (before.company_id, 4712)
     async with db.begin() as tx:
         urls = [
-            (await webhooks.get(tx, company_id=after.company_id, endpoint_id=endpoint.id))["url"]
+            (await endpoints.get(tx, company_id=after.company_id, endpoint_id=endpoint.id))["url"]
             for endpoint in after.endpoints
         ]
     assert urls == [f"http://127.0.0.1:4712/{name}" for name in ("good", "slow", "failing")]
