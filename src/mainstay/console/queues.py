@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Response
 
@@ -64,6 +64,16 @@ def routes(ground: Ground) -> APIRouter:
             return parts_of(ground, **await _whole(ground))
 
         return ground.live.stream(Subject("queues", page.company_id, "service"), page.session.id, load)
+
+    @router.get(_LIVE + "/{queue}")
+    async def follow_queue(page: OperatorPage, queue: str) -> Response:
+        """The figures of one queue."""
+        state = page.request.query_params.get("state", "")
+
+        async def load() -> Parts:
+            return parts_of_one(ground, *await _one(ground, queue), state)
+
+        return ground.live.stream(Subject("queue", page.company_id, f"{state} {queue}"), page.session.id, load)
 
     @router.get(PATH + "/{queue}")
     async def show_queue(page: OperatorPage, queue: str) -> Response:
@@ -192,6 +202,27 @@ def parts_of(ground: Ground, queues: Sequence[QueueStats], sparks: Mapping[str, 
     return parts
 
 
+def parts_of_one(ground: Ground, stats: QueueStats, points: Sequence[Depth], state: str) -> dict[str, str]:
+    """The live parts of a queue's page by the id of their element."""
+    parts = {"queue-tabs": ground.frame.piece(_PARTS, "tabs", tabs_of(stats, state))}
+    for chart in charts_of(points):
+        parts[f"chart-{chart.id}-now"] = chart.now
+        parts[f"chart-{chart.id}-data"] = ground.frame.piece("pieces.html", "chart_data", chart)
+    return parts
+
+
+def tabs_of(stats: QueueStats, state: str) -> list[tuple[str, str, bool]]:
+    """The states with how many jobs are in each, their addresses, and which is shown."""
+    return [
+        (
+            f"{name.title()} {count(getattr(stats, name), most=stats.bound)}",
+            f"{address_of(stats.queue)}?state={name}",
+            name == state,
+        )
+        for name in STATES
+    ]
+
+
 def charts_of(points: Sequence[Depth]) -> list[Chart]:
     """A queue's depth by state, minute by minute."""
 
@@ -207,42 +238,52 @@ def charts_of(points: Sequence[Depth]) -> list[Chart]:
 
 
 async def _whole(ground: Ground) -> dict[str, Any]:
-    """Every queue's counts, and how much waited in each, minute by minute."""
-    queues = list((await jobs.stats(ground.db)).values())
+    """Every queue's counts, and how much waited in each, minute by minute up to now."""
+    queues, depths = await _read(ground)
+    return {"queues": list(queues.values()), "sparks": {name: [point[1] for point in depths[name]] for name in queues}}
+
+
+async def _one(ground: Ground, queue: str) -> tuple[QueueStats, list[Depth]]:
+    queues, depths = await _read(ground)
+    if queue not in queues:
+        raise NotFound(f"There is no queue {queue}.")
+    return queues[queue], depths[queue]
+
+
+async def _read(ground: Ground) -> tuple[dict[str, QueueStats], dict[str, list[Depth]]]:
+    """Counts and depths of every queue; what is counted now stands as the last of its depths."""
+    queues = await jobs.stats(ground.db)
     async with ground.db.begin(readonly=True) as tx:
-        depths = await jobs.depths(tx, minutes=MINUTES)
-    return {
-        "queues": queues,
-        "sparks": {one.queue: [point[1] for point in depths.get(one.queue, [])] for one in queues},
+        written = await jobs.depths(tx, minutes=MINUTES)
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    return queues, {
+        name: [
+            *(point for point in written.get(name, []) if point[0] < minute),
+            (minute, one.waiting, one.active, one.retrying, one.dead),
+        ]
+        for name, one in queues.items()
     }
 
 
 async def _show_queue(page: Page, queue: str, **panel: Any) -> Response:
     """The page of a queue; to htmx, which asks for the panel, no more than that."""
-    stats = (await jobs.stats(page.ground.db)).get(queue)
-    if stats is None:
-        raise NotFound(f"There is no queue {queue}.")
+    stats, points = await _one(page.ground, queue)
     shown = {"queue": stats, "ask": "", "listed": None, "charts": (), "tabs": (), "wrong": None, **panel}
-    shown |= {"here": address_of(queue), "most": MOST_AT_ONCE}
+    under = urlsplit(page.request.headers.get("hx-current-url", "")).path
+    shown |= {"here": address_of(queue), "most": MOST_AT_ONCE, "live": ""}
+    shown["close"] = PATH if page.wanted == "panel" and under == PATH else address_of(queue)
     if page.wanted == "panel":
         return page.show("queues_one.html", **shown)
-    status = 200
-    async with page.ground.db.begin(readonly=True) as tx:
-        shown["charts"] = charts_of((await jobs.depths(tx, minutes=MINUTES)).get(queue, []))
-        try:
-            shown["listed"] = await _list(page, tx, stats, panel.get("job_state"))
-        except Invalid as wrong:
-            status = 400
-            shown["wrong"] = [fault.detail for fault in wrong.faults] or [wrong.detail]
-    state = shown["listed"].state if shown["listed"] else ""
-    shown["tabs"] = [
-        (
-            f"{name.title()} {count(getattr(stats, name), most=stats.bound)}",
-            f"{shown['here']}?state={name}",
-            name == state,
-        )
-        for name in STATES
-    ]
+    status, state = 200, ""
+    try:
+        async with page.ground.db.begin(readonly=True) as tx:
+            shown["listed"] = listed = await _list(page, tx, stats, panel.get("job_state"))
+        state = listed.state
+    except Invalid as wrong:
+        status = 400
+        shown["wrong"] = [fault.detail for fault in wrong.faults] or [wrong.detail]
+    shown |= {"charts": charts_of(points), "tabs": tabs_of(stats, state)}
+    shown["live"] = f"{_LIVE}/{quote(queue, safe=':')}?state={state}"
     return page.show("queues_one.html", status=status, **shown)
 
 

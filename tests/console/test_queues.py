@@ -1,0 +1,262 @@
+"""Queues in a real browser: who may see them, stopping one by keyboard, and what can be done about dead jobs."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from playwright.sync_api import Page, expect
+
+from mainstay import jobs
+from mainstay.kernel.db import Database
+from tests.console.conftest import NARROW, WIDE, Opener
+from tests.console.site import Site
+
+PATH = "/console/queues"
+EVIL = "<img src=x onerror=alert(1)>"
+ERROR = "TemplateMissing: no template 'quarterly' in the workspace\n  at render (reports/render.py:88)"
+_DIE = """with dead as (
+            insert into mainstay.dead_jobs (id, queue, kind, priority, lane, max_attempts, attempt, epoch, payload,
+              reason, error, trace_id, enqueued_at, died_at)
+            select nextval('mainstay.jobs_id_seq'), $1, $2, 5, 'north', 3, 3, 3, $3::jsonb, 'failed', $4,
+              repeat('a', 32), now() - interval '1 hour', now() - make_interval(secs => n)
+            from generate_series(1, $5::int) n returning id)
+          insert into mainstay.job_attempts (job_id, attempt, outcome, error, worker_id, started_at, finished_at,
+            duration_ms, queue, kind)
+          select id, n, 'failed', $4, 1, now() - interval '1 hour', now() - make_interval(mins => 50 - 10 * n), 40 + n,
+            $1, $2 from dead, generate_series(1, 3) n returning job_id"""
+_DEPTHS = """insert into mainstay.queue_minutes (queue, minute, waiting, active, retrying, dead)
+             select q.name, date_trunc('minute', mainstay.now()) - make_interval(mins => n::int),
+               (40 + 30 * sin(n / 6.0 + length(q.name)))::int, (n * 7 % 5)::int, (n / 20)::int, (n < 12)::int * 3
+             from mainstay.queues q, generate_series(1, 58) n on conflict do nothing"""
+
+
+def sql(site: Site, statement: str, *values: Any) -> Any:
+    """The rows of a statement."""
+
+    async def run(db: Database) -> Any:
+        async with db.begin() as tx:
+            return await tx.connection.fetch(statement, *values)
+
+    return site.run(run)
+
+
+def die(
+    site: Site, many: int = 1, *, queue: str = jobs.REPORT, kind: str = "reports.render", error: str = ERROR
+) -> list[int]:
+    """That many jobs of the queue are dead after three attempts; their ids, the youngest first."""
+    payload = f'{{"report": "{EVIL}", "month": "2026-10", "for": ["usr_1", "usr_2"]}}'
+    return sorted({row["job_id"] for row in sql(site, _DIE, queue, kind, payload, error, many)})
+
+
+def stats(site: Site, queue: str) -> jobs.QueueStats:
+    """The queue's counts."""
+    return dict(site.run(jobs.stats))[queue]
+
+
+def told(site: Site, action: str) -> list[tuple[str, Any]]:
+    """Who did that, by email, and the facts of it, from the audit log; the worker records them within moments."""
+    statement = "select actor_email, payload from mainstay.events where action = $1 order by seq"
+    for _ in range(100):
+        found = sql(site, statement, action)
+        if found:
+            return [(row["actor_email"], orjson.loads(row["payload"])) for row in found]
+        time.sleep(0.1)
+    raise AssertionError(f"nobody wrote down {action}")
+
+
+def press_to(page: Page, name: str) -> None:
+    """The focus is moved to the button or link of that name by Tab alone."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == name:
+            return
+    raise AssertionError(f"Tab does not lead to {name}")
+
+
+def test_a_queue_is_paused_and_resumed_by_keyboard_alone(site: Site, open_page: Opener) -> None:
+    with open_page("owner") as page:
+        page.goto(PATH)
+        row = page.locator("tr", has_text=jobs.REPORT)
+        row.locator(".row-link").focus()
+        press_to(page, "Pause")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-panel-title]")).to_be_focused()
+        expect(page.locator("[data-panel-title]")).to_have_text(f"Pause {jobs.REPORT}?")
+        page.keyboard.press("Escape")
+        expect(page).to_have_url(f"{site.url}{PATH}")
+        expect(row.get_by_role("link", name="Pause")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-panel-title]")).to_be_focused()
+        press_to(page, "Pause the queue")
+        page.keyboard.press("Enter")
+        expect(page.locator(".notice.good")).to_contain_text(f"{jobs.REPORT} is paused")
+        expect(row.locator(".chip")).to_have_text("paused")
+        expect(row).to_contain_text("by Owner Person")
+        assert stats(site, jobs.REPORT).paused
+        expect(page.locator("#queues-standing")).to_contain_text(f"{jobs.REPORT} paused")
+        row.locator(".row-link").focus()
+        press_to(page, "Resume")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-panel-title]")).to_be_focused()
+        press_to(page, "Resume the queue")
+        page.keyboard.press("Enter")
+        expect(row.locator(".chip")).to_have_text("running")
+        assert not stats(site, jobs.REPORT).paused
+    for action in ("queue.paused", "queue.resumed"):
+        assert (site.emails["owner"], {"queue": jobs.REPORT}) in told(site, action)
+
+
+def test_the_figures_follow(site: Site, open_page: Opener) -> None:
+    with open_page("owner") as page:
+        page.goto(PATH)
+        expect(page.locator(".is-live")).to_be_visible()
+        before = stats(site, jobs.EMAIL).dead
+        die(site, 2, queue=jobs.EMAIL)
+        cell = page.locator(f"[id='queue-{jobs.EMAIL}-dead']")
+        expect(cell).to_have_text(str(before + 2), timeout=15_000)
+        page.locator("tr", has_text=jobs.EMAIL).locator(".row-link").click()
+        expect(page).to_have_url(f"{site.url}{PATH}/{jobs.EMAIL}")
+        expect(page.locator("[aria-current=true]")).to_have_text(f"Dead {before + 2}")
+
+
+def test_a_dead_job_is_looked_at_and_redriven(site: Site, open_page: Opener) -> None:
+    sql(site, "update mainstay.queues set paused_at = now(), paused_by = 'a test' where name = $1", jobs.REPORT)
+    (job,) = die(site)
+    with open_page("owner") as page:
+        page.goto(f"{PATH}/{jobs.REPORT}?state=dead")
+        page.locator(".row-link", has_text=str(job)).press("Enter")
+        panel = page.locator("#panel")
+        expect(panel.locator("[data-panel-title]")).to_have_text(f"Job {job}")
+        expect(page).to_have_url(f"{site.url}{PATH}/{jobs.REPORT}/jobs/{job}")
+        expect(panel).to_contain_text("TemplateMissing: no template")
+        expect(panel).to_contain_text(EVIL)
+        expect(panel.locator(".attempts li")).to_have_count(3)
+        assert page.locator("#panel img").count() == 0
+        page.get_by_role("button", name="Redrive", exact=True).press("Enter")
+        expect(page.locator(".notice.good")).to_have_text(f"Job {job} is in line again.")
+        page.goto(f"{PATH}/{jobs.REPORT}/jobs/{job}")
+        expect(panel.locator(".facts .chip")).to_have_text("waiting")
+        expect(page.locator("[aria-current=true]")).to_contain_text("Waiting")
+    assert sql(site, "select state, attempt from mainstay.jobs where id = $1", job) == [("waiting", 0)]
+    facts = {"queue": jobs.REPORT, "id": job, "kind": "reports.render"}
+    assert (site.emails["owner"], facts) in told(site, "job.redriven")
+    site.run(_cancel_all)
+    sql(site, "update mainstay.queues set paused_at = null, paused_by = null")
+
+
+async def _cancel_all(db: Database) -> None:
+    async with db.begin() as tx:
+        await jobs.cancel_matching(tx, jobs.Match(jobs.REPORT))
+
+
+def test_all_dead_jobs_are_paged_and_cleared_once_the_name_is_typed(site: Site, open_page: Opener) -> None:
+    site.run(_clear_all)
+    ids = die(site, 60, queue=jobs.WORKFLOW)
+    with open_page("owner") as page:
+        page.goto(f"{PATH}/{jobs.WORKFLOW}")
+        found = [int(text) for text in page.locator(".row-link").all_inner_texts()]
+        page.click("text=Older")
+        page.wait_for_load_state()
+        found += [int(text) for text in page.locator(".row-link").all_inner_texts()]
+        assert found == ids
+        page.click("text=Newer")
+        expect(page.locator(".row-link")).to_have_count(50)
+        page.locator("tbody a", has_text=str(ids[0])).click()
+        page.locator(".danger summary").click()
+        page.get_by_role("button", name="Clear the job").click()
+        expect(page.locator(".notice.good")).to_have_text(f"Job {ids[0]} is cleared.")
+        page.get_by_role("link", name="Clear dead jobs").click()
+        expect(page.locator("#panel")).to_contain_text("59 dead jobs are removed")
+        page.fill("[name=confirm]", "nova:flow")
+        page.get_by_role("button", name="Clear 59 dead jobs").click()
+        expect(page.locator(".error")).to_contain_text("clearing cannot be undone")
+        assert stats(site, jobs.WORKFLOW).dead == 59
+        page.goto(f"{PATH}/{jobs.WORKFLOW}/clear")
+        page.fill("[name=confirm]", jobs.WORKFLOW)
+        page.get_by_role("button", name="Clear 59 dead jobs").click()
+        expect(page.locator(".notice.good")).to_have_text(f"59 dead jobs of {jobs.WORKFLOW} cleared.")
+        page.goto(f"{PATH}/{jobs.WORKFLOW}?state=dead")
+        expect(page.locator(".empty")).to_contain_text("No job is dead")
+    assert stats(site, jobs.WORKFLOW).dead == 0
+    assert (site.emails["owner"], {"queue": jobs.WORKFLOW, "jobs": 59}) in told(site, "queue.cleared")
+
+
+async def _clear_all(db: Database) -> None:
+    async with db.begin() as tx:
+        await jobs.clear_matching(tx, jobs.Match(jobs.WORKFLOW))
+
+
+def test_all_dead_jobs_are_redriven(site: Site, open_page: Opener) -> None:
+    sql(site, "update mainstay.queues set paused_at = now(), paused_by = 'a test' where name = $1", jobs.REPORT)
+    many = len(die(site, 3)) + stats(site, jobs.REPORT).dead - 3
+    with open_page("owner", java_script_enabled=False) as page:
+        page.goto(f"{PATH}/{jobs.REPORT}")
+        page.click("text=Redrive dead jobs")
+        page.get_by_role("button", name=f"Redrive {many} jobs").click()
+        expect(page.locator(".notice.good")).to_have_text(f"{many} jobs of {jobs.REPORT} in line again.")
+        page.goto(f"{PATH}/{jobs.REPORT}/redrive")
+        expect(page.locator("#panel")).to_contain_text("No job of this queue is dead")
+    assert (stats(site, jobs.REPORT).dead, stats(site, jobs.REPORT).waiting) == (0, many)
+    site.run(_cancel_all)
+    sql(site, "update mainstay.queues set paused_at = null, paused_by = null")
+
+
+@pytest.mark.parametrize("role", ["manager", "staff"])
+def test_only_operators_see_the_area(role: str, site: Site, open_page: Opener) -> None:
+    with open_page(role) as page:
+        page.goto("/console")
+        expect(page.get_by_role("navigation", name="Areas")).not_to_contain_text("Jobs")
+        answer = page.goto(PATH)
+        assert answer is not None
+        assert answer.status == 403
+
+
+WRONG = {
+    "/no:queue": (404, "There is no queue no:queue"),
+    f"/{jobs.EMAIL}?state=lost": (400, "There is no state lost"),
+    f"/{jobs.EMAIL}?state=dead&cursor=x": (400, "not a cursor of this list"),
+    f"/{jobs.EMAIL}/jobs/9223372036854775806": (404, "no job 9223372036854775806"),
+    f"/{jobs.EMAIL}/jobs/9223372036854775807": (404, "There is no such job"),
+    f"/{jobs.EMAIL}/jobs/-1": (404, "There is no such job"),
+    f"/{jobs.EMAIL}/jobs/%C2%B2": (404, "There is no such job"),
+}
+
+
+def test_a_wrong_address_is_answered_in_words(site: Site, open_page: Opener) -> None:
+    (job,) = die(site, queue=jobs.EMAIL)
+    wrong = {**WRONG, f"/{jobs.REPORT}/jobs/{job}": (404, f"no job {job}")}
+    with open_page("owner") as page:
+        for address, (status, words) in wrong.items():
+            answer = page.goto(PATH + address)
+            assert answer is not None
+            assert answer.status == status, address
+            expect(page.locator("main")).to_contain_text(words)
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", ["wide", "narrow"])
+def test_everybody_can_use_it(
+    colours: str, width: str, site: Site, open_page: Opener, violations: Callable[[Page], list[str]], shots: Path
+) -> None:
+    sql(site, _DEPTHS)
+    sql(site, "update mainstay.queues set paused_at = now(), paused_by = 'Mara Lindqvist' where name = $1", jobs.REPORT)
+    job = die(site, 3, queue=jobs.EMAIL, kind="email.send", error="SmtpRefused: 550 mailbox unavailable")[0]
+    name = f"{width}-{colours}"
+    with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
+        for what, address in (
+            ("queues", PATH),
+            ("queue", f"{PATH}/{jobs.EMAIL}"),
+            ("queue-job", f"{PATH}/{jobs.EMAIL}/jobs/{job}"),
+            ("queue-pause", f"{PATH}/{jobs.EMAIL}/pause"),
+            ("queue-clear", f"{PATH}/{jobs.EMAIL}/clear"),
+            ("queue-empty", f"{PATH}/{jobs.EMAIL}?state=delayed"),
+        ):
+            page.goto(address)
+            expect(page.locator("[data-health=good]")).to_be_visible()
+            page.screenshot(path=shots / f"{what}-{name}.png")
+            assert violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    sql(site, "update mainstay.queues set paused_at = null, paused_by = null")
