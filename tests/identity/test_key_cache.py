@@ -7,7 +7,8 @@ import pytest
 
 from mainstay import identity
 from mainstay.identity import callers as callers_module
-from mainstay.identity import errors, queries
+from mainstay.identity import errors
+from mainstay.identity.queries import keys as queries
 from mainstay.kernel.clock import MovableClock
 from mainstay.kernel.crypto import new_token
 from mainstay.kernel.db import Connection, Database, Record

@@ -5,10 +5,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mainstay.identity import queries
 from mainstay.identity.errors import AddressNotAllowed
 from mainstay.identity.key_use import KeyUse
 from mainstay.identity.keys import Network, is_allowed, is_token, networks_of
+from mainstay.identity.queries import keys as key_rows
+from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.identity.tokens import AccessTokens
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import digest_of, same
@@ -62,7 +63,7 @@ class Identity:
     async def person(self, token: str) -> Caller:
         """The person of an access token, a member of the token's company and not suspended; Unauthenticated."""
         claims = self.tokens.read(token)
-        row = await queries.find_member(self._db, claims.company_id, claims.person_id)
+        row = await tenant_rows.find_member(self._db, claims.company_id, claims.person_id)
         if row is None or row["suspended_at"] is not None:
             raise Unauthenticated("This person has no access to the company any more.")
         return Caller(
@@ -83,7 +84,7 @@ class Identity:
 
     async def confirm(self, token: str, address: str) -> Caller:
         """The same, for a use that is counted already."""
-        row = await queries.find_valid_key_everywhere(self._db, digest_of(token)) if is_token(token) else None
+        row = await key_rows.find_valid_key_everywhere(self._db, digest_of(token)) if is_token(token) else None
         if row is None:
             raise Unauthenticated(_UNKNOWN)
         return _cached_of(row).admit(address)
@@ -124,7 +125,7 @@ class Identity:
 
     async def _load(self, digest: bytes) -> CachedKey:
         asked_at = self._clock.monotonic()
-        row = await queries.find_valid_key_everywhere(self._db, digest)
+        row = await key_rows.find_valid_key_everywhere(self._db, digest)
         if row is None:
             self._cache.pop(digest, None)
             _remember(self._refused, digest, asked_at + CACHE_SECONDS)

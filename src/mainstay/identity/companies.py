@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from mainstay.identity import queries
 from mainstay.identity.errors import CompanyNotFound, SlugTaken, WorkspaceNotFound
 from mainstay.identity.names import check_name, check_slug, slug_from
+from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.kernel import ids, outbox, paging
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.outbox import Actor
@@ -66,7 +66,7 @@ async def open_company(
     slugs = [check_slug(slug, reserved=frozenset())] if slug is not None else _slugs_from(name)
     for one in slugs:
         row = {"id": ids.new_id(), "name": name, "slug": one, "data_region": region, "plan": plan}
-        found = await queries.insert_company_everywhere(tx, row)
+        found = await tenant_rows.insert_company_everywhere(tx, row)
         if found is not None:
             break
     else:
@@ -91,7 +91,7 @@ async def _insert_workspace(
 ) -> Workspace:
     for slug in slugs:
         row = {"id": ids.new_id(), "name": name, "slug": slug, "system": system}
-        found = await queries.insert_workspace(tx, company_id, row)
+        found = await tenant_rows.insert_workspace(tx, company_id, row)
         if found is not None:
             break
     else:
@@ -104,7 +104,7 @@ async def _insert_workspace(
 
 async def find_company(db: Connection, company_id: str) -> Company | None:
     """The company, or None."""
-    row = await queries.find_company(db, company_id) if ids.is_uuid(company_id) else None
+    row = await tenant_rows.find_company(db, company_id) if ids.is_uuid(company_id) else None
     return None if row is None else company_of(row)
 
 
@@ -120,14 +120,14 @@ async def list_companies(
     db: Connection, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
 ) -> list[Company]:
     """Up to `limit` companies after the given id, oldest first; for operators, as it crosses tenants."""
-    return [company_of(row) for row in await queries.list_companies_everywhere(db, after=after, limit=limit)]
+    return [company_of(row) for row in await tenant_rows.list_companies_everywhere(db, after=after, limit=limit)]
 
 
 async def find_workspace(db: Connection, company_id: str, workspace_id: str) -> Workspace | None:
     """The company's workspace, or None (also where it belongs to another company)."""
     if not (ids.is_uuid(company_id) and ids.is_uuid(workspace_id)):
         return None
-    row = await queries.find_workspace(db, company_id, workspace_id)
+    row = await tenant_rows.find_workspace(db, company_id, workspace_id)
     return None if row is None else workspace_of(row)
 
 
@@ -143,18 +143,18 @@ async def list_workspaces(
     db: Connection, company_id: str, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
 ) -> list[Workspace]:
     """Up to `limit` workspaces of the company after the given id, oldest first."""
-    return [workspace_of(row) for row in await queries.list_workspaces(db, company_id, after=after, limit=limit)]
+    return [workspace_of(row) for row in await tenant_rows.list_workspaces(db, company_id, after=after, limit=limit)]
 
 
 async def system_workspaces(db: Connection, company_ids: Sequence[str]) -> list[SystemWorkspace]:
     """The system workspaces of these companies, and always the operator's, in one question."""
-    rows = await queries.system_workspaces_everywhere(db, [*company_ids, OPERATOR_COMPANY])
+    rows = await tenant_rows.system_workspaces_everywhere(db, [*company_ids, OPERATOR_COMPANY])
     return [SystemWorkspace(str(row["id"]), str(row["company_id"]), row["data_region"]) for row in rows]
 
 
 async def count_workspaces(db: Connection, company_id: str) -> tuple[int, bool]:
     """How many workspaces the company has, and whether that is exact (beyond 10,000 it is a floor)."""
-    count = await queries.count_workspaces(db, company_id, most=COUNT_EXACT_TO + 1)
+    count = await tenant_rows.count_workspaces(db, company_id, most=COUNT_EXACT_TO + 1)
     return min(count, COUNT_EXACT_TO), count <= COUNT_EXACT_TO
 
 

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from mainstay.identity import queries
+from mainstay.identity.queries import keys as key_rows
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Connection, Database
 from mainstay.kernel.logs import logger
@@ -31,7 +31,7 @@ class KeyUse:
         if not counts:
             return 0
         try:
-            await queries.add_uses_everywhere(db, list(counts), list(counts.values()))
+            await key_rows.add_uses_everywhere(db, list(counts), list(counts.values()))
         except BaseException:
             for key_id, uses in counts.items():
                 self._counts[key_id] = self._counts.get(key_id, 0) + uses
@@ -53,9 +53,9 @@ class KeyUse:
 
 async def usage_5m(db: Connection, company_id: str, key_id: str) -> int:
     """Stored uses of the key in the last five minutes, and in all of the minute in which those begin."""
-    return await queries.uses_within(db, company_id, key_id, _WINDOW)
+    return await key_rows.uses_within(db, company_id, key_id, _WINDOW)
 
 
 async def prune_key_uses(db: Connection) -> int:
     """Counts older than 30 days are gone, but for each key's newest; how many went."""
-    return await queries.prune_uses_everywhere(db, KEEP)
+    return await key_rows.prune_uses_everywhere(db, KEEP)

@@ -12,9 +12,10 @@ from typing import Literal
 
 import msgspec
 
-from mainstay.identity import companies, queries
+from mainstay.identity import companies
 from mainstay.identity.errors import KeyNotFound, KeyNotRotatable
 from mainstay.identity.names import check_name
+from mainstay.identity.queries import keys as key_rows
 from mainstay.kernel import clock, ids, outbox, paging
 from mainstay.kernel.crypto import digest_of, new_token
 from mainstay.kernel.db import Connection, Record, Tx
@@ -114,9 +115,9 @@ async def rotate_key(
         raise Invalid(faults=[Fault("must be from 0 to 30 days", "#/overlap")])
     old = await get_key(tx, company_id, key_id)
     company = await companies.get_company(tx, company_id)
-    if not await queries.lock_rotatable_key(tx, company_id, key_id):
+    if not await key_rows.lock_rotatable_key(tx, company_id, key_id):
         raise KeyNotRotatable
-    ends_at = await queries.end_overlap(tx, company_id, key_id, overlap)
+    ends_at = await key_rows.end_overlap(tx, company_id, key_id, overlap)
     issued = await _insert(
         tx,
         actor,
@@ -141,7 +142,7 @@ async def revoke_key(tx: Tx, actor: Actor, company_id: str, key_id: str) -> ApiK
     """Once this commits no later request succeeds with the key; `key.revoked` is announced the first time.
     KeyNotFound."""
     key = await get_key(tx, company_id, key_id)
-    if await queries.revoke_key(tx, company_id, key_id, _as_json(actor)):
+    if await key_rows.revoke_key(tx, company_id, key_id, _as_json(actor)):
         data = {"keyId": key.id, "name": key.name, "prefix": key.prefix, "workspaceId": key.workspace_id}
         await outbox.announce(tx, "key.revoked", company_id=company_id, actor=actor, data=data)
         key = await get_key(tx, company_id, key_id)
@@ -150,7 +151,7 @@ async def revoke_key(tx: Tx, actor: Actor, company_id: str, key_id: str) -> ApiK
 
 async def get_key(db: Connection, company_id: str, key_id: str) -> ApiKey:
     """The company's key; KeyNotFound (also where it belongs to another company)."""
-    row = await queries.find_key(db, company_id, key_id) if ids.is_uuid(key_id) and ids.is_uuid(company_id) else None
+    row = await key_rows.find_key(db, company_id, key_id) if ids.is_uuid(key_id) and ids.is_uuid(company_id) else None
     if row is None:
         raise KeyNotFound
     return key_of(row)
@@ -165,7 +166,7 @@ async def list_keys(
     limit: int = paging.DEFAULT_LIMIT,
 ) -> list[ApiKey]:
     """Up to `limit` keys of the company (or of one workspace) after the given id, oldest first, ended ones too."""
-    rows = await queries.list_keys(db, company_id, workspace_id=workspace_id, after=after, limit=limit)
+    rows = await key_rows.list_keys(db, company_id, workspace_id=workspace_id, after=after, limit=limit)
     return [key_of(row) for row in rows]
 
 
@@ -249,7 +250,7 @@ async def _check_place(tx: Tx, company_id: str, kind: KeyKind, workspace_id: str
 async def _check_expiry(tx: Tx, expires_at: datetime) -> None:
     if expires_at.tzinfo is None:
         raise Invalid(faults=[Fault("must have a time zone", "#/expiresAt")])
-    if not await queries.is_future_everywhere(tx, expires_at):
+    if not await key_rows.is_future_everywhere(tx, expires_at):
         raise Invalid(faults=[Fault("must be in the future", "#/expiresAt")])
 
 
@@ -258,7 +259,7 @@ async def _insert(tx: Tx, actor: Actor, company_id: str, row: dict[str, object])
     secret = new_token(TOKEN_PREFIXES["workspace" if row["workspace_id"] is not None else "company"])
     prefix = secret[:_SHOWN_CHARACTERS]
     stored = {**row, "id": key_id, "prefix": prefix, "digest": digest_of(secret), "created_by": _as_json(actor)}
-    await queries.insert_key(tx, company_id, stored)
+    await key_rows.insert_key(tx, company_id, stored)
     return IssuedKey(secret, await get_key(tx, company_id, key_id))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from mainstay.identity import companies, queries, tries
+from mainstay.identity import companies, tries
 from mainstay.identity.companies import Company
 from mainstay.identity.errors import (
     AlreadyMember,
@@ -19,6 +19,7 @@ from mainstay.identity.errors import (
 )
 from mainstay.identity.names import check_email, check_name, find_email_key
 from mainstay.identity.passwords import Passwords
+from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.identity.tokens import LIFETIME, AccessTokens
 from mainstay.kernel import ids, outbox, telemetry
 from mainstay.kernel.db import Database, Record, Tx
@@ -63,11 +64,11 @@ async def add_person(
         raise ValueError("password_hash must be made by Passwords.hash")
     await companies.get_company(tx, company_id)
     row = {"id": ids.new_id(), "email": shown, "email_key": key, "name": name, "password_hash": password_hash}
-    found = await queries.insert_person_everywhere(tx, row) or await queries.find_person_everywhere(tx, key)
+    found = await tenant_rows.insert_person_everywhere(tx, row) or await tenant_rows.find_person_everywhere(tx, key)
     if found is None:
         raise AlreadyMember("Somebody else already has this email.")
     person = Person(str(found["id"]), found["email"], found["name"], role)
-    if not await queries.insert_membership(tx, company_id, person.id, role):
+    if not await tenant_rows.insert_membership(tx, company_id, person.id, role):
         raise AlreadyMember
     data = {"personId": person.id, "email": person.email, "name": person.name, "role": role}
     await outbox.announce(tx, "person.added", company_id=company_id, actor=actor, data=data)
@@ -112,7 +113,7 @@ async def recognise(db: Database, passwords: Passwords, *, email: str, password:
     """
     key = find_email_key(email)
     tried = await tries.begin(db, email_key=key, address=address)
-    found = None if key is None else await queries.find_person_everywhere(db, key)
+    found = None if key is None else await tenant_rows.find_person_everywhere(db, key)
     try:
         verdict = await passwords.verify(None if found is None else found["password_hash"], password)
     except TooManyLogins:
@@ -131,7 +132,7 @@ async def recognise(db: Database, passwords: Passwords, *, email: str, password:
 async def welcome(tx: Tx, found: Recognised, person: Person, company_id: str, *, via: str) -> None:
     """`session.opened` is announced, and a hash made with old parameters is replaced."""
     if found.fresh_hash is not None:
-        await queries.replace_hash_everywhere(tx, person.id, old=found.row["password_hash"], new=found.fresh_hash)
+        await tenant_rows.replace_hash_everywhere(tx, person.id, old=found.row["password_hash"], new=found.fresh_hash)
     actor = Actor(kind="person", id=person.id, name=person.name, email=person.email)
     data: dict[str, Any] = {"personId": person.id, "role": person.role, "via": via}
     await outbox.announce(tx, "session.opened", company_id=company_id, actor=actor, data=data)
@@ -147,10 +148,10 @@ async def _choose(db: Database, person_id: str, company_id: str | None) -> Recor
     """The membership that the login is for, with its company."""
     if company_id is not None:
         if ids.is_uuid(company_id):
-            for one in await queries.memberships_everywhere(db, person_id, company_id=company_id, most=1):
+            for one in await tenant_rows.memberships_everywhere(db, person_id, company_id=company_id, most=1):
                 return one
         raise CompanyNotFound
-    memberships = await queries.memberships_everywhere(db, person_id, company_id=None, most=_MOST_COMPANIES_SHOWN)
+    memberships = await tenant_rows.memberships_everywhere(db, person_id, company_id=None, most=_MOST_COMPANIES_SHOWN)
     if not memberships:
         raise NoCompany
     if len(memberships) > 1:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mainstay.identity import companies, people, queries, tries
+from mainstay.identity import companies, people, tries
 from mainstay.identity.companies import Company
 from mainstay.identity.errors import CompanyNotFound, NoCompany, SessionOver
 from mainstay.identity.passwords import Passwords
+from mainstay.identity.queries import sessions as session_rows
+from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.kernel import ids, outbox
 from mainstay.kernel.crypto import digest_of, new_token
 from mainstay.kernel.db import Connection, Database
@@ -45,12 +47,12 @@ class Sessions:
         good for 7 days, or until nobody used it for 12 hours.
         """
         found = await people.recognise(self._db, self._passwords, email=email, password=password, address=address)
-        memberships = await queries.memberships_everywhere(
+        memberships = await tenant_rows.memberships_everywhere(
             self._db, str(found.row["id"]), company_id=None, most=_MOST_COMPANIES
         )
         if not memberships:
             raise NoCompany
-        last = await queries.last_company_everywhere(self._db, str(found.row["id"]))
+        last = await session_rows.last_company_everywhere(self._db, str(found.row["id"]))
         membership = next((one for one in memberships if one["id"] == last), memberships[0])
         person, company_id, token = people.person_of(found.row, membership), str(membership["id"]), new_token(_PREFIX)
         row = {
@@ -60,7 +62,7 @@ class Sessions:
             "user_agent": "".join(one for one in user_agent if one.isprintable())[:_AGENT_CHARACTERS],
         }
         async with self._db.begin() as tx:
-            await queries.insert_session(tx, company_id, row, SESSION_LIFETIME)
+            await session_rows.insert_session(tx, company_id, row, SESSION_LIFETIME)
             await people.welcome(tx, found, person, company_id, via="console")
         return token
 
@@ -68,11 +70,11 @@ class Sessions:
         """The session of the token; SessionOver. Being read keeps it from going idle."""
         row = None
         if token.startswith(_PREFIX) and token.isascii():
-            row = await queries.find_session_everywhere(self._db, digest_of(token), SESSION_IDLE)
+            row = await session_rows.find_session_everywhere(self._db, digest_of(token), SESSION_IDLE)
         if row is None:
             raise SessionOver
         if row["is_stale"]:
-            await queries.touch_session_everywhere(self._db, str(row["id"]))
+            await session_rows.touch_session_everywhere(self._db, str(row["id"]))
         caller = Caller(
             kind="person",
             id=str(row["person_id"]),
@@ -86,24 +88,24 @@ class Sessions:
 
     async def working(self, company_id: str, session_ids: list[str]) -> set[str]:
         """Those of the company's sessions that are not over, in one question."""
-        return await queries.working_sessions(self._db, company_id, session_ids, SESSION_IDLE)
+        return await session_rows.working_sessions(self._db, company_id, session_ids, SESSION_IDLE)
 
     async def companies(self, person_id: str) -> list[Company]:
         """The first 100 companies of which the person is a member, oldest first."""
-        rows = await queries.memberships_everywhere(self._db, person_id, company_id=None, most=_MOST_COMPANIES)
+        rows = await tenant_rows.memberships_everywhere(self._db, person_id, company_id=None, most=_MOST_COMPANIES)
         return [companies.company_of(row) for row in rows]
 
     async def move(self, session: Session, *, company_id: str, workspace_id: str = "") -> None:
         """The session looks at that company, and at the workspace or at all; CompanyNotFound where it may not."""
         known = ids.is_uuid(company_id) and (not workspace_id or ids.is_uuid(workspace_id))
-        if not known or not await queries.move_session(self._db, session.id, company_id, workspace_id or None):
+        if not known or not await session_rows.move_session(self._db, session.id, company_id, workspace_id or None):
             raise CompanyNotFound
 
     async def sign_out(self, session: Session, *, everywhere: bool = False) -> None:
         """The session, or every session of the person, is over; `session.ended` is announced if it was not before."""
         caller = session.caller
         async with self._db.begin() as tx:
-            ended = await queries.end_sessions_everywhere(tx, caller.id, None if everywhere else session.id)
+            ended = await session_rows.end_sessions_everywhere(tx, caller.id, None if everywhere else session.id)
             if ended:
                 data = {"personId": caller.id, "sessions": ended}
                 await outbox.announce(tx, "session.ended", company_id=caller.company_id, actor=caller.actor, data=data)
@@ -111,4 +113,4 @@ class Sessions:
 
 async def prune(db: Connection) -> int:
     """Sessions over for 30 days and counts of tries that mean nothing any more are gone; how many went."""
-    return await queries.prune_sessions_everywhere(db, KEPT) + await tries.prune(db)
+    return await session_rows.prune_sessions_everywhere(db, KEPT) + await tries.prune(db)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mainstay.identity import queries
 from mainstay.identity.errors import TooManyTries
+from mainstay.identity.queries import sessions as session_rows
 from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Connection
 
@@ -24,7 +24,7 @@ async def begin(db: Connection, *, email_key: str | None, address: str) -> list[
         limits[digest_of("address:" + address)] = MOST_FROM_AN_ADDRESS
     if not limits:
         return []
-    counted = await queries.count_tries_everywhere(db, list(limits), WINDOW)
+    counted = await session_rows.count_tries_everywhere(db, list(limits), WINDOW)
     if any(counted[subject] > most for subject, most in limits.items()):
         raise TooManyTries(headers={"Retry-After": str(int(WINDOW.total_seconds()))})
     return list(limits)
@@ -33,9 +33,9 @@ async def begin(db: Connection, *, email_key: str | None, address: str) -> list[
 async def forgive(db: Connection, subjects: Sequence[bytes]) -> None:
     """The try does not count: the password was right, or nobody looked at it."""
     if subjects:
-        await queries.forgive_tries_everywhere(db, subjects)
+        await session_rows.forgive_tries_everywhere(db, subjects)
 
 
 async def prune(db: Connection) -> int:
     """Counts that mean nothing any more are gone; how many went."""
-    return await queries.prune_tries_everywhere(db, WINDOW)
+    return await session_rows.prune_tries_everywhere(db, WINDOW)

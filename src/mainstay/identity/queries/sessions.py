@@ -1,0 +1,128 @@
+"""Statements on sessions, and on how often a password was guessed wrong."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
+
+_TRY = Sql(
+    "identity.count_sign_in_try",
+    """insert into mainstay.sign_in_tries as t (subject, tries) select given, 1 from unnest($1::bytea[]) given
+       order by given
+       on conflict (subject) do update
+         set tries = case when t.since > mainstay.now() - $2::interval then t.tries + 1 else 1 end,
+             since = case when t.since > mainstay.now() - $2::interval then t.since else mainstay.now() end
+       returning subject, tries""",
+)
+_FORGIVE = Sql(
+    "identity.forgive_sign_in_try",
+    "update mainstay.sign_in_tries set tries = greatest(tries - 1, 0) where subject = any($1::bytea[])",
+)
+_PRUNE_TRIES = Sql(
+    "identity.prune_sign_in_tries", "delete from mainstay.sign_in_tries where since < mainstay.now() - $1::interval"
+)
+_OPEN_SESSION = Sql(
+    "identity.open_session",
+    """insert into mainstay.sessions (id, person_id, company_id, token_hash, user_agent, expires_at)
+       values ($1, $2, $3, $4, $5, mainstay.now() + $6::interval)""",
+)
+_FIND_SESSION = Sql(
+    "identity.find_session",
+    """select s.id, s.person_id, s.company_id, s.workspace_id, p.name, p.email, m.role, c.name as company_name,
+              coalesce(w.name, '') as workspace_name,
+              s.last_used_at < mainstay.now() - interval '1 minute' as is_stale
+       from mainstay.sessions s
+       join mainstay.people p on p.id = s.person_id and p.suspended_at is null
+       join mainstay.memberships m on m.person_id = s.person_id and m.company_id = s.company_id
+       join mainstay.companies c on c.id = s.company_id
+       left join mainstay.workspaces w on w.company_id = s.company_id and w.id = s.workspace_id
+       where s.token_hash = $1 and s.ended_at is null and s.expires_at > mainstay.now()
+         and s.last_used_at > mainstay.now() - $2::interval""",
+)
+_WORKING_SESSIONS = Sql(
+    "identity.working_sessions",
+    """select s.id from mainstay.sessions s
+       join mainstay.people p on p.id = s.person_id and p.suspended_at is null
+       join mainstay.memberships m on m.person_id = s.person_id and m.company_id = s.company_id
+       where s.company_id = $1 and s.id = any($2::uuid[]) and s.ended_at is null and s.expires_at > mainstay.now()
+         and s.last_used_at > mainstay.now() - $3::interval""",
+)
+_LAST_COMPANY = Sql(
+    "identity.last_company",
+    "select company_id from mainstay.sessions where person_id = $1 order by id desc limit 1",
+)
+_TOUCH_SESSION = Sql(
+    "identity.touch_session", "update mainstay.sessions set last_used_at = mainstay.now() where id = $1"
+)
+_MOVE_SESSION = Sql(
+    "identity.move_session",
+    """update mainstay.sessions s set company_id = $2, workspace_id = $3::uuid
+       where s.id = $1 and s.ended_at is null
+         and exists (select from mainstay.memberships m where m.person_id = s.person_id and m.company_id = $2)
+         and ($3::uuid is null
+              or exists (select from mainstay.workspaces w where w.company_id = $2 and w.id = $3::uuid))""",
+)
+_END_SESSION = Sql(
+    "identity.end_sessions",
+    """update mainstay.sessions set ended_at = mainstay.now()
+       where person_id = $1 and ended_at is null and ($2::uuid is null or id = $2)""",
+)
+_PRUNE_SESSIONS = Sql(
+    "identity.prune_sessions", "delete from mainstay.sessions where expires_at < mainstay.now() - $1::interval"
+)
+
+
+async def count_tries_everywhere(db: Connection, subjects: Sequence[bytes], window: timedelta) -> dict[bytes, int]:
+    """One more try of each subject is counted; how many that makes since its window began."""
+    return {row["subject"]: row["tries"] for row in await db.rows(_TRY, subjects, window)}
+
+
+async def forgive_tries_everywhere(db: Connection, subjects: Sequence[bytes]) -> None:
+    """One try less of each subject."""
+    await db.run(_FORGIVE, subjects)
+
+
+async def prune_tries_everywhere(db: Connection, older_than: timedelta) -> int:
+    """How many windows that began longer ago are gone."""
+    return count_of(await db.run(_PRUNE_TRIES, older_than))
+
+
+async def insert_session(tx: Tx, company_id: str, row: Mapping[str, Any], lifetime: timedelta) -> None:
+    """The session is stored and ends after its lifetime at the latest."""
+    await tx.run(_OPEN_SESSION, row["id"], row["person_id"], company_id, row["token_hash"], row["user_agent"], lifetime)
+
+
+async def last_company_everywhere(db: Connection, person_id: str) -> Any:
+    """The company that the person's newest session looks at, or None."""
+    return await db.value(_LAST_COMPANY, person_id)
+
+
+async def find_session_everywhere(db: Connection, token_hash: bytes, idle: timedelta) -> Record | None:
+    """The session of that token where it works now, with its person and their role."""
+    return await db.row(_FIND_SESSION, token_hash, idle)
+
+
+async def working_sessions(db: Connection, company_id: str, session_ids: Sequence[str], idle: timedelta) -> set[str]:
+    """Those of the company's sessions that work now."""
+    return {str(row["id"]) for row in await db.rows(_WORKING_SESSIONS, company_id, session_ids, idle)}
+
+
+async def touch_session_everywhere(db: Connection, session_id: str) -> None:
+    """The session was used just now."""
+    await db.run(_TOUCH_SESSION, session_id)
+
+
+async def move_session(db: Connection, session_id: str, company_id: str, workspace_id: str | None) -> bool:
+    """Whether the session stands in that company now; not where its person is no member or the workspace is not its."""
+    return count_of(await db.run(_MOVE_SESSION, session_id, company_id, workspace_id)) == 1
+
+
+async def end_sessions_everywhere(tx: Tx, person_id: str, session_id: str | None) -> int:
+    """How many sessions of the person ended just now: the one, or all."""
+    return count_of(await tx.run(_END_SESSION, person_id, session_id))
+
+
+async def prune_sessions_everywhere(db: Connection, older_than: timedelta) -> int:
+    """How many sessions are gone that ended for good longer ago."""
+    return count_of(await db.run(_PRUNE_SESSIONS, older_than))
