@@ -79,6 +79,12 @@ class Draft:
                     return msgspec.convert(dict(filler), shape)
 
     @property
+    def in_order(self) -> list[tuple[str, list[str]]]:
+        """What is wrong in the order of the form; what is wrong with the whole of it comes first."""
+        places = {name: place for place, name in enumerate(LABELS)}
+        return sorted(self.wrong.items(), key=lambda one: places.get(one[0], -1))
+
+    @property
     def is_folded_wrong(self) -> bool:
         """Whether something is wrong in the folded part."""
         return bool(FOLDED & self.wrong.keys())

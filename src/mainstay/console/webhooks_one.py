@@ -105,7 +105,7 @@ async def read(ground: Ground, page: Page, endpoint_id: str) -> dict[str, Any]:
         "older": trail.older(older),
         "live": address(_LIVE.format(endpoint_id=seen["endpoint"]["id"]), kept) if trail.cursor is None else "",
         "types": [one["name"] for one in types.types if one["example"] is not None],
-        "statuses": [(name or "All", _with(path, kept, "status", name), kept.get("status", "") == name)
+        "statuses": [((name or "All").capitalize(), _with(path, kept, "status", name), kept.get("status", "") == name)
                      for name in ("", *STATUSES)],
         "windows": [(words, _with(path, kept, "window", name), kept.get("window", "hour") == name)
                     for name, words in WINDOWS.items()],
