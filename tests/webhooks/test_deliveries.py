@@ -348,6 +348,25 @@ async def test_the_log_is_paged_newest_first_and_filtered_by_status(
         assert (await tenant.key.get(path, params=wrong)).status_code == 400
 
 
+async def test_a_rare_status_is_looked_for_in_steps(
+    tenant: Tenant, db: Database, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainstay.webhooks.deliveries.LOOKED_THROUGH", 3)
+    async with Receiver(ok(500), *[ok()] * 4, ok(500), *[ok()] * 2) as receiver:
+        webhook = await tenant.webhook(receiver.url(), retries=0)
+        for _ in range(8):
+            await publish(db, tenant, "task.created")
+            await line.drain()
+    path, query, pages = f"{COMPANY_PATH}/{webhook['id']}/logs", {"status": "FAILED"}, []
+    while True:
+        answer = (await tenant.key.get(path, params=query)).json()
+        pages.append([one["status"] for one in answer["data"]])
+        if answer["meta"]["nextCursor"] is None:
+            break
+        query["cursor"] = answer["meta"]["nextCursor"]
+    assert pages == [["FAILED"], [], ["FAILED"]]
+
+
 async def test_what_is_kept_of_an_answer_is_cut(tenant: Tenant, db: Database, line: Line) -> None:
     async with Receiver(ok(500, b"\x00\xff" + b"x" * 10_000)) as receiver:
         webhook = await tenant.webhook(receiver.url())

@@ -60,6 +60,7 @@ async def test_a_delivery_whose_job_died_under_its_workers_has_failed(
     tenant: Tenant, db: Database, line: Line, sql_clock: SqlClock
 ) -> None:
     webhook = await tenant.webhook()
+    hearer = await tenant.webhook("https://hooks.example.com/dead", "delivery.dead")
     await publish(db, tenant, "task.created")
     await run(
         db,
@@ -74,4 +75,5 @@ async def test_a_delivery_whose_job_died_under_its_workers_has_failed(
     (delivery,) = await tenant.log(webhook)
     assert (delivery["status"], delivery["nextAttemptAt"]) == ("FAILED", None)
     assert delivery["lastError"] == "no worker could finish a try: the worker was lost"
-    assert await count(db, "jobs", "queue = 'nova:webhook'") == 0
+    assert [one["eventType"] for one in await tenant.log(hearer)] == ["delivery.dead"]
+    assert await count(db, "jobs", "queue = 'nova:webhook'") == 1

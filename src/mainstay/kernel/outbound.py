@@ -23,7 +23,7 @@ REASON_MAX_CHARACTERS: Final = 100
 _JOINED_BODY_MAX_BYTES: Final = 64 * 1024
 _REMEMBERED_URLS: Final = 4_096
 _REMEMBERED_NAMES: Final = 1_024
-_KEPT_FIRST: Final = frozenset({"retry-after", "content-type", "location"})
+_KEPT_FIRST: Final = frozenset({"retry-after", "webhook-delivery", "content-type", "location"})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What frames a message and steers its connection is this client's own business.
 _OURS: Final = frozenset(

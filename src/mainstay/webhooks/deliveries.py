@@ -9,7 +9,7 @@ from mainstay.kernel import clock, ids, outbox, telemetry
 from mainstay.kernel.clock import Clock
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.outbox import Actor
-from mainstay.webhooks import catalogue, endpoints, schemas, versions
+from mainstay.webhooks import catalogue, endpoints, operational, schemas, versions
 from mainstay.webhooks.errors import DeliveryNotFound, EndpointInactive, MessageGone
 from mainstay.webhooks.queries import deliveries as rows
 from mainstay.webhooks.queries import endpoints as endpoint_rows
@@ -18,6 +18,7 @@ from mainstay.webhooks.queries import sending
 TEST_TYPE: Final = "webhook.test"
 OVERDUE_SECONDS: Final = 120.0
 SWEPT_AT_MOST: Final = 500
+LOOKED_THROUGH: Final = 50_000
 UNFINISHED: Final = "no worker could finish a try"
 
 
@@ -38,7 +39,10 @@ async def read_log(
     status: str | None = None,
     limit: int = 50,
 ) -> LogPage:
-    """One page of the deliveries of an endpoint, deleted ones included, with every try."""
+    """One page of the deliveries of an endpoint, deleted ones included, with every try.
+
+    With a status it looks through 50,000 deliveries at most, so a page may be short, or empty, and the next go on.
+    """
     endpoint = await endpoints.get(connection, company_id=company_id, endpoint_id=endpoint_id, deleted_too=True)
     found = await rows.log_of(
         connection,
@@ -48,15 +52,21 @@ async def read_log(
         endpoint_deleted=endpoint["deleted_at"] is not None,
         status=status,
         limit=limit + 1,
+        look=limit + 1 if status is None else LOOKED_THROUGH,
     )
     page = found[:limit]
+    next_before = str(page[-1]["id"]) if len(found) > limit else None
+    if next_before is None and status is not None:
+        next_before = await rows.looked_to(
+            connection, company_id=company_id, endpoint_id=endpoint_id, before_id=before_id, look=LOOKED_THROUGH
+        )
     tries: dict[str, list[Any]] = {str(row["id"]): [] for row in page}
     if tries:
         for attempt in await rows.attempts_of(connection, company_id=company_id, delivery_ids=list(tries)):
             tries[str(attempt["delivery_id"])].append(attempt)
     return LogPage(
         [schemas.show_delivery(row, tries[str(row["id"])]) for row in page],
-        str(page[-1]["id"]) if len(found) > limit else None,
+        next_before,
     )
 
 
@@ -141,7 +151,9 @@ async def sweep(tx: Tx) -> int:
     dead = [row for row in found if row["death"] is not None]
     if dead:
         reasons = [f"{UNFINISHED}: {row['death']}" for row in dead]
-        await sending.give_up_everywhere(tx, [row["id"] for row in dead], reasons=reasons)
+        failed = [row["id"] for row in dead]
+        await sending.give_up_everywhere(tx, failed, reasons=reasons)
+        await operational.tell_dead(tx, failed)
     missed = [row for row in found if row["death"] is None]
     if missed:
         await sending.requeue_everywhere(

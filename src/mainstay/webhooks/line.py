@@ -6,12 +6,11 @@ job: head sent --delivered, or failed for good--> next head --none left, endpoin
 """
 
 import time
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from mainstay import jobs
-from mainstay.kernel.db import Connection, Database, Tx
+from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.work import Job, Outcome, Snooze
 from mainstay.webhooks import operational
@@ -23,7 +22,6 @@ from mainstay.webhooks.queries import sending
 DELIVERIES_PER_RUN: Final = 200
 RUN_SECONDS: Final = 20.0
 STARTS_AT_MOST: Final = 10
-WAITING_COUNTED_TO: Final = 10_000
 UNFINISHED: Final = "no worker could finish a try"
 
 _FRESH_SECONDS: Final = 3.0
@@ -31,38 +29,6 @@ _CLEARED_AT_ONCE: Final = 1_000
 _DATABASE_AWAY: Final = timedelta(seconds=1)
 _SOON: Final = timedelta(milliseconds=50)
 _OPEN: Final = frozenset({"PENDING", "RETRYING"})
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What an ordered endpoint waits for: the delivery at the head of its line, and how many wait behind it.
-
-    `waiting` counts to 10,000.
-    """
-
-    delivery_id: str
-    since: datetime | None
-    attempts: int
-    next_attempt_at: datetime | None
-    last_status_code: int | None
-    last_error: str | None
-    waiting: int
-
-
-async def head(connection: Connection, *, company_id: str, endpoint_id: str) -> Head | None:
-    """What blocks the line of the company's endpoint; None where nothing stands in it."""
-    row = await rows.head_of(connection, company_id=company_id, endpoint_id=endpoint_id, count_to=WAITING_COUNTED_TO)
-    if row is None:
-        return None
-    return Head(
-        row["delivery_id"],
-        row["created_at"],
-        row["attempts"] or 0,
-        row["next_attempt_at"],
-        row["last_status_code"],
-        row["last_error"],
-        row["waiting"],
-    )
 
 
 class Line:

@@ -33,9 +33,17 @@ _LOG = Sql(
            from mainstay.deliveries d
           where d.company_id = $1 and d.endpoint_id = $2
             and d.id < coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+          order by d.id desc limit $7
        ) l left join mainstay.messages m on m.id = l.message_id
        where $5::text is null or l.status = $5
        order by l.id desc limit $6""",
+)
+_LOOKED_TO = Sql(
+    "webhooks.log_looked_to",
+    """select d.id::text from mainstay.deliveries d
+        where d.company_id = $1 and d.endpoint_id = $2
+          and d.id < coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+        order by d.id desc offset $4 - 1 limit 1""",
 )
 _FIND = Sql(
     "webhooks.find_delivery",
@@ -94,9 +102,18 @@ async def log_of(
     endpoint_deleted: bool,
     status: str | None,
     limit: int,
+    look: int,
 ) -> list[Record]:
-    """Deliveries of an endpoint, newest first; those that a deletion left open read as discarded."""
-    return await connection.rows(_LOG, company_id, endpoint_id, before_id, endpoint_deleted, status, limit)
+    """Deliveries of an endpoint, newest first, among the next `look`; those that a deletion left open are discarded."""
+    return await connection.rows(_LOG, company_id, endpoint_id, before_id, endpoint_deleted, status, limit, look)
+
+
+async def looked_to(
+    connection: Connection, *, company_id: str, endpoint_id: str, before_id: str | None, look: int
+) -> str | None:
+    """The last of the next `look` deliveries of an endpoint; None where there are fewer."""
+    last: str | None = await connection.value(_LOOKED_TO, company_id, endpoint_id, before_id, look)
+    return last
 
 
 async def attempts_of(connection: Connection, *, company_id: str, delivery_ids: Sequence[str]) -> list[Record]:

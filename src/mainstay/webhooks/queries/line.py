@@ -15,16 +15,6 @@ _HEAD = Sql(
          left join mainstay.deliveries d on d.id = l.delivery_id
          left join lateral mainstay.load_deliveries(array[l.delivery_id]) x on true""",
 )
-_SHOWN_HEAD = Sql(
-    "webhooks.line_head",
-    """select l.delivery_id::text, d.created_at, d.attempts, d.next_attempt_at, d.last_status_code, d.last_error,
-              (select count(*) from (select from mainstay.fifo_lines b
-                                      where b.endpoint_id = $2 and b.company_id = $1 and b.pos > l.pos limit $3) n
-              )::int as waiting
-         from (select f.pos, f.delivery_id from mainstay.fifo_lines f
-                where f.endpoint_id = $2 and f.company_id = $1 order by f.pos limit 1) l
-         left join mainstay.deliveries d on d.id = l.delivery_id""",
-)
 _STEP = Sql("webhooks.step_line", "delete from mainstay.fifo_lines where endpoint_id = $1 and pos = $2")
 _LOCK = Sql(
     "webhooks.lock_line", "select is_active, deleted_at from mainstay.endpoints where id = $1 for update skip locked"
@@ -94,11 +84,6 @@ _START_IDLE = Sql("webhooks.start_idle_lines", f"{_FIND_IDLE} {_ADD_JOB.format(l
 async def load_head_everywhere(connection: Connection, endpoint_id: str, *, job_id: int, epoch: int) -> Record | None:
     """The first delivery of the line with all that sending it needs, and whether the line is this job's; or None."""
     return await connection.row(_HEAD, endpoint_id, job_id, epoch)
-
-
-async def head_of(connection: Connection, *, company_id: str, endpoint_id: str, count_to: int) -> Record | None:
-    """The first delivery of the line, and how many wait behind it, counted so far at most; None without a line."""
-    return await connection.row(_SHOWN_HEAD, company_id, endpoint_id, count_to)
 
 
 async def step_everywhere(tx: Tx, endpoint_id: str, pos: int) -> None:
