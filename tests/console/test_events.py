@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_an_event_arrives_while_somebody_looks(site: Site, open_page: Opener) ->
         assert page.evaluate("top => document.activeElement === top", top)
         assert shown(page) == [stored["seq"], *before]
         send(site, INVOICE)
-        page.wait_for_function("n => document.querySelectorAll('#events-rows tr').length === n", arg=len(before) + 2)
+        expect(page.locator("#events-rows tr")).to_have_count(len(before) + 2, timeout=15_000)
         row.locator("a").click()
         expect(page.locator("[data-panel-title]")).to_have_text("invoice.approved")
         expect(page).to_have_url(f"{site.url}{PATH}/{stored['id']}")
@@ -101,8 +102,8 @@ def test_who_reads_further_down_or_pauses_is_not_disturbed(site: Site, open_page
         page.goto(PATH)
         expect(page.locator(".is-live")).to_be_visible()
         before = shown(page)
-        page.mouse.wheel(0, 600)
-        page.wait_for_function("scrollY > 300")
+        page.evaluate("scrollTo(0, 600)")
+        assert page.evaluate("scrollY") > 300
         stored = send(site, INVOICE)
         expect(page.get_by_role("button", name="1 new: show")).to_be_visible(timeout=15_000)
         expect(page.locator("[data-live-mark]")).to_have_text("paused")
@@ -118,6 +119,36 @@ def test_who_reads_further_down_or_pauses_is_not_disturbed(site: Site, open_page
         expect(page.locator(f"#event-{later['id']}")).to_have_count(0)
         page.keyboard.press("Enter")
         expect(page.locator(f"#event-{later['id']}")).to_be_visible()
+
+
+def test_a_rush_is_told_and_not_hidden(site: Site, open_page: Opener) -> None:
+    send_many(site, 3)
+    with open_page("staff") as page:
+        page.goto(PATH)
+        expect(page.locator(".is-live")).to_be_visible()
+        time.sleep(2.5)
+        send_many(site, 150)
+        expect(page.locator("#events-rows")).to_contain_text("More arrived than is shown here", timeout=15_000)
+        assert page.locator("#events-rows tr").nth(50).inner_text().startswith("More arrived")
+
+
+def test_an_empty_workspace_tells_how_to_send_the_first(site: Site, open_page: Opener, shots: Path) -> None:
+    with open_page("manager") as page:
+        page.goto("/console/place")
+        page.click("button:has-text('Staging')")
+        page.goto(PATH)
+        expect(page.locator(".empty")).to_contain_text(f"curl {site.url}/v1/key/workspace/events")
+        page.screenshot(path=shots / "events-empty.png")
+        auth = {"authorization": f"Bearer {site.tenancy.other_key}"}
+        answer = httpx.post(f"{site.url}/v1/key/workspace/events", json=INVOICE, headers=auth)
+        expect(page.locator(f"#event-{answer.json()['id']}")).to_be_visible(timeout=15_000)
+        expect(page.locator(".empty")).to_have_count(0)
+        expect(page.locator("thead")).not_to_contain_text("Workspace")
+        elsewhere = send(site, INVOICE)
+        page.goto(f"{PATH}/{elsewhere['id']}")
+        expect(page.locator("#panel")).to_contain_text("Production")
+        page.goto("/console/place")
+        page.click("button:has-text('All workspaces')")
 
 
 def test_filters_are_chips_and_pages_lead_older_and_newer(site: Site, open_page: Opener) -> None:
@@ -178,6 +209,10 @@ def test_an_event_shows_all_that_the_api_gives_and_its_place(site: Site, open_pa
         expect(panel.locator(".changes tbody tr").nth(2)).to_have_text(
             re.compile('note.*null.*"checked twice"', re.DOTALL)
         )
+        expect(panel.locator(".j-fold:not([open])").first).to_have_text(re.compile("1 item|2 members"))
+        expect(panel.get_by_text('"A-1"').first).to_be_hidden()
+        panel.locator(".j-fold:not([open]) > summary").first.press("Enter")
+        expect(panel.get_by_text('"A-1"').first).to_be_visible()
         assert page.locator("#events-rows tr").count() > 1
         page.locator("[data-close]").click()
         expect(page).to_have_url(f"{site.url}{PATH}?action=invoice.approved")

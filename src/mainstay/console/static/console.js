@@ -183,7 +183,10 @@
     if (!address) return;
     source = new EventSource(address);
     source.address = address;
-    const mark = (words) => all("[data-live-mark]").forEach((each) => { each.textContent = words; });
+    const mark = (words) => {
+      all("[data-live-mark]").forEach((each) => { each.textContent = words; });
+      window.liveRows.tell();
+    };
     source.addEventListener("open", () => mark("live"));
     source.addEventListener("patch", (event) => {
       mark("live");

@@ -88,5 +88,5 @@
     }
   });
   setInterval(() => { if (one("[data-live-state]")) release(false); }, 1000);
-  window.liveRows = { take };
+  window.liveRows = { take, tell };
 })();
