@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+import orjson
 from msgspec import UNSET, UnsetType
 
 from mainstay.kernel.addresses import AllowList, RefusedAddress, check_url
@@ -224,7 +225,7 @@ def show_endpoint(
         "url": row["url"],
         "description": row["description"],
         "events": row["events"],
-        "filter": row["filter"] and msgspec.json.decode(row["filter"]),
+        "filter": row["filter"] and orjson.loads(row["filter"]),
         "payloadVersion": row["payload_version"],
         "isActive": row["is_active"],
         "disabledAt": time_text(row["disabled_at"]),
