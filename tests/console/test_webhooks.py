@@ -25,7 +25,7 @@ from tests.receivers import Behaviour, Receiver, ok
 
 PATH = "/console/webhooks"
 API = "/v1/key/company/webhooks"
-HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7777 * 7777 }}"
 
 
 class Elsewhere:
@@ -387,7 +387,7 @@ def test_what_others_wrote_is_text(site: Site, client: httpx.Client, receiver: E
         page = client.get(path)
         assert page.status_code == 200
         assert "<script>alert" not in page.text, path
-        assert "49" not in page.text or "7 * 7" in page.text
+        assert "60481729" not in page.text
     assert "&lt;script&gt;alert(1)" in client.get(f"{here}/deliveries/{delivery}").text
     wrong = post(client, PATH, url=HOSTILE, events=HOSTILE, description=HOSTILE, filter=HOSTILE, headers=HOSTILE)
     assert wrong.status_code == 400

@@ -21,7 +21,7 @@ from mainstay.kernel.errors import Invalid, MainstayError
 
 PATH = webhooks_one.ONE + "/replays"
 SCOPES = {
-    "deliveries": "Deliveries that ended so",
+    "deliveries": "Deliveries, by how they ended",
     "messages": "Every message that it subscribes to",
     "missed": "Only messages that were never tried",
 }

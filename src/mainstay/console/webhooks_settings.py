@@ -65,8 +65,8 @@ def routes(ground: Ground) -> APIRouter:
 
 async def _register(ground: Ground, page: Page, draft: Draft) -> tuple[str, str] | None:
     """The id of the webhook that was made, and its secret; None where something is wrong, which the draft then says."""
-    wanted = draft.shaped(webhooks.NewEndpoint, _FILLER)
     await _check_workspace(ground, page, draft)
+    wanted = draft.shaped(webhooks.NewEndpoint, _FILLER)
     settings = ground.settings
     try:
         async with ground.db.begin() as tx:
@@ -89,8 +89,8 @@ async def _register(ground: Ground, page: Page, draft: Draft) -> tuple[str, str]
 
 async def _change(ground: Ground, page: Page, endpoint_id: str, draft: Draft) -> bool:
     """Whether the webhook was changed; where not, the draft says why."""
-    wanted = draft.shaped(webhooks.EndpointChange, {})
     await _check_workspace(ground, page, draft)
+    wanted = draft.shaped(webhooks.EndpointChange, {})
     settings = ground.settings
     try:
         async with ground.db.begin() as tx:
@@ -142,6 +142,7 @@ async def _check_workspace(ground: Ground, page: Page, draft: Draft) -> None:
     wanted = draft.given.get("workspaceId")
     if wanted is not None and await identity.find_workspace(ground.db, page.company_id, wanted) is None:
         draft.refuse("workspaceId", "The company has no such workspace")
+        draft.given["workspaceId"] = None
 
 
 async def _form(
