@@ -137,7 +137,8 @@ class Session:
 
     def _told_settings(self, environment: dict[str, str]) -> dict[str, str]:
         names = ("PROFILE", "DATABASE_URL", "DATABASE_DIRECT_URL", "HOST", "PORT", "WORKER_METRICS_PORT",
-                 "OUTBOUND_ALLOW", "CONSOLE_OPERATORS", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "INTERNAL_TOKEN")  # fmt: skip
+                 "OUTBOUND_ALLOW",
+                 "CONSOLE_OPERATORS", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "INTERNAL_TOKEN")  # fmt: skip
         return {name: environment[name] for name in names if name in environment}
 
     async def _migrate(self, settings: Settings) -> None:
