@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from mainstay import jobs
+from mainstay.console.queues import tabs_of
 from mainstay.kernel.db import Database
 from tests.console.conftest import NARROW, WIDE, Opener
 from tests.console.site import Site
@@ -202,6 +203,19 @@ def test_all_dead_jobs_are_redriven(site: Site, open_page: Opener) -> None:
     assert (stats(site, jobs.REPORT).dead, stats(site, jobs.REPORT).waiting) == (0, many)
     site.run(_cancel_all)
     sql(site, "update mainstay.queues set paused_at = null, paused_by = null")
+
+
+def test_a_count_at_its_bound_says_that_there_may_be_more() -> None:
+    counted = jobs.QueueStats(
+        queue="a b:c", priority=5, waiting=0, delayed=9_999, active=1, retrying=0, completed=7, dead=10_000,
+        paused_at=None, paused_by=None, bound=10_000,
+    )  # fmt: skip
+    tabs = tabs_of(counted, "dead")
+    assert [(words, is_on) for words, _, is_on in tabs][::4] == [
+        ("Dead 10\u202f000+", True),
+        ("Delayed 9\u202f999", False),
+    ]
+    assert tabs[0][1] == "/console/queues/a%20b:c?state=dead"
 
 
 @pytest.mark.parametrize("role", ["manager", "staff"])

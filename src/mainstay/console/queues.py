@@ -29,6 +29,7 @@ STATES: tuple[State, ...] = ("dead", "retrying", "active", "waiting", "delayed")
 """In the order in which somebody should look at them."""
 FIGURES = ("waiting", "delayed", "active", "retrying", "completed", "dead")
 MOST_AT_ONCE = 10_000
+"""As many dead jobs go at once, and so far each state is counted; beyond, a page says that there may be more."""
 _SHOWN = 50
 _HIGHEST_ID = 2**63 - 2
 _LIVE = "/console/live/queues"
@@ -252,7 +253,7 @@ async def _one(ground: Ground, queue: str) -> tuple[QueueStats, list[Depth]]:
 
 async def _read(ground: Ground) -> tuple[dict[str, QueueStats], dict[str, list[Depth]]]:
     """Counts and depths of every queue; what is counted now stands as the last of its depths."""
-    queues = await jobs.stats(ground.db)
+    queues = await jobs.stats(ground.db, bound=MOST_AT_ONCE)
     async with ground.db.begin(readonly=True) as tx:
         written = await jobs.depths(tx, minutes=MINUTES)
     minute = datetime.now(UTC).replace(second=0, microsecond=0)
