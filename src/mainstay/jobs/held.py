@@ -1,6 +1,7 @@
 """A job in a worker's hands, and the figures that its end adds to."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
@@ -59,17 +60,20 @@ class Held:
 
 def count_ended(taken: Iterable[Held], kept: Collection[int]) -> None:
     """The ended attempts are in the metrics: time, failures, and jobs that ended for good."""
+    completed: Counter[_Meter] = Counter()
     for held in taken:
         if held.job.id not in kept:
             continue
         meter = _METERS.get(held.job.queue) or _METERS.setdefault(held.job.queue, _Meter(held.job.queue))
         meter.seconds.observe(held.duration_ms / 1000)
         if held.outcome is None:
-            meter.completed.inc()
+            completed[meter] += 1
         elif not isinstance(held.outcome, Snooze | Hold):
             meter.errors.inc()
             if isinstance(held.outcome, Discard) or held.job.attempt >= held.job.max_attempts:
                 meter.dead.inc()
+    for meter, count in completed.items():
+        meter.completed.inc(count)
 
 
 class _Meter:
