@@ -290,14 +290,14 @@ def test_without_scripts_it_reads_filters_and_opens(site: Site, open_page: Opene
 def test_everybody_can_use_it(
     colours: str, width: str, site: Site, open_page: Opener, violations: Callable[[Page], list[str]], shots: Path
 ) -> None:
-    send_many(site, 20)
-    stored = send(site, INVOICE)
+    project = send_many(site, 20)
+    stored = send(site, {**INVOICE, "projectId": project})
     name = f"{width}-{colours}"
     with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
         for what, address in (
             ("events", PATH),
-            ("events-filtered", f"{PATH}?action=user.signed_in&actorEmail=jonas.weber%40example.com&from=1h"),
-            ("events-panel", f"{PATH}/{stored['id']}"),
+            ("events-filtered", f"{PATH}?actorEmail=jonas.weber%40example.com&projectId={project}&from=1h"),
+            ("events-panel", f"{PATH}/{stored['id']}?projectId={project}"),
             ("events-nothing", f"{PATH}?action=never.was"),
             ("events-wrong", f"{PATH}?from=yesterday"),
         ):
