@@ -44,9 +44,12 @@ LOOPBACK = parse_allow_list("127.0.0.1, ::1")
 HEADERS = {"Content-Type": "application/json", "webhook-id": "msg_1"}
 
 
+DEADLINE = 0.8
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[Outbound]:
-    outbound = Outbound(allow=LOOPBACK, timeout_seconds=0.3, max_response_bytes=1_000)
+    outbound = Outbound(allow=LOOPBACK, timeout_seconds=DEADLINE, max_response_bytes=1_000)
     yield outbound
     await outbound.close()
 
@@ -79,7 +82,7 @@ async def test_an_ordinary_post_arrives_unchanged(client: Outbound, receiver: Re
     assert (got.status, got.reason, got.body, got.truncated, got.error) == (201, "Scripted", b"thanks", False, None)
     assert got.headers == {"x-seen": "yes", "content-length": "6"}
     assert got.address == "127.0.0.1"
-    assert 0 < got.duration_seconds < 0.3
+    assert 0 < got.duration_seconds < DEADLINE
     (seen,) = receiver.requests
     assert (seen.method, seen.target, seen.body) == ("POST", "/in?x=%2F", b'{"a": 1}')
     assert seen.headers["host"] == f"127.0.0.1:{receiver.port}"
@@ -174,7 +177,7 @@ async def test_a_failing_receiver_gives_its_code_and_never_an_exception(
     assert got.error_detail
     assert got.error_detail.isprintable()
     assert len(got.error_detail) <= 300
-    assert time.monotonic() - started < 0.6
+    assert time.monotonic() - started < DEADLINE * 2.5
     assert len(receiver.requests) <= 1, "a failure on a new connection is not sent again"
 
 
@@ -194,13 +197,13 @@ async def test_a_body_that_breaks_off_keeps_the_status(client: Outbound, receive
     receiver.behave(behaviour)
     got = await client.post(receiver.url(), b"x", HEADERS)
     assert (got.status, got.error) == (200, code)
-    assert got.duration_seconds < 0.6
+    assert got.duration_seconds < DEADLINE * 2.5
 
 
 async def test_the_total_deadline_can_be_set_for_one_request(client: Outbound, receiver: Receiver) -> None:
-    receiver.behave(after(0.4, ok()))
+    receiver.behave(after(DEADLINE * 1.5, ok()))
     assert (await client.post(receiver.url(), b"", {})).error == "timeout"
-    assert (await client.post(receiver.url(), b"", {}, timeout_seconds=2)).status == 200
+    assert (await client.post(receiver.url(), b"", {}, timeout_seconds=DEADLINE * 6)).status == 200
 
 
 async def test_the_body_is_kept_up_to_the_limit_and_no_further(client: Outbound, receiver: Receiver) -> None:
@@ -262,11 +265,11 @@ async def test_headers_that_are_no_text_stay_within_the_bound_once_they_are(
 @pytest.mark.parametrize(
     "pieces",
     [
-        [b"HTTP/1.1 102 Processing\r\n\r\n"] * 40,
-        [b"HTTP/1.1 200 OK\r\n", *[b"X: 1\r\n"] * 40],
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", *[b"X: 1\r\n"] * 40],
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", *[b"x"] * 40],
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\na\r\n"] * 40],
+        [b"HTTP/1.1 102 Processing\r\n\r\n"] * 80,
+        [b"HTTP/1.1 200 OK\r\n", *[b"X: 1\r\n"] * 80],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", *[b"X: 1\r\n"] * 80],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", *[b"x"] * 80],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\na\r\n"] * 80],
     ],
     ids=["interim answers", "head", "trailers", "a chunk's extension", "chunks"],
 )
@@ -276,7 +279,7 @@ async def test_no_part_of_an_answer_can_trickle_past_the_deadline(
     receiver.behave(says(*pieces, pause_seconds=0.03))
     started = time.monotonic()
     assert (await client.post(receiver.url(), b"", {})).error == "timeout"
-    assert time.monotonic() - started < 0.7
+    assert time.monotonic() - started < DEADLINE * 2.5
 
 
 async def test_endless_trailers_are_cut(client: Outbound, receiver: Receiver) -> None:

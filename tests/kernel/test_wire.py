@@ -30,7 +30,7 @@ LOOPBACK = parse_allow_list("127.0.0.0/8, ::1")
 
 @pytest.fixture
 async def client() -> AsyncIterator[Outbound]:
-    outbound = Outbound(allow=LOOPBACK, timeout_seconds=0.5, max_response_bytes=1_000)
+    outbound = Outbound(allow=LOOPBACK, timeout_seconds=2.0, max_response_bytes=1_000)
     yield outbound
     await outbound.close()
 
@@ -44,7 +44,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def narrow() -> AsyncIterator[Outbound]:
     """A client with room for one connection."""
-    outbound = Outbound(allow=LOOPBACK, timeout_seconds=0.5, connections=1)
+    outbound = Outbound(allow=LOOPBACK, timeout_seconds=2.0, connections=1)
     yield outbound
     await outbound.close()
 
