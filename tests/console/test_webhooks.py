@@ -283,6 +283,45 @@ def test_everybody_can_use_them(
             page.screenshot(path=shots / f"webhook-{name}-{width}-{colours}.png", full_page=name != "delivery")
             assert violations(page) == [], name
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        page.goto(f"{PATH}/new")
+        page.fill("#field-url", receiver.receiver.url("/more"))
+        page.fill("#field-events", "user.*")
+        page.get_by_text("More: delivery and content").click()
+        assert violations(page) == []
+        page.screenshot(path=shots / f"webhook-more-{width}-{colours}.png", full_page=True)
+        page.get_by_role("button", name="Create webhook").click()
+        expect(page.locator(".secret-value")).to_be_visible()
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.locator(".secret-value code").evaluate("(code) => { code.textContent = 'whsec_shown-once' }")
+        page.screenshot(path=shots / f"webhook-secret-{width}-{colours}.png", full_page=True)
+
+
+def test_without_scripts_forms_work(site: Site, open_page: Opener, receiver: Elsewhere) -> None:
+    receiver.behave(ok(500), ok())
+    with open_page("manager", java_script_enabled=False) as page:
+        page.goto(f"{PATH}/new")
+        page.fill("#field-url", receiver.receiver.url("/plain"))
+        page.fill("#field-events", "user.*")
+        page.click("text=More: delivery and content")
+        page.fill("#field-retries", "0")
+        page.click("button:has-text('Create webhook')")
+        expect(page.locator(".secret-value")).to_contain_text("whsec_")
+        page.click("button:has-text('Send test event')")
+        page.wait_for_url("**/deliveries/*")
+        for _ in range(100):
+            if "failed" in page.locator("#delivery-state").inner_text():
+                break
+            page.reload()
+        expect(page.locator("#delivery-tries")).to_contain_text("500")
+        page.click("button:has-text('Replay')")
+        page.wait_for_url("**/deliveries/*")
+        page.click("[data-close]")
+        page.click("a:has-text('Failed')")
+        expect(page.locator("#webhook-deliveries .chip")).to_have_text(["failed"])
+        page.click("a:has-text('Replay many')")
+        page.click("button:has-text('Count first')")
+        expect(page.locator("[role=status]", has_text="would be sent again")).to_contain_text("1 message")
 
 
 def sample(page: str, language: str) -> str:

@@ -35,7 +35,8 @@ def routes(ground: Ground) -> APIRouter:
             "follow": _LIVE.format(endpoint_id=endpoint["id"], delivery_id=delivery["id"]),
         }
         if page.wanted != "panel":
-            detail = {**await webhooks_one.read(ground, page, endpoint_id), **detail}
+            # Its webhook as the list has it: health and state of one reading.
+            detail |= {**await webhooks_one.read(ground, page, endpoint_id), "delivery": delivery}
         return page.show("webhooks_one.html", **detail)
 
     @router.get(_LIVE)
