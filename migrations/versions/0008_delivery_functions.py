@@ -1,6 +1,8 @@
 """Webhooks whole: the functions of fan-out, lines, loading, admission and recording.
 
-Locks: none on existing tables; functions are replaced, and two are dropped and made anew with other columns.
+Locks: none on existing tables. Processes of the version before go on: fan_out keeps its arguments, load_deliveries its
+arguments and its columns before the new ones, and record_attempts stays beside a new one of other arguments. What they
+send obeys none of the new settings.
 """
 
 from alembic import op
@@ -376,11 +378,7 @@ def _admit() -> None:
 
 
 def _record_attempts() -> None:
-    op.execute(
-        """drop function mainstay.record_attempts(
-             text, float8, uuid[], smallint[], float8[], integer[], text[], smallint[], text[], text[], text[], text[],
-             text[], float8[])"""
-    )
+    # The function of the same name and other arguments stays: processes of the version before record their tries by it.
     # p_started and p_now are readings of one monotonic clock; only their difference counts.
     # Rows of health are locked in the order of their ids before any is changed; new ones are added in that order, too.
     op.execute(
