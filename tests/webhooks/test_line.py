@@ -36,6 +36,18 @@ def numbers_of(receiver: Receiver) -> list[int]:
     return [json.loads(received.body)["n"] for received in receiver.requests]
 
 
+async def bury(db: Database) -> None:
+    """Every job is dead, as if its last worker had been lost."""
+    await fetch(
+        db,
+        """with gone as (delete from mainstay.jobs returning *)
+           insert into mainstay.dead_jobs (id, enqueued_at, epoch, priority, attempt, max_attempts, reason, queue, kind,
+                                           lane, trace_id, dedupe_key, error, payload)
+           select id, enqueued_at, 3, priority, 3, 3, 'lost', queue, kind, lane, trace_id, dedupe_key,
+                  'the worker was lost', payload from gone""",
+    )
+
+
 async def test_messages_arrive_in_order_one_at_a_time_over_two_workers(tenant: Tenant, db: Database) -> None:
     in_flight, most = 0, 0
 
@@ -142,20 +154,46 @@ async def test_a_head_over_which_the_job_died_fails_and_the_rest_goes_on(
     async with Receiver() as receiver:
         webhook = await ordered(db, tenant, receiver.url())
         await publish_numbered(db, tenant, range(2))
-        await fetch(
-            db,
-            """with gone as (delete from mainstay.jobs returning *)
-               insert into mainstay.dead_jobs (id, enqueued_at, epoch, priority, attempt, max_attempts, reason, queue,
-                                               kind, lane, trace_id, error, payload)
-               select id, enqueued_at, 3, priority, 3, 3, 'lost', queue, kind, lane, trace_id, 'the worker was lost',
-                      payload from gone""",
-        )
+        await bury(db)
         await line.sweep()
         await line.drain()
         assert numbers_of(receiver) == [1]
     delivered, failed = sorted(await tenant.log(webhook), key=lambda one: one["status"])
     assert (delivered["status"], failed["status"]) == ("DELIVERED", "FAILED")
     assert failed["lastError"] == "no worker could finish a try: the worker was lost"
+
+
+async def test_one_death_fails_one_head_however_often_the_sweep_looks(
+    tenant: Tenant, db: Database, line: Line, sql_clock: SqlClock
+) -> None:
+    async with Receiver() as receiver:
+        webhook = await ordered(db, tenant, receiver.url())
+        await publish_numbered(db, tenant, range(3))
+        await bury(db)
+        await line.sweep()
+        await sql_clock.move(timedelta(seconds=60))
+        await line.sweep()
+        await configure(db, webhook, is_active=False)
+        await line.drain()
+        await configure(db, webhook, is_active=True)
+        await sql_clock.move(timedelta(seconds=60))
+        await line.sweep()
+        await line.drain()
+        assert numbers_of(receiver) == [1, 2]
+
+
+async def test_a_head_that_a_later_job_delivered_leaves_the_next_one_alone(
+    tenant: Tenant, db: Database, line: Line
+) -> None:
+    async with Receiver() as receiver:
+        await ordered(db, tenant, receiver.url())
+        await publish_numbered(db, tenant, range(3))
+        await bury(db)
+        await publish_numbered(db, tenant, range(3, 4))
+        await fetch(db, "delete from mainstay.fifo_lines where pos = (select min(pos) from mainstay.fifo_lines)")
+        await line.sweep()
+        await line.drain()
+        assert numbers_of(receiver) == [1, 2, 3]
 
 
 async def test_a_deleted_endpoints_line_is_discarded(tenant: Tenant, db: Database, line: Line) -> None:

@@ -66,16 +66,23 @@ _FIND_IDLE = """with recursive line (endpoint_id, company_id) as (
           where not exists (select from mainstay.jobs j
                              where j.kind = 'webhooks.deliver_in_order' and j.dedupe_key = l.endpoint_id::text)
        )"""
+# A death is judged once, so it loses its key with that; whoever serves the line since has the head in its own hands.
 _BURIED = Sql(
     "webhooks.buried_heads",
-    """select distinct on (d.id) d.id::text, z.error
-         from mainstay.dead_jobs z
+    """with judged as (
+         update mainstay.dead_jobs z set dedupe_key = null
+          where z.queue = 'nova:webhook' and z.died_at > mainstay.now() - interval '1 hour'
+            and z.kind = 'webhooks.deliver_in_order' and z.dedupe_key is not null
+         returning z.payload #>> '{}' as endpoint_id, z.died_at, z.error
+       )
+       select distinct on (d.id) d.id::text, z.error
+         from judged z
          join lateral (select f.delivery_id from mainstay.fifo_lines f
-                        where f.endpoint_id = (z.payload #>> '{}')::uuid order by f.pos limit 1) h on true
+                        where f.endpoint_id = z.endpoint_id::uuid order by f.pos limit 1) h on true
          join mainstay.deliveries d on d.id = h.delivery_id
-        where z.queue = 'nova:webhook' and z.died_at > mainstay.now() - interval '3 minutes'
-          and z.kind = 'webhooks.deliver_in_order'
-          and d.status in ('PENDING', 'RETRYING') and d.updated_at < z.died_at
+        where d.status in ('PENDING', 'RETRYING') and d.updated_at < z.died_at
+          and not exists (select from mainstay.jobs j
+                           where j.kind = 'webhooks.deliver_in_order' and j.dedupe_key = z.endpoint_id)
         order by d.id, z.died_at desc""",
 )
 _START_IDLE = Sql("webhooks.start_idle_lines", f"{_FIND_IDLE} {_ADD_JOB.format(lines='idle')}")
@@ -123,7 +130,7 @@ async def start(tx: Tx, *, company_id: str, endpoint_id: str) -> None:
 
 
 async def buried_heads_everywhere(tx: Tx) -> list[Record]:
-    """Heads of lines whose job died over them, with the reason of that death."""
+    """Heads of lines whose job died over them and has no successor, with the reason; each death is told of once."""
     return await tx.rows(_BURIED)
 
 
