@@ -101,6 +101,18 @@ def test_json_is_marked_without_a_change_and_breaks_out_of_nothing(value: Any) -
     assert orjson.loads(payload.plain(orjson.dumps(value))) == value
 
 
+@pytest.mark.parametrize("depth", [payload.MOST_DEPTH + 1, 300, 1_000, 1_025])
+def test_what_a_receiver_nested_deeply_is_shown_as_it_is(depth: int) -> None:
+    for text in ("[" * depth + "]" * depth, '{"<":' * depth + "1" + "}" * depth):
+        assert payload.marked(text) == html.escape(text, quote=False).replace('"', "&#34;")
+        assert payload.plain(text.encode()) == text
+
+
+def test_as_deep_as_is_marked() -> None:
+    text = "[" * payload.MOST_DEPTH + "]" * payload.MOST_DEPTH
+    assert payload.marked(text).count("<details") == payload.MOST_DEPTH - 2
+
+
 def test_text_that_is_no_json_is_shown_as_it_is() -> None:
     assert payload.marked("<b> no json") == "&lt;b&gt; no json"
     assert payload.marked(b"\xff<") == "\ufffd&lt;"

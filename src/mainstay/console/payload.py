@@ -8,29 +8,46 @@ from markupsafe import Markup, escape
 OPEN_DEPTH = 2
 MOST_VALUES = 2_000
 """Past that many values the rest is shown unmarked, so that a page stays light."""
+MOST_DEPTH = 100
+"""Nested deeper than that a text is shown as it is: strangers write the answers of receivers."""
 
 
 def marked(value: Any) -> Markup:
-    """The value (or the JSON text) as markup for a `pre`; text that is not JSON as it is."""
-    if isinstance(value, bytes | str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-            return escape(text)
+    """The value (or the JSON text) as markup for a `pre`; text that is not JSON, or nested past 100, as it is."""
+    value, text = _opened(value)
+    if text is not None:
+        return escape(text)
     if _size(value, MOST_VALUES) > MOST_VALUES:
-        return escape(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+        return escape(plain(value))
     return Markup("").join(_parts(value, 0))
 
 
 def plain(value: Any) -> str:
-    """The same as indented text, for copying; text that is not JSON as it is."""
-    if isinstance(value, bytes | str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+    """The same as indented text, for copying; text that is not JSON, or nested past 100, as it is."""
+    value, text = _opened(value)
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() if text is None else text
+
+
+def _opened(value: Any) -> tuple[Any, str | None]:
+    """The value of a JSON text and None, or the text that is to be shown as it is."""
+    if not isinstance(value, bytes | str):
+        return value, None
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    try:
+        opened = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None, text
+    return (None, text) if _is_too_deep(opened) else (opened, None)
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [one for one in level if isinstance(one, dict | list)]
+        if not level:
+            return False
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return True
 
 
 def _size(value: Any, most: int) -> int:
