@@ -125,6 +125,9 @@ def laughs(depth: int) -> dict[str, Any]:
         ({"schema": {"allOf": [{"$dynamicRef": "#x"}]}}, "#/schema/allOf/0/$dynamicRef"),
         ({"schema": {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}}, "#/schema/$defs/a/items/$ref"),
         ({"schema": {"pattern": "(?=a)"}}, "#/schema/pattern"),
+        ({"schema": {"pattern": "(.{0,50}a.{0,50}b){30}$"}}, "#/schema/pattern"),
+        ({"schema": {"allOf": [{}], "$ref": "#/allOf/²"}}, "#/schema/$ref"),
+        ({"schema": {"allOf": [{}], "$ref": "#/allOf/" + "9" * 5_000}}, "#/schema/$ref"),
         ({"schema": SCHEMA, "example": {"amount": "five"}}, "#/example/amount"),
         ({"schema": SCHEMA, "example": {"amount": 1, "lines": [{"sku": "a"}, {}]}}, "#/example/lines/1"),
         ({"schema": False, "example": {"a": 1}}, "#/example"),
@@ -151,6 +154,28 @@ async def test_schemas_that_would_take_for_ever_are_refused_at_once(tenant: Tena
     await put(tenant, status=400, schema={"$defs": {**chain, "s1500": {}}, "$ref": "#/$defs/s0"}, example=1)
     assert time.perf_counter() - started < 5
     await put(tenant, schema=laughs(10), example={"a": 1})
+
+
+MANY = [f"{n:04d}" for n in range(8_000)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "example"),
+    [
+        ({"items": {"enum": MANY}}, [f"x{n}" for n in range(8_000)]),
+        ({"items": {"required": MANY}}, [{}] * 20_000),
+        ({"items": {"const": "x" * 60_000}}, [1] * 30_000),
+        ({"allOf": [{"type": "string"}] * 30}, ["x" * 1_000] * 60),
+        ({"uniqueItems": True}, [{"a": n} for n in range(6_000)] * 2),
+    ],
+)
+async def test_an_example_that_breaks_its_schema_everywhere_costs_little(
+    tenant: Tenant, schema: Any, example: Any
+) -> None:
+    started = time.perf_counter()
+    answer = await tenant.key.put(f"{TYPES}/order.paid", json={"schema": schema, "example": example})
+    assert (answer.status_code, len(answer.content) < 16_384) == (400, True)
+    assert time.perf_counter() - started < 2
 
 
 async def test_the_limits_of_types_are_met_at_their_edges(tenant: Tenant, db: Database) -> None:

@@ -1,9 +1,11 @@
 """The catalogue: which event types there are, each with the schema and an example of its `data`."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import Any, Final
 
 import jsonschema_rs
@@ -24,11 +26,21 @@ SCHEMA_BYTES: Final = 65_536
 EXAMPLE_BYTES: Final = 65_536
 SCHEMA_PARTS: Final = 20_000
 CHECKS_AT_MOST: Final = 5_000_000
+PATTERN_BYTES: Final = 262_144
+"""How large one `pattern` may be once compiled."""
+
+FAULTS_AT_MOST: Final = 20
+FAULT_CHARACTERS: Final = 300
+TOLD_WHOLE: Final = 10_000_000
+"""Bytes that all faults of an example could hold; past that the first one is told alone."""
+
 AUDIT_EVENT: Final = "audit.event"
 """The entry that stands for every audit event; the type of such a message is the event's action."""
 
 _BY_NAME: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-_DATA: Final = frozenset({"const", "enum", "default", "examples", "required", "dependentRequired"})
+_COMPARED: Final = frozenset({"const", "enum", "required", "dependentRequired"})
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,5}")
+_IGNORED: Final = frozenset({"default", "examples"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +206,37 @@ def _schema_faults(schema: Any, example: Any) -> Iterator[Fault]:
             yield Fault("the schema and the example are too large to be checked together", "#/example")
             return
         validator = jsonschema_rs.Draft202012Validator(
-            schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
+            schema, offline=True, pattern_options=jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES)
         )
     except _Refused as refused:
         yield refused.fault
     except RecursionError:
         yield Fault("is nested too deeply", "#/schema")
     except jsonschema_rs.ValidationError as broken:
-        yield Fault(f"is no JSON Schema of 2020-12: {broken.message}", _pointer("#/schema", broken.instance_path))
+        yield Fault(_cut(f"is no JSON Schema of 2020-12: {broken.message}"), _pointer("#/schema", broken.instance_path))
     else:
-        if example is not None:
-            for error, _ in zip(validator.iter_errors(example), range(20), strict=False):
-                yield Fault(f"does not satisfy the schema: {error.message}", _pointer("#/example", error.instance_path))
+        if example is not None and not validator.is_valid(example):
+            told = len(orjson.dumps(schema)) * _nodes(example) + len(orjson.dumps(example)) * parts
+            for error in _errors(validator, example, every=told <= TOLD_WHOLE):
+                said = _cut(f"does not satisfy the schema: {error.message}")
+                yield Fault(said, _pointer("#/example", error.instance_path))
+
+
+def _errors(
+    validator: jsonschema_rs.Draft202012Validator, example: Any, *, every: bool
+) -> Iterator[jsonschema_rs.ValidationError]:
+    """The first errors, or the very first alone: looking for every one keeps a copy of schema and example for each."""
+    if every:
+        yield from islice(validator.iter_errors(example), FAULTS_AT_MOST)
+        return
+    try:
+        validator.validate(example)
+    except jsonschema_rs.ValidationError as first:
+        yield first
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= FAULT_CHARACTERS else text[: FAULT_CHARACTERS - 1] + "…"
 
 
 class _Refused(Exception):
@@ -245,7 +276,9 @@ class _Weight:
             return self.of(self._target(value, at), at)
         if name in ("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$id") and at != "#/schema/$id":
             raise _Refused(Fault("is not supported: use $ref with a pointer into this schema", at))
-        if name in _DATA:
+        if name in _COMPARED:
+            return _nodes(value)
+        if name in _IGNORED:
             return 1
         if name in _BY_NAME and isinstance(value, Mapping):
             return sum(self.of(one, _pointer(at, [inner])) for inner, one in value.items())
@@ -261,7 +294,7 @@ class _Weight:
             name = step.replace("~1", "/").replace("~0", "~")
             if isinstance(target, Mapping) and name in target:
                 target = target[name]
-            elif isinstance(target, list) and name.isdigit() and int(name) < len(target):
+            elif isinstance(target, list) and _INDEX.fullmatch(name) and int(name) < len(target):
                 target = target[int(name)]
             else:
                 raise _Refused(Fault("points to nothing in this schema", at))
