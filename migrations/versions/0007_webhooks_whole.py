@@ -58,6 +58,8 @@ def _health() -> None:
              company_id uuid not null,
              failures integer not null default 0,
              failing_since timestamptz,
+             days smallint not null default 1,
+             day_at timestamptz not null default mainstay.now(),
              warned smallint not null default 0,
              trips smallint not null default 0,
              open_until timestamptz,

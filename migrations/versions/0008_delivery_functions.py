@@ -380,6 +380,7 @@ def _admit() -> None:
 def _record_attempts() -> None:
     # The function of the same name and other arguments stays: processes of the version before record their tries by it.
     # p_started and p_now are readings of one monotonic clock; only their difference counts.
+    # A try that fails 24 hours after the one that began the newest day of failure, or later, begins another.
     # Rows of health are locked in the order of their ids before any is changed; new ones are added in that order, too.
     op.execute(
         """create function mainstay.record_attempts(
@@ -387,8 +388,8 @@ def _record_attempts() -> None:
              p_durations integer[], p_outcomes text[], p_codes smallint[], p_errors text[], p_headers text[],
              p_bodies text[], p_addresses text[], p_standings text[], p_waits float8[], p_endpoints uuid[]
            ) returns table (
-             endpoint_id text, failures integer, failing_since timestamptz, warned smallint, trips smallint,
-             open_until timestamptz, now timestamptz
+             endpoint_id text, failures integer, failing_since timestamptz, days smallint, warned smallint,
+             trips smallint, open_until timestamptz, now timestamptz
            ) language plpgsql %(plans)s as $$
            begin
              insert into mainstay.attempts (delivery_id, number, started_at, duration_ms, outcome, status_code, error,
@@ -439,8 +440,11 @@ def _record_attempts() -> None:
               order by f.endpoint_id
              on conflict on constraint endpoint_health_pkey
                 do update set failures = h.failures + excluded.failures, updated_at = mainstay.now(),
-                              failing_since = coalesce(h.failing_since, excluded.failing_since)
-             returning h.endpoint_id::text, h.failures, h.failing_since, h.warned, h.trips, h.open_until,
+                              failing_since = coalesce(h.failing_since, excluded.failing_since),
+                              days = h.days + (excluded.day_at >= h.day_at + interval '24 hours')::integer,
+                              day_at = case when excluded.day_at >= h.day_at + interval '24 hours'
+                                            then excluded.day_at else h.day_at end
+             returning h.endpoint_id::text, h.failures, h.failing_since, h.days, h.warned, h.trips, h.open_until,
                        mainstay.now();
            end
            $$""" % {"plans": BY_KEY}

@@ -83,6 +83,24 @@ async def test_a_bad_hour_disables_nobody_and_one_success_starts_anew(
     assert shown["isActive"] is True
 
 
+async def test_a_bad_hour_long_after_a_lone_failure_disables_nobody(
+    tenant: Tenant, db: Database, line: Line, sql_clock: SqlClock
+) -> None:
+    async with Receiver(ok(500)) as receiver:
+        await tenant.webhook(receiver.url(), retries=0)
+        await fail(db, tenant, line, sql_clock)
+        await sql_clock.move(6 * DAY)
+        await fail(db, tenant, line, sql_clock, 25)
+        assert await announced(db, "endpoint.disabled") == []
+        assert [fact["share"] for fact in await announced(db, "endpoint.failing")] == [50]
+        await sql_clock.move(0.8 * DAY)
+        await fail(db, tenant, line, sql_clock)
+        assert await announced(db, "endpoint.disabled") == []
+        await sql_clock.move(0.1 * DAY)
+        await fail(db, tenant, line, sql_clock)
+        assert len(await announced(db, "endpoint.disabled")) == 1
+
+
 async def test_a_try_that_we_could_not_sign_is_not_held_against_the_endpoint(
     tenant: Tenant, db: Database, line: Line
 ) -> None:

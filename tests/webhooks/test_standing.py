@@ -13,7 +13,7 @@ DAY = timedelta(days=1)
 
 
 def failing(failures: int, for_: timedelta = SECOND, **more: object) -> Health:
-    return Health(failures, NOW - for_, **more)  # type: ignore[arg-type]
+    return Health(failures, NOW - for_, **{"days": 5, **more})  # type: ignore[arg-type]
 
 
 def test_one_delivery_alone_never_opens_the_breaker() -> None:
@@ -58,11 +58,16 @@ OPEN = {"open_until": NOW + SECOND, "trips": 1}
         (failing(20, 5 * DAY - SECOND, warned=75, **OPEN), NO_STEP),
         (failing(20, 5 * DAY, warned=75, **OPEN), Step(disables=True)),
         (failing(20, 5 * DAY), Step(disables=True)),
+        (failing(500, 6 * DAY, days=1, **OPEN), NO_STEP),
+        (failing(500, 6 * DAY, days=2, **OPEN), Step(warning=50)),
+        (failing(500, 6 * DAY, days=2, warned=50, **OPEN), NO_STEP),
+        (failing(15, 3.75 * DAY, days=3, warned=50, **OPEN), Step(warning=75)),
+        (failing(500, 6 * DAY, days=3, **OPEN), Step(disables=True)),
         (failing(1_000_000, timedelta(hours=1), **OPEN), NO_STEP),
         (failing(1_000_000, 2.4 * DAY, **OPEN), NO_STEP),
     ],
 )
-def test_warnings_and_the_end_need_both_time_and_failures(health: Health, step: Step) -> None:
+def test_warnings_and_the_end_need_time_failures_and_days(health: Health, step: Step) -> None:
     assert after_failure(health, NOW) == step
 
 

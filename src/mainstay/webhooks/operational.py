@@ -61,6 +61,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     slot: int | None
 
 
+HEALTH: Final = ("failures", "failing_since", "days", "warned", "trips", "open_until")
+
 RECORDED: Final = 13
 """How many columns of an attempt are recorded as they are."""
 
@@ -152,7 +154,7 @@ async def _judge(tx: Tx, last: Mapping[str, Attempt], failing: Sequence[Record])
     steps = {}
     healths = {}
     for row in failing:
-        health = Health(row["failures"], row["failing_since"], row["warned"], row["trips"], row["open_until"])
+        health = Health(*(row[name] for name in HEALTH))
         step = standing.after_failure(health, row["now"])
         if step != standing.NO_STEP:
             steps[row["endpoint_id"]], healths[row["endpoint_id"]] = step, health
@@ -261,7 +263,7 @@ def _why_warned(health: Health, share: int) -> str:
     return (
         f"{health.failures:,} tries failed in a row and none succeeded since {clock.iso(health.failing_since)}: "
         f"that is {share} % of the way to being disabled, which takes {standing.DISABLE_AFTER.days} days and "
-        f"{standing.DISABLE_FAILURES} failed tries"
+        f"{standing.DISABLE_FAILURES} failed tries on {standing.DISABLE_DAYS} days or more"
     )
 
 

@@ -18,7 +18,9 @@ OPEN_AT_MOST: Final = timedelta(minutes=5)
 
 DISABLE_AFTER: Final = timedelta(days=5)
 DISABLE_FAILURES: Final = 20
-"""Both must be reached without one success between: neither a bad hour nor a rare failure disables an endpoint."""
+DISABLE_DAYS: Final = 3
+"""All must be reached without one success between. A day of failure begins 24 h after the one before, or later, so a
+bad hour long after a lone failure is two days and not three: it disables nothing."""
 
 WARNING_SHARES: Final = (75, 50)
 """How many hundredths of the way to the end are worth a warning, highest first; each is given once a streak."""
@@ -26,10 +28,11 @@ WARNING_SHARES: Final = (75, 50)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known of an endpoint whose newest try failed: tries failed since its last success, and since when."""
+    """What is known of an endpoint whose newest try failed: tries failed in a row, since when, and on how many days."""
 
     failures: int
     failing_since: datetime
+    days: int = 1
     warned: int = 0
     trips: int = 0
     open_until: datetime | None = None
@@ -69,4 +72,5 @@ def _open_for(health: Health, now: datetime) -> timedelta | None:
 
 def _is_past(health: Health, now: datetime, share: int) -> bool:
     is_long = (now - health.failing_since) * 100 >= DISABLE_AFTER * share
-    return is_long and health.failures * 100 >= DISABLE_FAILURES * share
+    is_often = health.failures * 100 >= DISABLE_FAILURES * share
+    return is_long and is_often and health.days * 100 >= DISABLE_DAYS * share

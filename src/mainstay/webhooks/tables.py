@@ -152,6 +152,8 @@ endpoint_health = Table(
     Column("company_id", Uuid, nullable=False),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("failing_since", _TIME),
+    Column("days", SmallInteger, nullable=False, server_default=text("1")),
+    Column("day_at", _TIME, nullable=False, server_default=NOW),
     Column("warned", SmallInteger, nullable=False, server_default=text("0")),
     Column("trips", SmallInteger, nullable=False, server_default=text("0")),
     Column("open_until", _TIME),
