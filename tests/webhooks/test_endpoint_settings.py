@@ -313,3 +313,13 @@ async def test_the_order_changes_only_while_nothing_is_on_its_way(tenant: Tenant
     await publish(db, tenant, "task.created")
     await patch(tenant, webhook, 409, ordering="none")
     assert [one["status"] for one in await tenant.log(webhook)] == ["PENDING", "FAILED"]
+
+
+async def test_a_deleted_webhook_keeps_no_secret_of_anybody(tenant: Tenant, db: Database) -> None:
+    webhook = await tenant.webhook(headers={"authorization": "Bearer of somebody else"})
+    kept = "length(secret_sealed) > 0 and headers_sealed is not null"
+    assert await count(db, "endpoints", kept) == 1
+    assert (await tenant.key.post(f"{COMPANY_PATH}/{webhook['id']}/rotate-secret", json={})).status_code == 200
+    assert (await tenant.key.delete(f"{COMPANY_PATH}/{webhook['id']}")).status_code == 204
+    gone = "secret_sealed = '' and previous_secret_sealed is null and headers_sealed is null"
+    assert await count(db, "endpoints", gone) == 1

@@ -113,7 +113,7 @@ async def change_endpoint(tx: Tx, *, company_id: str, endpoint_id: str, values: 
 
 
 async def delete_endpoint(tx: Tx, *, company_id: str, endpoint_id: str) -> bool:
-    """Whether there was such an endpoint; its secrets are forgotten."""
+    """Whether there was such an endpoint; its secrets are forgotten, and the values of its own headers."""
     row = await change_endpoint(
         tx,
         company_id=company_id,
@@ -124,6 +124,7 @@ async def delete_endpoint(tx: Tx, *, company_id: str, endpoint_id: str) -> bool:
             "secret_sealed": b"",
             "previous_secret_sealed": null(),
             "previous_secret_until": null(),
+            "headers_sealed": null(),
         },
     )
     return row is not None
