@@ -1,10 +1,12 @@
 """Live parts: one loop for all readers, only what changed, an end with the session, and bounds."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import orjson
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from mainstay.console import live
@@ -119,6 +121,26 @@ async def test_reading_ends_with_the_last_reader(fast: Live, world: World) -> No
     reader = fast.stream(SUBJECT, "s1", world.load)
     assert (await news(reader))[0] == "patch"
     await reader.body_iterator.aclose()  # type: ignore[attr-defined]
+    await asyncio.sleep(0.1)
+    reads = world.reads
+    await asyncio.sleep(0.2)
+    assert world.reads == reads
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+async def test_a_browser_that_was_gone_before_the_first_word_leaves_no_reader(
+    fast: Live, world: World, spec_version: str
+) -> None:
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        raise OSError("the browser is gone")
+
+    for _ in range(live.MOST_OF_A_SESSION + 1):
+        reader = fast.stream(SUBJECT, "s1", world.load)
+        with contextlib.suppress(ClientDisconnect, OSError):
+            await reader({"type": "http", "asgi": {"spec_version": spec_version}}, receive, send)
     await asyncio.sleep(0.1)
     reads = world.reads
     await asyncio.sleep(0.2)

@@ -7,9 +7,11 @@ idle --first reader--> reading every 2 s --last reader leaves--> idle
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
@@ -55,6 +57,21 @@ class Reader:
         """The reader is told that it is over, and leaves."""
         self.is_over = True
         self.changed.set()
+
+
+class _Stream(StreamingResponse):
+    """An answer that leaves its feed even where the browser was gone before the first of it was sent."""
+
+    def __init__(self, content: AsyncIterator[bytes], leave: Callable[[], None], **more: Any) -> None:
+        super().__init__(content, **more)
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer, and its end."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 @dataclass(slots=True)
@@ -105,7 +122,12 @@ class Live:
         if feed.task is None or feed.task.done():
             feed.task = asyncio.create_task(self._read(subject, feed))
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._told(feed, reader), media_type="text/event-stream", headers=headers)
+        return _Stream(
+            self._told(feed, reader),
+            lambda: feed.readers.discard(reader),
+            media_type="text/event-stream",
+            headers=headers,
+        )
 
     def close(self) -> None:
         """Every reader is told to come again later, so that no open page holds up the end of the process."""
