@@ -1,8 +1,8 @@
 """Webhooks whole: what an owner may set on an endpoint, its health, its pace and line, replays, pull, types and figures.
 
-Locks: ACCESS EXCLUSIVE on endpoints for adding columns with constant defaults and checks (a company has at most 1,000
-rows; the table is small), and on messages and attempts' parents only for what a new index or column needs: the index
-on messages takes SHARE on each partition while it is built.
+Locks: SHARE on messages and its partitions while their new index is built (about a second per million rows): events and
+messages wait to be taken in, reading and sending go on. Then, for a moment, ACCESS EXCLUSIVE on endpoints for adding
+columns with constant defaults and checks (a company has at most 1,000 rows; the table is small).
 """
 
 from alembic import op
@@ -12,12 +12,19 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
+    # What takes long comes before what locks more: all locks are held to the end.
+    _messages()
     _endpoints()
     _health()
     _pull()
     _catalogue()
     _replays()
     _figures()
+
+
+def _messages() -> None:
+    # Replays of everything since a time, and of what an endpoint never got, walk a company's messages in order.
+    op.execute("create index messages_company_id_id_idx on mainstay.messages (company_id, id)")
 
 
 def _endpoints() -> None:
@@ -47,8 +54,6 @@ def _endpoints() -> None:
              add constraint endpoints_payload_version_check check (payload_version between 1 and 2),
              add constraint endpoints_filter_check check ((filter is null) = (filter_path is null))"""
     )
-    # Replays of everything since a time, and of what an endpoint never got, walk a company's messages in order.
-    op.execute("create index messages_company_id_id_idx on mainstay.messages (company_id, id)")
 
 
 def _health() -> None:

@@ -1,7 +1,8 @@
 """Figures of endpoints, folded from recorded tries, and what looking for missed messages needs.
 
-Locks: none on existing tables, but SHARE on each partition of deliveries while the partial index on those that were
-made by replays is built (it holds few rows).
+Locks: SHARE on deliveries and its partitions while the partial index on those that were made by replays is built: it holds
+few rows, but the table is read once (about a second per million rows, less where they are in memory).
+Events that a webhook wants wait to be taken in, and tries to be recorded, meanwhile.
 """
 
 from alembic import op
