@@ -156,6 +156,22 @@ async def test_schemas_that_would_take_for_ever_are_refused_at_once(tenant: Tena
     await put(tenant, schema=laughs(10), example={"a": 1})
 
 
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth - 1):
+        value = {"not": value}
+    return value
+
+
+async def test_a_type_nests_no_deeper_than_the_list_can_show(tenant: Tenant) -> None:
+    await put(tenant, schema=nested(100))
+    await put(tenant, status=200, example=nested(100))
+    assert (await tenant.key.get(TYPES)).status_code == 200
+    for name in ("schema", "example"):
+        refused = await put(tenant, status=400, **{name: nested(101)})
+        assert [fault["pointer"] for fault in refused["errors"]] == [f"#/{name}"]
+
+
 MANY = [f"{n:04d}" for n in range(8_000)]
 
 

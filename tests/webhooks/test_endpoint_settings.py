@@ -226,6 +226,9 @@ async def test_a_filter_can_be_tried_before_it_is_used(tenant: Tenant, family: s
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, "#/filter/a")
     nul = await client.post(f"{family}/filter-test", json={"filter": {"a": 1}, "example": {"a": "\0"}})
     assert (nul.status_code, nul.json()) == (200, {"matches": True})
+    for text in ('{"a":' * 101 + "1" + "}" * 101, '{"a":1' + "0" * 30 + "}"):
+        answer = await client.post(f"{family}/filter-test", content='{"filter":{"a":1},"example":' + text + "}")
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "#/example")
     assert filters.BYTES_AT_MOST == 8_192
 
 

@@ -362,6 +362,15 @@ async def test_five_replays_of_a_webhook_run_at_once(tenant: Tenant) -> None:
     assert (len(seen), seen == sorted(seen, reverse=True), cursor) == (6, True, None)
 
 
+async def test_the_first_moment_of_all_can_be_asked_for(tenant: Tenant, db: Database) -> None:
+    webhook = await tenant.webhook()
+    message_ids = await fill(db, tenant, 2)
+    wish = {"scope": "missed", "since": "1970-01-01T00:00:00Z"}
+    assert (await replay(tenant, webhook, 200, **wish, dryRun=True))["matched"] == 2
+    await walk(db, tenant, await replay(tenant, webhook, **wish))
+    assert await made(db, webhook) == message_ids
+
+
 async def test_another_companys_replay_is_not_there(tenant: Tenant, stranger: Tenant) -> None:
     webhook, theirs = await tenant.webhook(), await stranger.webhook()
     started = await replay(tenant, webhook)

@@ -13,7 +13,8 @@ from mainstay.kernel.crypto import Keyring, Unsealable, digest_of, new_token
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
-from mainstay.webhooks import filters, schemas, signing
+from mainstay.web.bodies import MAX_BODY_BYTES
+from mainstay.webhooks import filters, json_checks, schemas, signing
 from mainstay.webhooks.errors import EndpointBusy, EndpointNotFound, TooManyEndpoints
 from mainstay.webhooks.ladder import PROFILES
 from mainstay.webhooks.queries import endpoints as rows
@@ -221,8 +222,8 @@ async def require_workspace(
 
 
 async def try_filter(connection: Connection, wanted: Mapping[str, Any], example: Mapping[str, Any]) -> bool:
-    """Whether a message like the example passes the filter; Invalid for a filter that no endpoint could have."""
-    faults = filters.faults_of(wanted)
+    """Whether a message like the example passes the filter; Invalid for a filter or message that could not be."""
+    faults = filters.faults_of(wanted) or json_checks.faults_of(example, "#/example", most_bytes=MAX_BODY_BYTES)
     if faults:
         raise Invalid(faults=faults)
     text = orjson.dumps(example).decode()

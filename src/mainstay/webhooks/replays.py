@@ -7,7 +7,7 @@ running --nothing left--> done
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +38,7 @@ FIRST_DELIVERY_WITHIN: Final = timedelta(minutes=10)
 
 ENDED_EARLY: Final = "the webhook was switched off or deleted"
 _RULE: Final = Actor(kind="rule", id="webhooks.replays", name="Replays")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AGAIN: Final = ("FAILED", "DISCARDED")
 
 
@@ -257,7 +258,8 @@ def _choice(endpoint_id: Any, kind: str, company_id: str, kept: dict[str, Any], 
 
 def _around(first: str, last: str) -> tuple[str, str]:
     """Ids between which the first deliveries of these messages lie."""
-    low, high = ids.time_of(first) - FIRST_DELIVERY_WITHIN, ids.time_of(last) + FIRST_DELIVERY_WITHIN
+    low = max(ids.time_of(first) - FIRST_DELIVERY_WITHIN, _EPOCH)
+    high = ids.time_of(last) + FIRST_DELIVERY_WITHIN
     return ids.lowest_id(low), ids.lowest_id(high)
 
 
