@@ -93,6 +93,17 @@ async def test_signing_in_needs_the_form_that_was_shown(console: Console) -> Non
         assert "mainstay_session" not in client.cookies
 
 
+async def test_a_sign_in_page_gives_nobody_the_token_of_a_session(console: Console, db: Database) -> None:
+    async with console.client() as client, console.client() as stranger:
+        await sign_in(client, console.emails["manager"])
+        async with db.connection() as connection:
+            session_id = await connection.fetchval("select id::text from mainstay.sessions")
+        stranger.cookies.set("mainstay_start", session_id)
+        token = csrf_of((await stranger.get("/console/sign-in")).text)
+        assert (await client.post("/console/sign-out", data={"csrf": token})).status_code == 403
+        assert (await client.get("/console")).status_code == 200
+
+
 async def test_htmx_is_sent_to_sign_in_and_forms_are_bounded(console: Console) -> None:
     async with console.client() as client:
         answer = await client.get("/console", headers={"hx-request": "true"})

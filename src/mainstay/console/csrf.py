@@ -11,8 +11,18 @@ _PURPOSE = "console csrf"
 _FROM_US = frozenset({"same-origin", "none"})
 
 
+def of_session(session_id: str) -> str:
+    """What the token of a session is bound to."""
+    return f"session {session_id}"
+
+
+def of_start(cookie: str) -> str:
+    """What the token of a sign-in page is bound to: never to a session, whatever a browser puts into its cookie."""
+    return f"start {cookie}"
+
+
 def token_of(keyring: Keyring, bound_to: str) -> str:
-    """The token of a session (its id) or of a sign-in page (the value of its cookie)."""
+    """The token that is bound to a session or to a sign-in page."""
     return _token(keyring.derive(_PURPOSE), bound_to)
 
 

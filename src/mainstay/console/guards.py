@@ -74,7 +74,7 @@ class Page:
     @property
     def csrf(self) -> str:
         """The token that every form of the page carries."""
-        return csrf.token_of(self.ground.keyring, self.session.id)
+        return csrf.token_of(self.ground.keyring, csrf.of_session(self.session.id))
 
     @property
     def path(self) -> str:
@@ -133,7 +133,7 @@ class PageGuard:
         page = request.state.page = Page(request, ground, session)
         if request.method not in READING:
             page.form = await read_form(request)
-            check_token(request, ground, session.id, page.form)
+            check_token(request, ground, csrf.of_session(session.id), page.form)
         if self.operators_only and not page.is_operator:
             raise Forbidden("This needs a person whom CONSOLE_OPERATORS names.")
         if page.caller.role not in self.roles:

@@ -52,7 +52,7 @@ def routes(ground: Ground) -> APIRouter:
         """Email and password become a session."""
         form = await read_form(request)
         href, email = _next_of(form.get("next", "")), form.get("email", "")
-        check_token(request, ground, _bound(request), form)
+        check_token(request, ground, csrf.of_start(_bound(request)), form)
         try:
             token = await ground.sessions.sign_in(
                 email=email,
@@ -128,8 +128,8 @@ def _form(
 ) -> Response:
     bound = _bound(request) or secrets.token_urlsafe(24)
     context = {
-        "page": None, "theme": theme_of(request), "said": "", "csrf": csrf.token_of(ground.keyring, bound),
-        "next": href, "email": email, "refusal": refusal, "brand": ground.settings.brand,
+        "page": None, "theme": theme_of(request), "said": "",
+        "csrf": csrf.token_of(ground.keyring, csrf.of_start(bound)), "next": href, "email": email, "refusal": refusal, "brand": ground.settings.brand,
     }  # fmt: skip
     answer = ground.frame.respond(
         "sign_in.html", context, status=200 if refusal is None else refusal.status, headers=_retry_of(refusal)
