@@ -156,6 +156,18 @@ async def test_schemas_that_would_take_for_ever_are_refused_at_once(tenant: Tena
     await put(tenant, schema=laughs(10), example={"a": 1})
 
 
+async def test_a_page_of_types_ends_early_where_they_are_large(tenant: Tenant) -> None:
+    for n in range(20):
+        await put(tenant, f"aa.t{n:02d}", example="x" * 65_534)
+    seen, cursor, pages = [], "", 0
+    while cursor is not None:
+        answer = (await tenant.key.get(TYPES, params={"limit": 1_000, **({"cursor": cursor} if cursor else {})})).json()
+        seen += [one["name"] for one in answer["data"]]
+        cursor, pages = answer["meta"]["nextCursor"], pages + 1
+    assert seen == sorted({*catalogue.own_types(), *(f"aa.t{n:02d}" for n in range(20))})
+    assert pages == 2
+
+
 def nested(depth: int) -> Any:
     value: Any = {}
     for _ in range(depth - 1):

@@ -214,6 +214,12 @@ async def test_a_filter_decides_what_is_delivered(tenant: Tenant, db: Database) 
     assert len(await tenant.log(webhook)) == 3
 
 
+@pytest.mark.parametrize("name", ["X-Auth", "X-Passphrase", "Pwd", "X-Credential", "X-Session-Id", "X-JWT"])
+async def test_what_may_be_a_secret_is_masked(tenant: Tenant, name: str) -> None:
+    webhook = await tenant.webhook(headers={name: "a value of 20 letters"})
+    assert webhook["headers"] == {name: "•••• ters"}
+
+
 @pytest.mark.parametrize("family", [PEOPLE_PATH, COMPANY_PATH])
 async def test_a_filter_can_be_tried_before_it_is_used(tenant: Tenant, family: str) -> None:
     client = tenant.key if family == COMPANY_PATH else tenant.manager

@@ -20,6 +20,7 @@ from mainstay.webhooks.schemas import TypeWanted
 TYPES_AT_MOST: Final = 1_000
 SCHEMA_BYTES: Final = 65_536
 EXAMPLE_BYTES: Final = 65_536
+PAGE_BYTES: Final = 1_048_576
 AUDIT_EVENT: Final = "audit.event"
 """The entry that stands for every audit event; the type of such a message is the event's action."""
 
@@ -79,12 +80,22 @@ async def get(connection: Connection, *, company_id: str, name: str) -> dict[str
 
 
 async def read(connection: Connection, *, company_id: str, after: str | None = None, limit: int = 50) -> TypePage:
-    """One page of the company's types and Mainstay's own, by name."""
-    found = await rows.list_types(connection, company_id=company_id, after=after, limit=limit + 1)
-    merged = [one for name, one in own_types().items() if after is None or name > after]
-    merged = sorted([*merged, *map(_show, found)], key=lambda one: str(one["name"]))
-    page = merged[:limit]
-    return TypePage(page, str(page[-1]["name"]) if len(merged) > limit else None)
+    """One page of the company's types and Mainstay's own, by name; it ends early past 1 MiB of schemas and examples."""
+    sizes = await rows.sizes_of_types(connection, company_id=company_id, after=after, limit=limit + 1)
+    ahead = {name: 0 for name in own_types() if after is None or name > after} | {
+        row["name"]: int(row["size"]) for row in sizes
+    }
+    names, held = sorted(ahead), 0
+    page: list[str] = []
+    for name in names[:limit]:
+        held += ahead[name]
+        if page and held > PAGE_BYTES:
+            break
+        page.append(name)
+    found = await rows.find_types(connection, company_id=company_id, names=page)
+    shown = own_types() | {str(row["name"]): _show(row) for row in found}
+    types = [shown[name] for name in page if name in shown]
+    return TypePage(types, page[-1] if len(page) < len(names) else None)
 
 
 async def sample(connection: Connection, *, company_id: str, name: str) -> tuple[str, Any]:

@@ -29,7 +29,7 @@ MASK: Final = "••••"
 
 _PATTERN: Final = re.compile(r"\*|[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*(\.\*)?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*")
-_SENSITIVE: Final = re.compile(r"authorization|cookie|key|token|secret|password|signature", re.IGNORECASE)
+_SENSITIVE: Final = re.compile(r"auth|cookie|key|token|secret|pass|pwd|signature|credential|session|jwt", re.IGNORECASE)
 _PUSH_ONLY: Final = {
     "url": "url",
     "retries": "retries",

@@ -1,6 +1,6 @@
 """Statements on the catalogue of event types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mainstay.kernel.db import Connection, Record, Sql, Tx
@@ -8,11 +8,13 @@ from mainstay.kernel.db import Connection, Record, Sql, Tx
 _LOCK = Sql("webhooks.lock_types", "select pg_advisory_xact_lock(hashtextextended('mainstay.event_types:' || $1, 0))")
 _COUNT = Sql("webhooks.count_types", "select count(*) from mainstay.event_types where company_id = $1")
 _FIND = Sql("webhooks.find_type", "select * from mainstay.event_types where company_id = $1 and name = $2")
-_LIST = Sql(
-    "webhooks.list_types",
-    """select * from mainstay.event_types
+_SIZES = Sql(
+    "webhooks.sizes_of_types",
+    """select name, coalesce(octet_length(schema::text), 0) + coalesce(octet_length(example::text), 0) as size
+         from mainstay.event_types
         where company_id = $1 and ($2::text is null or name collate "C" > $2) order by name collate "C" limit $3""",
 )
+_THESE = Sql("webhooks.these_types", "select * from mainstay.event_types where company_id = $1 and name = any($2)")
 _ADD = Sql(
     "webhooks.add_type",
     """insert into mainstay.event_types (company_id, name, description, schema, example, created_by)
@@ -43,9 +45,14 @@ async def find_type(connection: Connection, *, company_id: str, name: str) -> Re
     return await connection.row(_FIND, company_id, name)
 
 
-async def list_types(connection: Connection, *, company_id: str, after: str | None, limit: int) -> list[Record]:
-    """The company's types by name, from the one after `after` on."""
-    return await connection.rows(_LIST, company_id, after, limit)
+async def sizes_of_types(connection: Connection, *, company_id: str, after: str | None, limit: int) -> list[Record]:
+    """The names of the company's types in order, from the one after `after` on, and the bytes that each holds."""
+    return await connection.rows(_SIZES, company_id, after, limit)
+
+
+async def find_types(connection: Connection, *, company_id: str, names: Sequence[str]) -> list[Record]:
+    """The company's types of these names, in no order."""
+    return await connection.rows(_THESE, company_id, names)
 
 
 async def add_type(tx: Tx, *, company_id: str, name: str, values: Mapping[str, Any], created_by: str) -> Record:
