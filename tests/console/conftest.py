@@ -31,9 +31,9 @@ def missing(what: str) -> Any:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(server_url: str, template_url: str) -> Iterator[Site]:
-    """API and worker on a database of their own, shared by the tests of this run."""
+    """API and worker on a database of their own, shared by the tests of a module: what one breaks is its own."""
     url = asyncio.run(cut_database(server_url, template_url))
     with running_site(url) as running:
         yield running

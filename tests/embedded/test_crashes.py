@@ -191,9 +191,15 @@ def test_a_first_start_killed_half_way_leaves_nothing_half_made(
     assert list((server.data_dir / "run").glob("pwfile*")) == []
 
 
+def interrupt_once(written: Path) -> None:
+    """This process gets Ctrl-C once the file is there."""
+    wait_until(written.exists)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_an_interrupted_first_start_cleans_up(fork: Fork, start: Starter, place: Path) -> None:
     def interrupted() -> list[str]:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Thread(target=interrupt_once, args=(place / "data" / "pg.log",)).start()
         with pytest.raises(KeyboardInterrupt):
             embedded.start(place / "data")
         return sorted(path.name for path in (place / "data").iterdir())

@@ -295,6 +295,7 @@ async def test_what_a_handler_writes_after_a_lost_lease_does_not_commit(db: Data
         )
         is_stolen.set()
         await until(lambda: _is(db, job, "completed"))
+        await until(lambda: lost)
     assert len(lost) == 1
     assert [row["n"] for row in await all_of(db, "select n from mainstay.effects")] == [1]
     assert await one(db, "select count(*) from mainstay.job_attempts") == 0
