@@ -129,7 +129,8 @@ def _form(
     bound = _bound(request) or secrets.token_urlsafe(24)
     context = {
         "page": None, "theme": theme_of(request), "said": "",
-        "csrf": csrf.token_of(ground.keyring, csrf.of_start(bound)), "next": href, "email": email, "refusal": refusal, "brand": ground.settings.brand,
+        "csrf": csrf.token_of(ground.keyring, csrf.of_start(bound)), "next": href,
+        "email": email, "refusal": refusal, "brand": ground.settings.brand,
     }  # fmt: skip
     answer = ground.frame.respond(
         "sign_in.html", context, status=200 if refusal is None else refusal.status, headers=_retry_of(refusal)
