@@ -142,7 +142,7 @@ async def test_an_address_that_became_private_is_a_failed_try(tenant: Tenant, db
 
 async def test_nineteen_hanging_webhooks_take_no_place_that_another_needs(tenant: Tenant, db: Database) -> None:
     settings = make_settings()
-    outbound = Outbound(allow=settings.outbound_allow, timeout_seconds=3.0)
+    outbound = Outbound(allow=settings.outbound_allow, timeout_seconds=10.0)
     async with Receiver() as receiver:
         receiver.at("/hang", hang())
         for _ in range(19):
@@ -152,14 +152,14 @@ async def test_nineteen_hanging_webhooks_take_no_place_that_another_needs(tenant
             await publish(db, tenant, "slow.thing")
         line = Line(db, webhooks.tasks(db, outbound, KEYRING, settings))
         async with line.working():
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(8):
                 while sum(received.target == "/hang" for received in receiver.requests) < 190:
                     await asyncio.sleep(0.01)
             started = time.monotonic()
             for _ in range(20):
                 await publish(db, tenant, "quick.thing")
             await line.until(lambda: sum(received.target == "/fair" for received in receiver.requests) == 20)
-            assert time.monotonic() - started < 1.5
+            assert time.monotonic() - started < 5
             assert sum(received.target == "/hang" for received in receiver.requests) == 190
         await receiver.hang_up()
     await outbound.close()
