@@ -50,3 +50,18 @@ def test_without_scripts_pages_read_and_forms_work(site: Site, open_page: Opener
         page.click("summary[aria-label^=Account]")
         page.click("button:has-text('Dark')")
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_form_that_is_clicked_twice_goes_off_once(open_page: Opener) -> None:
+    with open_page() as page:
+        page.goto("/console/sign-in")
+        posts: list[str] = []
+        page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+        page.fill("#field-email", "nobody.twice@example.com")
+        page.fill("#field-password", "wrong")
+        page.evaluate(
+            """() => { const button = document.querySelector("form button.main"); button.click();
+                       setTimeout(() => button.click(), 0); }"""
+        )
+        page.wait_for_selector("[role=alert]")
+        assert len(posts) == 1

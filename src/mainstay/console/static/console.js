@@ -148,6 +148,16 @@
     fetch(event.target.action, { method: "POST", body, redirect: "manual" });
   });
 
+  // A form goes off once, however fast somebody clicks.
+  const OFF_MS = 5000;
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post") return;
+    if (form.dataset.off) { event.preventDefault(); return; }
+    form.dataset.off = "1";
+    setTimeout(() => delete form.dataset.off, OFF_MS);
+  });
+
   // Health: asked of the service itself.
   async function askHealth() {
     const dot = one("[data-health-words]"), place = dot && dot.parentElement;
