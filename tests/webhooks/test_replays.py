@@ -344,6 +344,14 @@ async def test_bad_wishes_are_refused_with_a_pointer(tenant: Tenant, wanted: dic
     assert [one["pointer"] for one in refused["errors"]] == [pointer]
 
 
+async def test_no_rush_starts_more_than_five(tenant: Tenant, db: Database) -> None:
+    webhook = await tenant.webhook()
+    path, body = f"{COMPANY_PATH}/{webhook['id']}/replays", {"scope": "messages", "since": LONG_AGO}
+    answers = await asyncio.gather(*(tenant.key.post(path, json=body) for _ in range(12)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 5 + [409] * 7
+    assert await count(db, "replays", "state = 'running'") == 5
+
+
 async def test_five_replays_of_a_webhook_run_at_once(tenant: Tenant) -> None:
     webhook, other = await tenant.webhook(), await tenant.webhook()
     started = [await replay(tenant, webhook) for _ in range(replays.RUNNING_AT_MOST)]

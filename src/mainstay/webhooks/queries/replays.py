@@ -31,6 +31,9 @@ _RUNNING = Sql(
     "webhooks.count_running_replays",
     "select count(*) from mainstay.replays where company_id = $1 and endpoint_id = $2 and state = 'running'",
 )
+_LOCK = Sql(
+    "webhooks.lock_replays", "select pg_advisory_xact_lock(hashtextextended('mainstay.replays:' || $1 || $2, 0))"
+)
 _MOVE = Sql(
     "webhooks.move_replay",
     "update mainstay.replays set made = made + $3, looked_to = $4 where company_id = $1 and id = $2",
@@ -166,9 +169,10 @@ async def list_replays(
     return await connection.rows(_LIST, company_id, endpoint_id, before_id, limit)
 
 
-async def count_running(connection: Connection, *, company_id: str, endpoint_id: str) -> int:
-    """How many replays of the endpoint run."""
-    return int(await connection.value(_RUNNING, company_id, endpoint_id))
+async def count_running(tx: Tx, *, company_id: str, endpoint_id: str) -> int:
+    """How many replays of the endpoint run; others start none before this transaction ends."""
+    await tx.rows(_LOCK, company_id, endpoint_id)
+    return int(await tx.value(_RUNNING, company_id, endpoint_id))
 
 
 async def look(connection: Connection, choice: Choice, *, company_id: str, limit: int) -> tuple[int, str | None]:
