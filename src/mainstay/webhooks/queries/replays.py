@@ -31,7 +31,7 @@ _RUNNING = Sql(
     "webhooks.count_running_replays",
     "select count(*) from mainstay.replays where company_id = $1 and endpoint_id = $2 and state = 'running'",
 )
-_LOCK = Sql(
+_ONE_AT_A_TIME = Sql(
     "webhooks.lock_replays", "select pg_advisory_xact_lock(hashtextextended('mainstay.replays:' || $1 || $2, 0))"
 )
 _MOVE = Sql(
@@ -171,7 +171,7 @@ async def list_replays(
 
 async def count_running(tx: Tx, *, company_id: str, endpoint_id: str) -> int:
     """How many replays of the endpoint run; others start none before this transaction ends."""
-    await tx.rows(_LOCK, company_id, endpoint_id)
+    await tx.rows(_ONE_AT_A_TIME, company_id, endpoint_id)
     return int(await tx.value(_RUNNING, company_id, endpoint_id))
 
 
