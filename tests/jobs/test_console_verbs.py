@@ -26,6 +26,8 @@ async def test_depths_are_written_once_a_minute_a_queue_by_whoever_comes_first(
     for state, count in (("waiting", 3), ("active", 2), ("retrying", 4), ("delayed", 9)):
         await one(db, _FILL, jobs.EMAIL, state, count)
     assert await jobs.depths(db) == {}
+    now = await one(db, "select mainstay.now()")
+    await sql_clock.move(timedelta(seconds=61 - now.second))
     for _ in range(3):
         await Gauge(db, SystemClock()).run_once()
         await one(db, _FILL, jobs.EMAIL, "waiting", 1)
