@@ -1,11 +1,8 @@
 """A running console and a browser before it; tests of the browser are skipped where there is no Chromium."""
 
 import asyncio
-import fcntl
-import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests import npm
 from tests.conftest import cut_database, drop_database
 from tests.console.site import PASSWORD, Site, running_site
 
@@ -21,14 +19,6 @@ PEERS = Path(__file__).parent / "peers"
 FILES = ("package.json", "package-lock.json", ".npmrc")
 WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 390, "height": 844}
-REQUIRED = os.environ.get("MAINSTAY_REQUIRE_PEERS") == "1"
-
-
-def missing(what: str) -> Any:
-    """Skips the test, or fails it where every peer is required."""
-    if REQUIRED:
-        pytest.fail(f"MAINSTAY_REQUIRE_PEERS=1, but {what}")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +35,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium, without a window; while it runs this thread has a loop, so its modules have no async tests."""
     found = shutil.which("chromium")
     if found is None:
-        missing("chromium is not installed")
+        npm.missing("chromium is not installed")
     flags = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, args=flags)
@@ -110,25 +100,7 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def axe() -> str:
     """The source of axe-core, installed once outside the tree and shared by later runs."""
-    if shutil.which("npm") is None:
-        missing("npm is not installed")
-    digest = hashlib.sha256(b"".join((PEERS / name).read_bytes() for name in FILES)).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mainstay-tests"
-    home = cache / f"axe-{digest}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "axe.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (home / "installed").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir()
-            for name in FILES:
-                shutil.copy(PEERS / name, home / name)
-            done = subprocess.run(
-                ["npm", "ci", "--ignore-scripts"], cwd=home, capture_output=True, text=True, timeout=100, check=False
-            )
-            if done.returncode != 0:
-                missing(f"npm ci failed: {done.stderr[-500:]}")
-            (home / "installed").touch()
+    home = npm.installed("axe", PEERS, FILES)
     return (home / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 
 

@@ -1,11 +1,7 @@
 """Receivers under Node that no one here wrote accept what we sign, refuse what was changed, and may re-serialise it."""
 
 import base64
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainstay.webhooks.signing import headers_for, new_secret
+from tests import npm
 
 PEERS = Path(__file__).parent / "peers"
 FILES = ("package.json", "package-lock.json", ".npmrc", "verify.mjs")
@@ -41,31 +38,7 @@ _PAYLOAD = st.dictionaries(
 @pytest.fixture(scope="session")
 def peers() -> Path:
     """A directory outside the tree with the locked packages installed, made once and shared by later runs."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        if os.environ.get("MAINSTAY_REQUIRE_PEERS") == "1":
-            pytest.fail("MAINSTAY_REQUIRE_PEERS=1, but node and npm are not installed")
-        pytest.skip("node and npm are not installed")
-    digest = hashlib.sha256(b"".join((PEERS / name).read_bytes() for name in FILES)).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mainstay-tests"
-    home = cache / f"peers-{digest}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "peers.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (home / "installed").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir()
-            for name in FILES:
-                shutil.copy(PEERS / name, home / name)
-            done = subprocess.run(
-                ["npm", "ci", "--ignore-scripts"], cwd=home, capture_output=True, text=True, timeout=100, check=False
-            )
-            if done.returncode != 0:
-                reason = f"npm ci failed: {done.stderr[-500:]}"
-                if os.environ.get("MAINSTAY_REQUIRE_PEERS") == "1":
-                    pytest.fail(reason)
-                pytest.skip(reason)
-            (home / "installed").touch()
-    return home
+    return npm.installed("peers", PEERS, FILES)
 
 
 def verdicts(home: Path, cases: list[tuple[str, dict[str, str], bytes]]) -> list[dict[str, str]]:
