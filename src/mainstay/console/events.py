@@ -99,7 +99,7 @@ def routes(ground: Ground) -> APIRouter:
         detail = {
             "event": row,
             "place": await reader.place_of(row),
-            "raw": raw_of(row),
+            "raw": orjson.loads(events.flat(row)),
             "changes": changes_of(row["changes"]),
             "workspace": await identity.find_workspace(ground.db, page.company_id, str(row["workspace_id"])),
             "close": address(PATH, kept),
@@ -156,21 +156,6 @@ def words_of(wrong: Invalid) -> list[str]:
 def changes_of(text: str | None) -> list[tuple[str, str, str]]:
     """Field, before and after, each value as JSON."""
     return [(one["field"], _json(one.get("old")), _json(one.get("new"))) for one in orjson.loads(text or "[]")]
-
-
-def raw_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The event as the API gives it."""
-    received_at = iso(row["received_at"])
-    return {
-        "id": str(row["id"]), "companyId": str(row["company_id"]), "workspaceId": str(row["workspace_id"]),
-        "projectId": row["project_id"], "action": row["action"], "category": row["category"],
-        "actorId": row["actor_id"], "actorEmail": row["actor_email"], "actorName": row["actor_name"],
-        "targetId": row["target_id"], "targetType": row["target_type"],
-        **{part: None if row[part] is None else orjson.loads(row[part]) for part in ("payload", "metadata", "changes")},
-        "traceId": row["trace_id"], "dataRegion": row["data_region"], "occurredAt": iso(row["occurred_at"]),
-        "createdAt": received_at, "receivedAt": received_at, "seq": row["seq"], "prevHash": row["prev_hash"].hex(),
-        "hash": row["hash"].hex(), "archived": row["archived"], "archivalCandidate": row["archival_candidate"],
-    }  # fmt: skip
 
 
 async def _read(reader: events.Reader, page: Page, kept: Mapping[str, str]) -> Listed:

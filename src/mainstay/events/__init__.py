@@ -26,6 +26,7 @@ from mainstay.events.reading import ChainPlace, Followed, Page, Reader
 from mainstay.events.recording import record
 from mainstay.events.routes import describe, router
 from mainstay.events.sealing import Sealer, public_keys
+from mainstay.events.shape import flat
 from mainstay.events.tables import PARTITIONED
 from mainstay.events.tasks import schedules, tasks
 from mainstay.events.verification import verify_workspace
@@ -48,6 +49,7 @@ __all__ = [
     "Verdict",
     "describe",
     "filters_of",
+    "flat",
     "per_minute",
     "public_keys",
     "read_public_key",
