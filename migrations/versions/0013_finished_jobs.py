@@ -1,0 +1,11 @@
+"""Nothing yet.
+
+Locks: none.
+"""
+
+revision = "0013"
+down_revision = "0012"
+
+
+def upgrade() -> None:
+    pass
