@@ -18,7 +18,7 @@ from mainstay.jobs.leases import Promoter
 from mainstay.jobs.queries import lines, planning
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.work import Batch, Job, Outcome, Task
-from tests.jobs.conftest import QUEUE, add, all_of, one, state_of, task, until, working
+from tests.jobs.conftest import QUEUE, QUICK, add, all_of, one, state_of, task, until, working
 
 _ROOT = Path(__file__).parents[2]
 
@@ -253,60 +253,68 @@ async def test_nobody_is_declared_lost_by_one_who_was_away_himself(db: Database)
         assert await state_of(db, job) == "active"
 
 
-async def test_a_worker_without_a_heartbeat_claims_nothing(db: Database) -> None:
-    ran = []
+@asynccontextmanager
+async def _full(db: Database, ran: list[tuple[Any, int]]) -> AsyncIterator[tuple[jobs.Worker, asyncio.Event]]:
+    """A worker whose only slot waits for the event: till then no claim of its is under way, and none can begin."""
+    has_begun, is_let = asyncio.Event(), asyncio.Event()
 
     async def run(job: Job) -> None:
-        ran.append(job.id)
+        if job.payload == "first":
+            has_begun.set()
+            await is_let.wait()
+        else:
+            ran.append((job.id, job.attempt))
 
-    async with working(db, [task(run)]) as worker:
-        await until(lambda: worker.lease.worker_id)
+    await add(db, "test.kind", "first")
+    async with working(db, [task(run)], slots=1) as worker:
+        await has_begun.wait()
+        yield worker, is_let
+
+
+async def _has_turned(worker: jobs.Worker) -> None:
+    """A whole round of claiming has begun and ended since, in a worker whose rounds do not wait for the database."""
+    worker._wake.set()
+    await until(lambda: not worker._wake.is_set())
+
+
+_STRAY = """insert into mainstay.jobs (queue, kind, payload, state, worker_id, attempt, epoch, started_at)
+            values ($1, 'test.kind', '1', 'active', $2, 1, 1, now()) returning id"""
+
+
+async def test_a_worker_without_a_heartbeat_claims_nothing(db: Database) -> None:
+    ran: list[tuple[Any, int]] = []
+    async with _full(db, ran) as (worker, is_let):
         worker.lease.lease_seconds = 0.0
-        await until(lambda: not worker.claimer._is_in_doubt)  # a claim that was sent while the lease held may end
-        await add(db, "test.kind")
-        await asyncio.sleep(0.2)
-        assert ran == []
-        worker.lease.lease_seconds = 1.5
-        await until(lambda: ran)
+        job = await add(db, "test.kind")
+        is_let.set()
+        await until(lambda: not worker._held)
+        for _ in range(5):
+            await _has_turned(worker)
+        assert await state_of(db, job) == "waiting"
+        worker.lease.lease_seconds = QUICK.lease
+        await until(lambda: ran == [(job, 1)])
 
 
 async def test_jobs_of_a_claim_whose_commit_is_in_doubt_are_handed_back(db: Database) -> None:
-    ran = []
-
-    async def run(job: Job) -> None:
-        ran.append((job.id, job.attempt))
-
-    async with working(db, [task(run)]) as worker:
-        await until(lambda: worker.lease.worker_id)
-        job = await one(
-            db,
-            """insert into mainstay.jobs (queue, kind, payload, state, worker_id, attempt, epoch, started_at)
-               values ($1, 'test.kind', '1', 'active', $2, 1, 1, now()) returning id""",
-            QUEUE,
-            worker.lease.id,
-        )
-
-        async def is_done_in_doubt() -> bool:
-            worker.claimer._is_in_doubt = True  # again each time: a claim that was under way may have cleared it
-            return await _is(db, job, "completed")
-
-        await until(is_done_in_doubt)
+    ran: list[tuple[Any, int]] = []
+    async with _full(db, ran) as (worker, is_let):
+        job = await one(db, _STRAY, QUEUE, worker.lease.id)
+        worker.claimer._is_in_doubt = True
+        is_let.set()
+        await until(lambda: _is(db, job, "completed"))
     assert ran == [(job, 1)]
 
 
 async def test_a_stop_hands_back_what_a_claim_in_doubt_brought(db: Database) -> None:
-    async def run(_: Job) -> None: ...
-
-    async with working(db, [task(run)]) as worker:
-        await until(lambda: worker.lease.worker_id)
+    ran: list[tuple[Any, int]] = []
+    async with _full(db, ran) as (worker, is_let):
         worker.lease.lease_seconds = 0.0  # so that no further claim clears the doubt
-        await until(lambda: not worker.claimer._is_in_doubt)
-        stray = """insert into mainstay.jobs (queue, kind, payload, state, worker_id, attempt, epoch, started_at)
-                   values ($1, 'test.kind', '1', 'active', $2, 1, 1, now()) returning id"""
-        job = await one(db, stray, QUEUE, worker.lease.id)
+        job = await one(db, _STRAY, QUEUE, worker.lease.id)
         worker.claimer._is_in_doubt = True
+        is_let.set()
     (row,) = await all_of(db, "select id, state, attempt, epoch, worker_id from mainstay.jobs")
     assert tuple(row) == (job, "waiting", 0, 2, None)
+    assert ran == []
     assert await one(db, "select count(*) from mainstay.workers where ended_at is null") == 0
 
 
