@@ -73,6 +73,7 @@ class Identity:
             company_id=claims.company_id,
             role=row["role"],
             email=row["email"],
+            region=row["data_region"],
         )
 
     async def key(self, token: str, address: str) -> Caller:
@@ -153,5 +154,6 @@ def _cached_of(row: Record) -> CachedKey:
         company_id=str(row["company_id"]),
         workspace_id="" if row["workspace_id"] is None else str(row["workspace_id"]),
         read_only=row["read_only"],
+        region=row["data_region"],
     )
     return CachedKey(caller, row["data_region"], networks_of(row["allow_list"]))

@@ -82,6 +82,7 @@ class Sessions:
             company_id=str(row["company_id"]),
             role=row["role"],
             email=row["email"],
+            region=row["data_region"],
         )
         workspace_id = "" if row["workspace_id"] is None else str(row["workspace_id"])
         return Session(str(row["id"]), caller, row["company_name"], workspace_id, row["workspace_name"])

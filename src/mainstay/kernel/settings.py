@@ -35,6 +35,33 @@ class Settings:
         None,
         secret=True,
     )
+    database_url_us: str | None = _setting(
+        "DATABASE_URL_US",
+        "database of its own for the data of companies in the US; default DATABASE_URL",
+        None,
+        secret=True,
+    )
+    database_url_eu: str | None = _setting(
+        "DATABASE_URL_EU",
+        "database of its own for the data of companies in the EU; default DATABASE_URL",
+        None,
+        secret=True,
+    )
+    database_url_apac: str | None = _setting(
+        "DATABASE_URL_APAC",
+        "database of its own for the data of companies in APAC; default DATABASE_URL",
+        None,
+        secret=True,
+    )
+    database_direct_url_us: str | None = _setting(
+        "DATABASE_DIRECT_URL_US", "straight to the database of the US, as DATABASE_DIRECT_URL", None, secret=True
+    )
+    database_direct_url_eu: str | None = _setting(
+        "DATABASE_DIRECT_URL_EU", "straight to the database of the EU, as DATABASE_DIRECT_URL", None, secret=True
+    )
+    database_direct_url_apac: str | None = _setting(
+        "DATABASE_DIRECT_URL_APAC", "straight to the database of APAC, as DATABASE_DIRECT_URL", None, secret=True
+    )
     database_pool_size: int = _setting("DATABASE_POOL_SIZE", "connections a process may hold", 10)
     database_statement_cache: int = _setting(
         "DATABASE_STATEMENT_CACHE", "prepared statements kept a connection; 0 behind a transaction pooler", 512
@@ -104,6 +131,22 @@ class Settings:
         return self.database_direct_url or self.database_url
 
     @property
+    def region_urls(self) -> dict[str, str]:
+        """The database of each region that has one of its own."""
+        own = {"US": self.database_url_us, "EU": self.database_url_eu, "APAC": self.database_url_apac}
+        return {region: url for region, url in own.items() if url is not None and url != self.database_url}
+
+    def direct_url_of(self, url: str) -> str:
+        """Where LISTEN and migrations of that database go."""
+        direct = {
+            self.database_url_apac: self.database_direct_url_apac,
+            self.database_url_eu: self.database_direct_url_eu,
+            self.database_url_us: self.database_direct_url_us,
+            self.database_url: self.database_direct_url,
+        }
+        return direct.get(url) or url
+
+    @property
     def base_url(self) -> str:
         """The address under which people reach the API, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
@@ -170,6 +213,11 @@ def _check(settings: Settings) -> None:
         wrong.append("PROFILE must be development or production")
     if not settings.database_url.startswith(("postgresql://", "postgres://")):
         wrong.append("DATABASE_URL must begin with postgresql://")
+    wrong += [
+        f"DATABASE_URL_{region} must begin with postgresql://"
+        for region, url in settings.region_urls.items()
+        if not url.startswith(("postgresql://", "postgres://"))
+    ]
     for env, value in (
         ("MAINSTAY_SECRET", settings.secret),
         ("JWT_ACCESS_SECRET", settings.jwt_access_secret),

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from mainstay.kernel.errors import Forbidden, Unauthenticated
 from mainstay.kernel.outbox import Actor
+from mainstay.kernel.regions import DEFAULT_REGION
 from mainstay.web.asgi import Headers
 
 Role = Literal["owner", "manager", "staff"]
@@ -21,7 +22,8 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller. `company_id` is set for all but operators, `workspace_id` for workspace keys."""
+    """An authenticated caller. `company_id` is set for all but operators, `workspace_id` for workspace keys; `region`
+    is where the caller's data live."""
 
     kind: Kind
     id: str
@@ -31,6 +33,7 @@ class Caller:
     role: Role | None = None
     read_only: bool = False
     email: str | None = None
+    region: str = DEFAULT_REGION
 
     @property
     def actor(self) -> Actor:

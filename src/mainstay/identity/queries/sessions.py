@@ -29,8 +29,8 @@ _OPEN_SESSION = Sql(
 )
 _FIND_SESSION = Sql(
     "identity.find_session",
-    """select s.id, s.person_id, s.company_id, s.workspace_id, p.name, p.email, m.role, c.name as company_name,
-              coalesce(w.name, '') as workspace_name,
+    """select s.id, s.person_id, s.company_id, s.workspace_id, p.name, p.email, m.role, c.data_region,
+              c.name as company_name, coalesce(w.name, '') as workspace_name,
               s.last_used_at < mainstay.now() - interval '1 minute' as is_stale
        from mainstay.sessions s
        join mainstay.people p on p.id = s.person_id and p.suspended_at is null

@@ -26,8 +26,9 @@ _ADD_MEMBERSHIP = Sql(
 )
 _FIND_MEMBER = Sql(
     "identity.find_member",
-    """select p.id, p.email, p.name, p.suspended_at, m.role from mainstay.memberships m
-       join mainstay.people p on p.id = m.person_id where m.company_id = $1 and m.person_id = $2""",
+    """select p.id, p.email, p.name, p.suspended_at, m.role, c.data_region from mainstay.memberships m
+       join mainstay.people p on p.id = m.person_id join mainstay.companies c on c.id = m.company_id
+       where m.company_id = $1 and m.person_id = $2""",
 )
 _MEMBERSHIPS = Sql(
     "identity.memberships",

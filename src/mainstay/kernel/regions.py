@@ -1,0 +1,58 @@
+"""Data regions: which database holds what belongs to a company of a region, and which holds what is everybody's."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from mainstay.kernel.db import Database
+from mainstay.kernel.settings import Settings
+
+Region = Literal["US", "EU", "APAC"]
+
+REGIONS: tuple[Region, ...] = get_args(Region)
+"""Every data region there is, in the order in which they are told."""
+DEFAULT_REGION: Region = "US"
+
+
+class Regions:
+    """The home database and those that regions have of their own; a region without one lives in the home database."""
+
+    def __init__(self, home: Database, own: Mapping[str, Database]) -> None:
+        self.home = home
+        self._of: dict[str, Database] = {region: own.get(region, home) for region in REGIONS}
+
+    @classmethod
+    def connect(cls, settings: Settings, *, size: int, name: str) -> "Regions":
+        """Pools of `size` connections, one a database, none of them opened yet."""
+
+        def pool(url: str) -> Database:
+            return Database(url, size=size, statement_cache=settings.database_statement_cache, name=name)
+
+        pools = {settings.database_url: pool(settings.database_url)}
+        for url in settings.region_urls.values():
+            if url not in pools:
+                pools[url] = pool(url)
+        return cls(pools[settings.database_url], {region: pools[url] for region, url in settings.region_urls.items()})
+
+    def of(self, region: str) -> Database:
+        """The database of what belongs to companies of that region; KeyError for what is no region."""
+        return self._of[region]
+
+    def all(self) -> list[tuple[str, Database]]:
+        """Each database once, home first, with the name of a region served there (`home` where that serves none)."""
+        found = {id(self.home): (next(iter(self.names_on(self.home)), "home"), self.home)}
+        for region, db in self._of.items():
+            found.setdefault(id(db), (region, db))
+        return list(found.values())
+
+    def names_on(self, db: Database) -> list[str]:
+        """The regions that live in that database."""
+        return [region for region, one in self._of.items() if one is db]
+
+    def is_home(self, region: str) -> bool:
+        """Whether the region lives in the home database."""
+        return self._of[region] is self.home
+
+    @property
+    def are_one(self) -> bool:
+        """Whether every region lives in the home database."""
+        return all(db is self.home for db in self._of.values())
