@@ -7,7 +7,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -117,7 +117,16 @@ class SqlClock:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._base = "pg_catalog.now()"
         self.offset = timedelta(0)
+
+    async def stop(self) -> datetime:
+        """`mainstay.now()` stands at this moment until it is moved, however long a test takes; the moment."""
+        async with self._db.connection() as connection:
+            now: datetime = await connection.fetchval("select mainstay.now()")
+        self._base, self.offset = f"timestamptz '{now.isoformat()}'", timedelta(0)
+        await self.move(timedelta(0))
+        return now
 
     async def move(self, by: timedelta) -> None:
         """From now on `mainstay.now()` reads that much later than before."""
@@ -125,7 +134,7 @@ class SqlClock:
         async with self._db.connection() as connection:
             await connection.execute(
                 f"""create or replace function mainstay.now() returns timestamptz language sql stable parallel safe
-                    as $$ select pg_catalog.now() + interval '{self.offset.total_seconds()} seconds' $$"""
+                    as $$ select {self._base} + interval '{self.offset.total_seconds()} seconds' $$"""
             )
 
 

@@ -17,7 +17,7 @@ OPERATOR = Actor(kind="person", id="p-1", name="Olga")
 QUICK = jobs.Timing(heartbeat=0.2, lease=1.5, reap=0.1, promote=0.02, schedule=0.05, watch=0.02, gauge=0.5)
 
 
-async def until(is_so: Callable[[], Awaitable[Any] | Any], seconds: float = 10.0) -> Any:
+async def until(is_so: Callable[[], Awaitable[Any] | Any], seconds: float = 30.0) -> Any:
     """What `is_so` gave once it gave something true; fails after so many seconds."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

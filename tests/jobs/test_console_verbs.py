@@ -1,7 +1,7 @@
 """What pages about queues read: depths by the minute, lists of jobs, and who stopped what."""
 
 import itertools
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -10,7 +10,7 @@ import pytest
 from mainstay import jobs
 from mainstay.jobs.queries import lines
 from mainstay.jobs.stats import Gauge
-from mainstay.kernel.clock import SystemClock
+from mainstay.kernel.clock import MovableClock, SystemClock
 from mainstay.kernel.db import Database, Sql
 from tests.conftest import SqlClock
 from tests.jobs.conftest import OPERATOR, QUEUE, all_of, one, until, working
@@ -26,7 +26,7 @@ async def test_depths_are_written_once_a_minute_a_queue_by_whoever_comes_first(
     for state, count in (("waiting", 3), ("active", 2), ("retrying", 4), ("delayed", 9)):
         await one(db, _FILL, jobs.EMAIL, state, count)
     assert await jobs.depths(db) == {}
-    now = await one(db, "select mainstay.now()")
+    now = await sql_clock.stop()
     await sql_clock.move(timedelta(seconds=61 - now.second))
     for _ in range(3):
         await Gauge(db, SystemClock()).run_once()
@@ -45,12 +45,15 @@ async def test_depths_are_written_once_a_minute_a_queue_by_whoever_comes_first(
 
 
 async def test_a_gauge_writes_no_minute_twice(db: Database) -> None:
-    gauge = Gauge(db, SystemClock())
+    clock = MovableClock(datetime(2026, 11, 21, 10, 30, 5, tzinfo=UTC))
+    gauge = Gauge(db, clock)
     await gauge.run_once()
     await one(db, "delete from mainstay.queue_minutes returning 1")
-    if gauge._written == SystemClock().now().replace(second=0, microsecond=0):
-        await gauge.run_once()
-        assert await one(db, "select count(*) from mainstay.queue_minutes") == 0
+    await gauge.run_once()
+    assert await one(db, "select count(*) from mainstay.queue_minutes") == 0
+    clock.move(MINUTE)
+    await gauge.run_once()
+    assert await one(db, "select count(*) from mainstay.queue_minutes") == 5
 
 
 async def test_a_worker_writes_the_depths_down(db: Database) -> None:

@@ -1,16 +1,18 @@
 """Jobs are in line exactly when their caller's transaction commits."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from mainstay import jobs
+from mainstay.jobs import enqueueing
 from mainstay.kernel import telemetry
+from mainstay.kernel.clock import MovableClock
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.retry import Backoff
-from tests.jobs.conftest import QUEUE, add, all_of, one, state_of
+from tests.jobs.conftest import QUEUE, add, all_of, one, state_of, until
 
 
 async def test_a_rolled_back_caller_leaves_no_job(db: Database) -> None:
@@ -121,7 +123,7 @@ async def test_what_cannot_be_kept_is_refused_before_anything_is_written(
     assert await one(db, "select count(*) from mainstay.jobs") == 2
 
 
-async def test_one_wake_up_a_transaction(db: Database) -> None:
+async def test_one_wake_up_a_transaction(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[object] = []
     listener = await asyncpg.connect(db.dsn)
     await listener.add_listener("mainstay_jobs", lambda *event: heard.append(event[-1]))
@@ -130,8 +132,10 @@ async def test_one_wake_up_a_transaction(db: Database) -> None:
             await jobs.enqueue(tx, "test.kind", 1, queue=QUEUE)
         await jobs.enqueue_many(tx, "test.kind", [1, 2, 3], queue=QUEUE)
         await jobs.enqueue(tx, "test.kind", 1, queue="later", delay=timedelta(hours=1))
+    monkeypatch.setattr(enqueueing, "time", MovableClock(datetime.now(UTC)))
     for _ in range(20):
         await jobs.wake(db, "hot")
-    await asyncio.sleep(0.1)
+    await jobs.wake(db, "last")
+    await until(lambda: "last" in heard)
     await listener.close()
-    assert heard == [QUEUE, "hot"]
+    assert heard == [QUEUE, "hot", "last"]

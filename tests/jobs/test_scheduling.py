@@ -48,6 +48,7 @@ def _scheduler(db: Database, missed: str = "latest") -> Scheduler:
 
 
 async def test_three_schedulers_start_one_run_a_slot(db: Database, other_db: Database, sql_clock: SqlClock) -> None:
+    await sql_clock.stop()
     schedulers = [_scheduler(each) for each in (db, other_db, db)]
     assert await asyncio.gather(*(each.run_once() for each in schedulers)) == [0, 0, 0]
     for slot in range(1, 4):
@@ -64,6 +65,7 @@ async def test_three_schedulers_start_one_run_a_slot(db: Database, other_db: Dat
 async def test_slots_that_pass_while_a_run_has_not_ended_do_not_pile_up_behind_it(
     db: Database, sql_clock: SqlClock
 ) -> None:
+    await sql_clock.stop()
     scheduler = _scheduler(db)
     await scheduler.run_once()
     started = []
@@ -80,6 +82,7 @@ async def test_slots_that_pass_while_a_run_has_not_ended_do_not_pile_up_behind_i
 
 @pytest.mark.parametrize(("missed", "runs"), [("latest", 1), ("skip", 0)])
 async def test_slots_that_passed_while_nothing_ran(db: Database, sql_clock: SqlClock, missed: str, runs: int) -> None:
+    await sql_clock.stop()
     await _scheduler(db, missed).run_once()
     slot = last_slot(Every(HOUR), await one(db, "select mainstay.now()"))
     moved = slot + 5 * HOUR + timedelta(minutes=30) - await one(db, "select mainstay.now()")
@@ -92,6 +95,7 @@ async def test_slots_that_passed_while_nothing_ran(db: Database, sql_clock: SqlC
 
 
 async def test_a_slot_and_its_job_are_one_commit(db: Database, sql_clock: SqlClock) -> None:
+    await sql_clock.stop()
     await _scheduler(db).run_once()
     await sql_clock.move(HOUR)
     await one(db, "alter table mainstay.jobs rename to hidden")
@@ -108,6 +112,7 @@ async def test_a_worker_runs_what_is_scheduled(db: Database, sql_clock: SqlClock
     async def run(job: Job) -> None:
         ran.append((job.payload, len(job.trace_id)))
 
+    await sql_clock.stop()
     schedule = Schedule(name="s", slots=Every(HOUR), kind="test.kind", payload={"a": 1})
     async with working(db, [task(run)], schedules=[schedule]):
         await until(lambda: one(db, "select count(*) from mainstay.schedule_runs"))
@@ -118,6 +123,7 @@ async def test_a_worker_runs_what_is_scheduled(db: Database, sql_clock: SqlClock
 
 
 async def test_the_engine_keeps_its_own_tables_small(db: Database, sql_clock: SqlClock) -> None:
+    await sql_clock.stop()
     specs = [
         Partitioned("finished_jobs", "time", "week", ahead=4, keep=timedelta(days=30)),
         Partitioned("job_attempts", "time", "week", ahead=4, keep=timedelta(days=60)),
@@ -125,14 +131,15 @@ async def test_the_engine_keeps_its_own_tables_small(db: Database, sql_clock: Sq
     assert specs == jobs.PARTITIONED
     dead = """insert into mainstay.dead_jobs (id, enqueued_at, died_at, epoch, priority, attempt, max_attempts, reason,
                 queue, kind, lane, trace_id, error, payload)
-              select n, now(), now() - make_interval(days => n), 1, 5, 1, 1, 'failed', 'q', 'k', '', '', 'e', '1'
+              select n, mainstay.now(), mainstay.now() - make_interval(days => n), 1, 5, 1, 1, 'failed', 'q', 'k', '',
+                     '', 'e', '1'
               from unnest(array[13, 15]) n returning 1"""
     await one(db, dead)
-    await one(db, "insert into mainstay.queue_tallies select 'q', current_date - n / 5, 1 from generate_series(0, 199) n returning 1")  # fmt: skip  # noqa: E501
-    await one(db, "insert into mainstay.workers (name, queues, started_at, heartbeat_at, ended_at) values ('w', '{}', now(), now(), now() - interval '31 days') returning 1")  # fmt: skip  # noqa: E501
-    await one(db, "insert into mainstay.schedule_runs select 's', now() - make_interval(days => n) from unnest(array[40, 35, 1]) n returning 1")  # fmt: skip  # noqa: E501
-    await one(db, "insert into mainstay.queue_minutes select 'q', date_trunc('minute', now()) - make_interval(hours => n), 1, 1, 1, 1 from unnest(array[1, 47, 49, 100]) n returning 1")  # fmt: skip  # noqa: E501
-    await one(db, "insert into mainstay.schedule_runs select 'yearly', now() - interval '90 days' returning 1")
+    await one(db, "insert into mainstay.queue_tallies select 'q', (mainstay.now() at time zone 'UTC')::date - n / 5, 1 from generate_series(0, 199) n returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.workers (name, queues, started_at, heartbeat_at, ended_at) values ('w', '{}', mainstay.now(), mainstay.now(), mainstay.now() - interval '31 days') returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.schedule_runs select 's', mainstay.now() - make_interval(days => n) from unnest(array[40, 35, 1]) n returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.queue_minutes select 'q', date_trunc('minute', mainstay.now()) - make_interval(hours => n), 1, 1, 1, 1 from unnest(array[1, 47, 49, 100]) n returning 1")  # fmt: skip  # noqa: E501
+    await one(db, "insert into mainstay.schedule_runs select 'yearly', mainstay.now() - interval '90 days' returning 1")
     bodies = {each.kind: each.run for each in jobs.tasks(db, specs)}
     assert {schedule.kind for schedule in jobs.schedules()} == set(bodies)
     for run in bodies.values():
@@ -152,5 +159,5 @@ async def test_the_engine_keeps_its_own_tables_small(db: Database, sql_clock: Sq
         await run(None)  # type: ignore[arg-type, misc]
     after = {spec.table: await db.value(parts, f"mainstay.{spec.table}") for spec in specs}
     assert before["finished_jobs"][0] not in after["finished_jobs"]
-    assert after["job_attempts"][:6] == before["job_attempts"]
+    assert after["job_attempts"][: len(before["job_attempts"])] == before["job_attempts"]
     assert [len(names) - names.index(before[table][-1]) for table, names in after.items()] == [7, 7]

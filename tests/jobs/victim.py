@@ -1,4 +1,4 @@
-"""A worker process to be killed: `python -m tests.jobs.victim URL poison|hang|steady`."""
+"""A worker process to be killed: `python -m tests.jobs.victim URL poison|hang|steady|quick`."""
 
 import asyncio
 import os
@@ -19,18 +19,22 @@ async def _hang(_: Job) -> None:
     await asyncio.sleep(600)
 
 
-async def _steady(_: Job) -> None:
-    await asyncio.sleep(0.3)
+async def _quick(_: Job) -> None: ...
 
 
 async def main() -> None:
     """Works until SIGTERM, or until it is killed."""
     url, how = sys.argv[1:]
     db = Database(url, size=8)
-    body = {"poison": _poison, "hang": _hang, "steady": _steady}[how]
     stop = asyncio.Event()
+
+    async def steady(_: Job) -> None:
+        await stop.wait()
+        await asyncio.sleep(0.3)
+
+    body = {"poison": _poison, "hang": _hang, "steady": steady, "quick": _quick}[how]
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    worker = jobs.Worker(db, [task(body)], queues=[jobs.QueueConfig(QUEUE, 5)], timing=QUICK, shutdown_seconds=2.0)
+    worker = jobs.Worker(db, [task(body)], queues=[jobs.QueueConfig(QUEUE, 5)], timing=QUICK, shutdown_seconds=20.0)
     await worker.run(stop)
     await db.close()
 
