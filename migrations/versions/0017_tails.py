@@ -1,11 +1,25 @@
-"""Nothing yet.
+"""The register of open tails: which node holds them, and when each was last seen alive.
 
-Locks: none.
+Locks: none on existing tables.
 """
+
+from alembic import op
 
 revision = "0017"
 down_revision = "0016"
 
 
 def upgrade() -> None:
-    pass
+    op.execute(
+        """create table mainstay.tail_streams (
+             id uuid not null constraint tail_streams_pkey primary key,
+             company_id uuid not null,
+             workspace_id uuid not null,
+             key_id uuid not null,
+             node_id uuid not null,
+             opened_at timestamptz not null default mainstay.now(),
+             seen_at timestamptz not null default mainstay.now()
+           ) with (fillfactor = 50)"""
+    )
+    op.execute("create index tail_streams_company_id_idx on mainstay.tail_streams (company_id)")
+    op.execute("create index tail_streams_node_id_idx on mainstay.tail_streams (node_id)")

@@ -1,6 +1,6 @@
 """What can go wrong with events."""
 
-from mainstay.kernel.errors import Conflict, NotFound, Unprocessable
+from mainstay.kernel.errors import Conflict, MainstayError, NotFound, Unprocessable
 
 
 class EventNotFound(NotFound):
@@ -21,3 +21,13 @@ class SameKeyInFlight(Conflict):
 
 class EmptyChain(NotFound):
     """This workspace has no event yet, so there is nothing to sign."""
+
+
+class TooManyTails(MainstayError):
+    """The company follows as many streams as it may."""
+
+    status = 429
+    code = "too-many-tails"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "15"})

@@ -1,5 +1,6 @@
 """What a list of events may be asked for: the filters of a request, as conditions of the statements in `queries`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,22 @@ from mainstay.events.tables import events
 from mainstay.kernel.errors import Fault, Invalid
 
 MAX_FILTER_CHARACTERS = 512
+NAMES = (
+    "from",
+    "to",
+    "occurredFrom",
+    "occurredTo",
+    "action",
+    "category",
+    "actorId",
+    "actorEmail",
+    "targetId",
+    "projectId",
+    "text",
+)
+"""What a request calls the filters."""
+DESCRIBED = [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in NAMES]
+"""The same for an OpenAPI document."""
 _EXACT = {
     "action": "action",
     "category": "category",
@@ -71,6 +88,21 @@ class Filters:
         if self.text:
             found.append(or_(*(columns[name].icontains(self.text, autoescape=True) for name in _SEARCHED)))
         return found
+
+    def admits(self, event: Mapping[str, Any]) -> bool:
+        """Whether one event that was read meets every filter, as the conditions of a statement would find."""
+        if any(event[_EXACT[name]] != value for name, value in self.exact.items()):
+            return False
+        for moment, since, until in (
+            (event["received_at"], self.since, self.until),
+            (event["occurred_at"], self.occurred_since, self.occurred_until),
+        ):
+            if (since is not None and moment < since) or (until is not None and moment > until):
+                return False
+        if self.text is None:
+            return True
+        text = self.text.lower()
+        return any(text in value.lower() for name in _SEARCHED if (value := event[name]) is not None)
 
     def is_searched_for(self, workspace_id: str | None) -> bool:
         """Whether there are filters that have to be looked for."""

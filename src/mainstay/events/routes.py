@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from mainstay.events import hot, schemas, sealing, shape
+from mainstay.events import filters, hot, schemas, sealing, shape
 from mainstay.events.checkpoints import public_key_text, read_note
 from mainstay.events.filters import filters_of
 from mainstay.events.reading import Page, Reader
@@ -15,23 +15,7 @@ from mainstay.kernel.db import Database
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
 from mainstay.web.json import Answer, refuse_unknown_query, schema_of
 
-_FILTERS = (
-    "from",
-    "to",
-    "occurredFrom",
-    "occurredTo",
-    "action",
-    "category",
-    "actorId",
-    "actorEmail",
-    "targetId",
-    "projectId",
-    "text",
-)
-_KNOWN = frozenset({*_FILTERS, "page", "limit", "cursor", "order", "include"})
-_DESCRIBED_FILTERS = [
-    {"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in _FILTERS
-]
+_KNOWN = frozenset({*filters.NAMES, "page", "limit", "cursor", "order", "include"})
 Limit = Annotated[int, Query(ge=1, le=paging.MAX_LIMIT)]
 PageNumber = Annotated[int | None, Query(ge=1, le=10_000)]
 Order = Annotated[Literal["asc", "desc"], Query(description="By seq in a workspace, by createdAt over a company.")]
@@ -60,7 +44,7 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
             found, page=(page or 1) if cursor is None else None, limit=limit, with_proof=include == "proof"
         )
 
-    @routes.get("/v1/key/workspace/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
+    @routes.get("/v1/key/workspace/events", openapi_extra={"parameters": filters.DESCRIBED})
     async def list_workspace_events(
         request: Request,
         caller: WorkspaceKey,
@@ -73,7 +57,7 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
         """Events of the key's workspace, newest first unless `order=asc`."""
         return await answer_page(request, caller, cursor, page, limit, order, include)
 
-    @routes.get("/v1/key/company/events", openapi_extra={"parameters": _DESCRIBED_FILTERS})
+    @routes.get("/v1/key/company/events", openapi_extra={"parameters": filters.DESCRIBED})
     async def list_company_events(
         request: Request,
         caller: CompanyKey,

@@ -110,6 +110,20 @@ event_minutes = Table(
     postgresql_partition_by="RANGE (minute)",
 )
 
+tail_streams = Table(
+    "tail_streams",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("company_id", Uuid, nullable=False, index=True),
+    Column("workspace_id", Uuid, nullable=False),
+    Column("key_id", Uuid, nullable=False),
+    Column("node_id", Uuid, nullable=False, index=True),
+    Column("opened_at", _TIME, nullable=False, server_default=NOW),
+    Column("seen_at", _TIME, nullable=False, server_default=NOW),
+    info={"scope": "regional"},
+    postgresql_with={"fillfactor": 50},
+)
+
 PARTITIONED = [
     Partitioned("events", "time", "month", ahead=3),
     Partitioned("event_minutes", "time", "week", ahead=4, keep=timedelta(days=3)),

@@ -1,0 +1,100 @@
+"""Statements of the live tail: what workspaces have that is newer, and the register of open tails."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
+
+# The heads tell which workspaces have anything new, so that an idle one costs one look at its head. The first events of
+# every workspace come before the second ones: where bytes end the answer, each still has the next of its own.
+_NEWER = Sql(
+    "events.tail_newer",
+    """with near as (
+         select e.*, row_number() over (partition by e.workspace_id order by e.seq) as number,
+                coalesce(octet_length(e.payload), 0) + coalesce(octet_length(e.metadata), 0)
+                  + coalesce(octet_length(e.changes), 0) + 1024 as bytes
+           from unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) as t (workspace_id, seq, received_at)
+           join mainstay.chain_heads h on h.workspace_id = t.workspace_id and h.seq > t.seq
+          cross join lateral (
+                select * from mainstay.events e
+                 where e.workspace_id = t.workspace_id and e.seq > t.seq and e.received_at >= t.received_at
+                 order by e.seq limit $4) e
+       ), measured as (
+         select *, sum(bytes) over (order by number, workspace_id rows unbounded preceding) as bytes_until from near
+       )
+       select * from measured where bytes_until - bytes < $5 order by number, workspace_id""",
+)
+_HEAD = Sql(
+    "events.tail_head",
+    """select seq, greatest(received_at, '1970-01-01Z') as received_at from mainstay.chain_heads
+        where workspace_id = $2 and company_id = $1""",
+)
+_LOCK = Sql("events.tail_lock", "select pg_advisory_xact_lock(hashtextextended('mainstay.tails/' || $1, 0))")
+_COUNT = Sql(
+    "events.tail_count",
+    "select count(*) from mainstay.tail_streams where company_id = $1 and seen_at > mainstay.now() - $2::interval",
+)
+_OPEN = Sql(
+    "events.tail_open",
+    """insert into mainstay.tail_streams (company_id, id, workspace_id, key_id, node_id) values ($1, $2, $3, $4, $5)""",
+)
+_CLOSE = Sql("events.tail_close", "delete from mainstay.tail_streams where company_id = $1 and id = $2")
+_STANDING = Sql("events.tail_standing", "select id from mainstay.tail_streams where node_id = $1")
+_SEE = Sql(
+    "events.tail_see",
+    "update mainstay.tail_streams set seen_at = mainstay.now() where node_id = $1 and id = any($2::uuid[])",
+)
+_CLEAN = Sql("events.tail_clean", "delete from mainstay.tail_streams where seen_at < mainstay.now() - $1::interval")
+
+
+async def newer_everywhere(
+    db: Connection,
+    workspace_ids: Sequence[str],
+    seqs: Sequence[int],
+    times: Sequence[datetime],
+    *,
+    limit: int,
+    most_bytes: int,
+) -> list[Record]:
+    """What each workspace has behind its seq, which was stored at that time or later; each workspace's in order.
+
+    At most `limit` events of a workspace, and in all to the first that passes `most_bytes`.
+    """
+    return await db.rows(_NEWER, workspace_ids, seqs, times, limit, most_bytes)
+
+
+async def head_of(db: Connection, company_id: str, workspace_id: str) -> Record | None:
+    """Seq and time of the workspace's newest event; None where there never was one."""
+    return await db.row(_HEAD, company_id, workspace_id)
+
+
+async def count_open(tx: Tx, company_id: str, age: timedelta) -> int:
+    """How many tails of the company were seen within that time; nobody else opens one before this transaction ends."""
+    await tx.run(_LOCK, company_id)
+    found: int = await tx.value(_COUNT, company_id, age)
+    return found
+
+
+async def open_tail(tx: Tx, company_id: str, tail_id: str, *, workspace_id: str, key_id: str, node_id: str) -> None:
+    """The tail is in the register."""
+    await tx.run(_OPEN, company_id, tail_id, workspace_id, key_id, node_id)
+
+
+async def close_tail(db: Connection, company_id: str, tail_id: str) -> None:
+    """The tail is in the register no more."""
+    await db.run(_CLOSE, company_id, tail_id)
+
+
+async def standing_everywhere(db: Connection, node_id: str) -> set[str]:
+    """The tails of a node that nobody has ended."""
+    return {str(row["id"]) for row in await db.rows(_STANDING, node_id)}
+
+
+async def see_everywhere(db: Connection, node_id: str, tail_ids: Sequence[str]) -> None:
+    """These tails of the node were alive just now."""
+    await db.run(_SEE, node_id, tail_ids)
+
+
+async def clean_everywhere(db: Connection, age: timedelta) -> int:
+    """Tails not seen for that long are in the register no more; how many."""
+    return count_of(await db.run(_CLEAN, age))
