@@ -43,6 +43,12 @@ def test_the_least_settings_are_a_closed_production() -> None:
         ({"QUEUE_CONCURRENCY": "0.5"}, "QUEUE_CONCURRENCY"),
         ({"QUEUE_CONCURRENCY_OVERRIDES": "nova:webhook=many"}, "QUEUE_CONCURRENCY_OVERRIDES"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        ({"OBJECT_STORE": "hidden"}, "OBJECT_STORE must read"),
+        ({"OBJECT_STORE": "file://hidden/x"}, "OBJECT_STORE must read"),
+        ({"OBJECT_STORE": "file:///"}, "OBJECT_STORE must read"),
+        ({"OBJECT_STORE_EU": "s3:///hidden"}, "OBJECT_STORE_EU must read"),
+        ({"S3_ENDPOINT": "hidden:9000"}, "S3_ENDPOINT"),
+        ({"AWS_ACCESS_KEY_ID": "hidden"}, "AWS_SECRET_ACCESS_KEY"),
     ],
 )
 def test_a_wrong_setting_is_named_without_its_value(change: dict[str, str], named: str) -> None:

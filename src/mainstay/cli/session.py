@@ -34,6 +34,7 @@ API_STOP_SECONDS = 6.0
 WORKER_STOP_SECONDS = 8.0
 # Less than the usual 20 s, as somebody waits at the terminal; the slowest receiver here takes 2 s.
 SHUTDOWN_SECONDS = "5"
+OBJECTS = "objects"
 _HTTP_TIMEOUT = aiohttp.ClientTimeout(total=3)
 
 
@@ -128,6 +129,7 @@ class Session:
             environment["OUTBOUND_ALLOW"] = f"{allowed},{LOOPBACK}" if allowed else LOOPBACK
         environment.setdefault("PROFILE", "development")
         environment.setdefault("SHUTDOWN_SECONDS", SHUTDOWN_SECONDS)
+        environment.setdefault("OBJECT_STORE", (self._place.directory / OBJECTS).as_uri())
         return environment | {
             "DATABASE_URL": self._database.url,
             "HOST": self._wishes.host,
@@ -137,7 +139,7 @@ class Session:
 
     def _told_settings(self, environment: dict[str, str]) -> dict[str, str]:
         names = ("PROFILE", "DATABASE_URL", "DATABASE_DIRECT_URL", "HOST", "PORT", "WORKER_METRICS_PORT",
-                 "OUTBOUND_ALLOW",
+                 "OUTBOUND_ALLOW", "OBJECT_STORE",
                  "CONSOLE_OPERATORS", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "INTERNAL_TOKEN")  # fmt: skip
         return {name: environment[name] for name in names if name in environment}
 

@@ -19,6 +19,10 @@ def _setting(env: str, doc: str, default: Any = MISSING, *, secret: bool = False
     return field(default=default, repr=not secret, metadata={"env": env, "doc": doc, "secret": secret})
 
 
+def _amounts(env: str, doc: str) -> Any:
+    return field(default_factory=dict, metadata={"env": env, "doc": doc, "secret": False})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The configuration of one process."""
@@ -65,6 +69,36 @@ class Settings:
     database_pool_size: int = _setting("DATABASE_POOL_SIZE", "connections a process may hold", 10)
     database_statement_cache: int = _setting(
         "DATABASE_STATEMENT_CACHE", "prepared statements kept a connection; 0 behind a transaction pooler", 512
+    )
+    object_store: str | None = _setting(
+        "OBJECT_STORE",
+        "where archives go: s3://bucket/prefix or file:///directory; unset, nothing is archived",
+        None,
+    )
+    object_store_us: str | None = _setting(
+        "OBJECT_STORE_US", "the same for companies in the US; default OBJECT_STORE", None
+    )
+    object_store_eu: str | None = _setting(
+        "OBJECT_STORE_EU", "the same for companies in the EU; default OBJECT_STORE", None
+    )
+    object_store_apac: str | None = _setting(
+        "OBJECT_STORE_APAC", "the same for companies in APAC; default OBJECT_STORE", None
+    )
+    s3_endpoint: str | None = _setting(
+        "S3_ENDPOINT", "address of an S3 server other than AWS; a store's own is s3://bucket?endpoint=", None
+    )
+    s3_region: str | None = _setting(
+        "S3_REGION", "AWS region of the buckets, default us-east-1; a store's own is s3://bucket?region=", None
+    )
+    aws_access_key_id: str | None = _setting(
+        "AWS_ACCESS_KEY_ID", "who we are to S3; unset, the machine's or container's own role", None
+    )
+    aws_secret_access_key: str | None = _setting("AWS_SECRET_ACCESS_KEY", "its secret", None, secret=True)
+    retention_delete: bool = _setting(
+        "RETENTION_DELETE", "delete events without archive a grace period after they left the retention window", False
+    )
+    archive_cut: bool = _setting(
+        "ARCHIVE_CUT", "take archived events out of the database a grace period after their archive was verified", False
     )
     host: str = _setting("HOST", "address that the API listens on", "127.0.0.1")
     port: int = _setting("PORT", "port that the API listens on (examples elsewhere show 3000 and 5000)", 8080)
@@ -119,6 +153,15 @@ class Settings:
         "private hosts and networks that webhooks may reach (development): 127.0.0.0/8,localhost",
         _NOTHING_ALLOWED,
     )
+    plan_export_rows: Mapping[str, int | None] = _amounts(
+        "PLAN_EXPORT_ROWS", "rows of one export by plan, where they differ from the usual: free=10000,enterprise=none"
+    )
+    plan_retention_days: Mapping[str, int | None] = _amounts(
+        "PLAN_RETENTION_DAYS", "days that events are kept by plan, where they differ: free=7,starter=30,enterprise=none"
+    )
+    plan_event_quotas: Mapping[str, int | None] = _amounts(
+        "PLAN_EVENT_QUOTAS", "events a month by plan, where they differ: free=10000,starter=100000,enterprise=none"
+    )
     shutdown_seconds: float = _setting(
         "SHUTDOWN_SECONDS", "time that running requests and jobs get to end at a stop", 20.0
     )
@@ -135,6 +178,12 @@ class Settings:
         """The database of each region that has one of its own."""
         own = {"US": self.database_url_us, "EU": self.database_url_eu, "APAC": self.database_url_apac}
         return {region: url for region, url in own.items() if url is not None and url != self.database_url}
+
+    @property
+    def region_stores(self) -> dict[str, str]:
+        """The object store of each region that has one of its own."""
+        own = {"US": self.object_store_us, "EU": self.object_store_eu, "APAC": self.object_store_apac}
+        return {region: url for region, url in own.items() if url is not None}
 
     def direct_url_of(self, url: str) -> str:
         """Where LISTEN and migrations of that database go."""
@@ -188,6 +237,8 @@ def _parse(name: str, kind: str, text: str) -> Any:
     if name == "queue_concurrency_overrides":
         pairs = [part.rpartition("=") for part in text.split(",")]
         return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
+    if name.startswith("plan_"):
+        return _amounts_of(text)
     if name in ("secret_previous", "console_operators"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("int"):
@@ -199,6 +250,15 @@ def _parse(name: str, kind: str, text: str) -> Any:
             raise ValueError("must be true or false")
         return text.lower() in ("1", "true", "yes")
     return text
+
+
+def _amounts_of(text: str) -> dict[str, int | None]:
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    if not all(plan.strip() for plan, _, _ in pairs):
+        raise ValueError("must be such as free=7,starter=30,enterprise=none")
+    return {
+        plan.strip(): None if amount.strip().lower() == "none" else _whole(amount, least=1) for plan, _, amount in pairs
+    }
 
 
 def _whole(text: str, *, least: int) -> int:
@@ -218,6 +278,18 @@ def _check(settings: Settings) -> None:
         for region, url in settings.region_urls.items()
         if not url.startswith(("postgresql://", "postgres://"))
     ]
+    wrong += [
+        f"{env} must read s3://bucket/prefix or file:///directory"
+        for env, url in (
+            ("OBJECT_STORE", settings.object_store),
+            *((f"OBJECT_STORE_{region}", url) for region, url in settings.region_stores.items()),
+        )
+        if url is not None and not _is_store(url)
+    ]
+    if settings.s3_endpoint is not None and not settings.s3_endpoint.startswith(("http://", "https://")):
+        wrong.append("S3_ENDPOINT must begin with http:// or https://")
+    if (settings.aws_access_key_id is None) != (settings.aws_secret_access_key is None):
+        wrong.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
     for env, value in (
         ("MAINSTAY_SECRET", settings.secret),
         ("JWT_ACCESS_SECRET", settings.jwt_access_secret),
@@ -237,6 +309,11 @@ def _check(settings: Settings) -> None:
         wrong.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
     if wrong:
         raise SettingsError("; ".join(wrong))
+
+
+def _is_store(url: str) -> bool:
+    kind, _, rest = url.partition("://")
+    return (kind == "s3" and rest[:1].isalnum()) or (kind == "file" and rest[:1] == "/" and bool(rest.strip("/")))
 
 
 def example() -> str:
