@@ -17,6 +17,7 @@ WITHOUT_COMPANY = {
     "companies": "its id is the company",
     "people": "people are global, memberships tie them to companies (D-10)",
     "sign_in_tries": "counts guesses at an email or from an address, before anybody knows whose they are",
+    "meter_closings": "the calendar's months, which are everybody's",
     "signing_keys": "the service's own keys, which sign for every company",
     "attempts": "belongs to a delivery, which has the company",
     "job_attempts": "belongs to a job, which has the company",
