@@ -23,3 +23,14 @@ def upgrade() -> None:
     )
     op.execute("create index tail_streams_company_id_idx on mainstay.tail_streams (company_id)")
     op.execute("create index tail_streams_node_id_idx on mainstay.tail_streams (node_id)")
+    op.execute(
+        """create function mainstay.standing_tails(p_node uuid) returns table (id uuid, key_works boolean)
+           language sql stable as $$
+             select t.id, exists (select from mainstay.api_keys k where k.id = t.key_id and mainstay.key_is_valid(k))
+               from mainstay.tail_streams t where t.node_id = p_node
+           $$"""
+    )
+    op.execute(
+        """comment on function mainstay.standing_tails(uuid) is
+           'The tails of a node that nobody has ended, and whether the key that opened each still works'"""
+    )

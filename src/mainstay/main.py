@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from mainstay import __version__, console, events, identity, jobs, observability, reactions, webhooks
+from mainstay import __version__, console, events, identity, jobs, observability, plans, reactions, webhooks
 from mainstay.kernel import outbox, partitions, telemetry
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.crypto import Keyring
@@ -19,6 +19,7 @@ from mainstay.kernel.logs import logger
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.partitions import Partitioned
+from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
 from mainstay.kernel.work import Schedule, Task
 from mainstay.web import reference
@@ -80,6 +81,9 @@ def build_api(settings: Settings) -> Front:
 
     ingestion = events.Ingestion(ingest_db, wake_deliveries)
 
+    cursors = Cursors(base.keyring)
+    tails = events.Tails(Regions(base.db, {}), cursors)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
@@ -93,6 +97,7 @@ def build_api(settings: Settings) -> Front:
         yield
         with suppress(TimeoutError):
             await asyncio.wait_for(ingestion.drain(), settings.shutdown_seconds)
+        await tails.settle()
         stop.set()
         await uses
         passwords.close()
@@ -107,7 +112,7 @@ def build_api(settings: Settings) -> Front:
         title="Mainstay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.state.callers = who
-    cursors = Cursors(base.keyring)
+    app.include_router(events.tail_router(base.db, tails, plans.Book.of(settings)))
     app.include_router(events.router(base.db, events.Reader(base.db, cursors), events.Sealer(base.keyring)))
     app.include_router(identity.router(base.db, who, passwords, cursors))
     app.include_router(webhooks.router(base.db, settings, base.keyring, cursors, identity.find_workspace))
@@ -116,7 +121,12 @@ def build_api(settings: Settings) -> Front:
     app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
     hot = events.IngestRoutes(base.db, ingestion, who)
-    return Front(app, hot.routes(), on_stop=pages.live.close)
+
+    def end_streams() -> None:
+        tails.close()
+        pages.live.close()
+
+    return Front(app, hot.routes(), on_stop=end_streams)
 
 
 def build_console(base: Foundation, passwords: identity.Passwords, cursors: Cursors) -> console.Ground:

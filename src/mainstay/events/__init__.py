@@ -11,8 +11,9 @@ salted digests. Lists are read by position and never counted whole.
 Refuses: what has no single exact JSON meaning, bodies over 1 MiB, batches over 1,000.
 
 Tables: events (by month), chain_heads (one row a workspace), checkpoints, signing_keys, event_minutes (by week) and
-event_samples, which a worker fills each 10 s from what the chain heads grew by.
-`intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `minutes` counts, `chain` and `proof` prove.
+event_samples, which a worker fills each 10 s from what the chain heads grew by, tail_streams (open tails, by node).
+`intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `tailing` follows live, `minutes` counts, `chain`
+and `proof` prove.
 """
 
 from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, read_public_key, verify_note
@@ -28,6 +29,8 @@ from mainstay.events.routes import describe, router
 from mainstay.events.sealing import Sealer, public_keys
 from mainstay.events.shape import flat
 from mainstay.events.tables import PARTITIONED
+from mainstay.events.tail_routes import tail_router
+from mainstay.events.tailing import Tails
 from mainstay.events.tasks import schedules, tasks
 from mainstay.events.verification import verify_workspace
 
@@ -46,6 +49,7 @@ __all__ = [
     "Place",
     "Reader",
     "Sealer",
+    "Tails",
     "Verdict",
     "describe",
     "filters_of",
@@ -56,6 +60,7 @@ __all__ = [
     "record",
     "router",
     "schedules",
+    "tail_router",
     "tasks",
     "verify_file",
     "verify_note",

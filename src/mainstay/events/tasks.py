@@ -1,15 +1,17 @@
-"""What this room does by itself: it signs where every chain stands each hour, and counts events per minute."""
+"""What this room does by itself: it signs every chain each hour, counts events per minute, clears lost tails."""
 
 from datetime import timedelta
 
-from mainstay.events import minutes
+from mainstay.events import minutes, tailing
 from mainstay.events.sealing import Sealer
 from mainstay.kernel.db import Tx
 from mainstay.kernel.work import Every, Job, Outcome, Schedule, Snooze, Task
 
 SEAL = "events.seal"
 SAMPLE = "events.sample"
+CLEAN_TAILS = "events.clean_tails"
 SAMPLE_EVERY = timedelta(seconds=10)
+CLEAN_TAILS_EVERY = timedelta(minutes=5)
 UPKEEP_QUEUE = "mainstay:upkeep"
 
 
@@ -24,9 +26,14 @@ def tasks(sealer: Sealer) -> list[Task]:
         await minutes.sample(tx)
         return None
 
+    async def clean_tails(tx: Tx, _: Job) -> Outcome:
+        await tailing.clean(tx)
+        return None
+
     return [
         Task(kind=SEAL, queue=UPKEEP_QUEUE, run_in_tx=seal),
         Task(kind=SAMPLE, queue=UPKEEP_QUEUE, run_in_tx=sample, history="failures"),
+        Task(kind=CLEAN_TAILS, queue=UPKEEP_QUEUE, run_in_tx=clean_tails, history="failures"),
     ]
 
 
@@ -35,4 +42,5 @@ def schedules() -> list[Schedule]:
     return [
         Schedule(name=SEAL, slots=Every(timedelta(hours=1)), kind=SEAL),
         Schedule(name=SAMPLE, slots=Every(SAMPLE_EVERY), kind=SAMPLE),
+        Schedule(name=CLEAN_TAILS, slots=Every(CLEAN_TAILS_EVERY), kind=CLEAN_TAILS),
     ]

@@ -39,7 +39,7 @@ _OPEN = Sql(
     """insert into mainstay.tail_streams (company_id, id, workspace_id, key_id, node_id) values ($1, $2, $3, $4, $5)""",
 )
 _CLOSE = Sql("events.tail_close", "delete from mainstay.tail_streams where company_id = $1 and id = $2")
-_STANDING = Sql("events.tail_standing", "select id from mainstay.tail_streams where node_id = $1")
+_STANDING = Sql("events.tail_standing", "select id, key_works from mainstay.standing_tails($1)")
 _SEE = Sql(
     "events.tail_see",
     "update mainstay.tail_streams set seen_at = mainstay.now() where node_id = $1 and id = any($2::uuid[])",
@@ -85,9 +85,9 @@ async def close_tail(db: Connection, company_id: str, tail_id: str) -> None:
     await db.run(_CLOSE, company_id, tail_id)
 
 
-async def standing_everywhere(db: Connection, node_id: str) -> set[str]:
-    """The tails of a node that nobody has ended."""
-    return {str(row["id"]) for row in await db.rows(_STANDING, node_id)}
+async def standing_everywhere(db: Connection, node_id: str) -> dict[str, bool]:
+    """The tails of a node that nobody has ended, and whether the key of each works."""
+    return {str(row["id"]): row["key_works"] for row in await db.rows(_STANDING, node_id)}
 
 
 async def see_everywhere(db: Connection, node_id: str, tail_ids: Sequence[str]) -> None:
