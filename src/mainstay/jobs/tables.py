@@ -114,7 +114,6 @@ finished_jobs = Table(
     _word("trace_id"),
     Column("payload", JSONB, nullable=False),
     CheckConstraint("outcome in ('completed', 'cancelled')", name="outcome"),
-    Index("finished_jobs_queue_id_idx", "queue", "id"),
     postgresql_partition_by="range (finished_at)",
     info=_REGIONAL,
 )
