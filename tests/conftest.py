@@ -50,7 +50,9 @@ def server_url() -> Iterator[str]:
     memory = Path("/dev/shm")
     with TemporaryDirectory(prefix="mainstay-tests-", dir=memory if os.access(memory, os.W_OK) else None) as place:
         Path(place).chmod(0o755)
-        server = embedded.start(Path(place) / "data", database="postgres", durable=False)
+        # Its transactions would hold back what readers may see, and its statistics would change plans, at any moment.
+        calm = {"autovacuum": "off"}
+        server = embedded.start(Path(place) / "data", database="postgres", durable=False, settings=calm)
         yield server.dsn
         server.stop()
 

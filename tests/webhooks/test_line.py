@@ -70,7 +70,7 @@ async def test_messages_arrive_in_order_one_at_a_time_over_two_workers(tenant: T
         async with one.working(), two.working():
             for start in range(0, 60, 10):
                 await publish_numbered(db, tenant, range(start, start + 10))
-            await one.until(lambda: len(receiver.requests) >= 60, 15)
+            await one.until(lambda: len(receiver.requests) >= 60)
         for outbound in outbounds:
             await outbound.close()
     assert numbers_of(receiver) == list(range(60))
@@ -247,9 +247,9 @@ async def test_no_message_is_left_in_a_line_without_a_job_however_its_end_and_an
         async with line.working():
             for n in range(rounds):
                 await publish(db, tenant, "a.b", json.dumps({"n": n}))
-                await receiver.wait_for(4 * n, 10)
+                await receiver.wait_for(4 * n)
                 await asyncio.sleep(random.uniform(0, 0.02))
-            await receiver.wait_for(4 * rounds, 10)
+            await receiver.wait_for(4 * rounds)
         by_endpoint: dict[str, list[int]] = {}
         for received in receiver.requests:
             by_endpoint.setdefault(received.headers["x-novapulse-webhook-id"], []).append(
@@ -312,13 +312,12 @@ async def test_workers_that_are_killed_over_and_over_neither_lose_nor_reorder(te
                 timing=jobs.Timing(promote=0.01, poll_deaf=0.02, heartbeat=0.1, lease=0.3, reap=0.02),
             )
             running = asyncio.create_task(worker.run(asyncio.Event()))
-            await receiver.wait_for(min(before + 4, 150), 15)
+            await receiver.wait_for(min(before + 4, 150))
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         async with Line(db, webhooks.tasks(db, outbound, KEYRING, settings)).working():
-            async with asyncio.timeout(40):
-                while await count(db, "fifo_lines"):
-                    await asyncio.sleep(0.05)
+            while await count(db, "fifo_lines"):
+                await asyncio.sleep(0.05)
     await outbound.close()
     numbers = numbers_of(receiver)
     assert numbers == sorted(numbers)
