@@ -1,7 +1,7 @@
 """The history of finished jobs goes without its index by queue: nothing reads it, and every job paid for it.
 
-Locks: ACCESS EXCLUSIVE on finished_jobs and its partitions for the milliseconds that forgetting an index takes; jobs that end
-meanwhile wait to be acknowledged. Code from before this does not use the index either.
+Locks: ACCESS EXCLUSIVE on finished_jobs and its partitions for the milliseconds that forgetting an index takes; jobs
+that end meanwhile wait to be acknowledged. Code from before this does not use the index either.
 """
 
 from alembic import op
