@@ -243,7 +243,6 @@ class Tails:
         while region.fronts:
             try:
                 has_more = await self._read_once(region)
-                telemetry.LOOP_LAST_RUN.labels("tails").set_to_current_time()
                 pause = self._timing.read_on_seconds if has_more else self._timing.read_seconds
             except Exception as error:
                 telemetry.LOOP_ERRORS.labels("tails").inc()
