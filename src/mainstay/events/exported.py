@@ -53,7 +53,10 @@ def check_shape(event: Any) -> None:
 
 
 def read_events(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yields line number and event of an NDJSON file, plain or gzip, with Malformed in place of a bad line."""
+    """Yields line number and event of a file with an event a line, with Malformed in place of a bad line.
+
+    Plain or gzip; NDJSON, or one JSON array whose brackets have lines of their own, as archives and JSON exports are.
+    """
     for line, text in _read_lines(path):
         if isinstance(text, Malformed):
             yield line, text
@@ -68,16 +71,34 @@ def read_events(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def read_trailer(path: Path) -> str | None:
-    """Returns the note of the last line that is a checkpoint record."""
-    note = None
+    """Returns the note of the last line that is a checkpoint record, or else the one in the last event's proof."""
+    note, last = None, b""
     for _, text in _read_lines(path):
-        if isinstance(text, bytes) and len(text) < 65536 and text.lstrip().startswith(b'{"checkpoint"'):
+        if isinstance(text, Malformed):
+            continue
+        last = text
+        if len(text) < 65536 and text.lstrip().startswith(b'{"checkpoint"'):
             try:
                 record = read_json(text)
             except NotCanonical:
                 continue
             note = record["checkpoint"] if _is_trailer(record) else note
-    return note
+    return note or _note_in(last, "checkpoint")
+
+
+def read_opening(path: Path) -> str | None:
+    """Returns the note that the first event's proof holds of the event before it."""
+    first = next((text for _, text in _read_lines(path)), b"")
+    return None if isinstance(first, Malformed) else _note_in(first, "before")
+
+
+def _note_in(text: bytes, name: str) -> str | None:
+    try:
+        proof = read_json(text)["proof"]
+        note = proof.get(name)
+    except (NotCanonical, KeyError, TypeError, AttributeError):
+        return None
+    return note if isinstance(note, str) else None
 
 
 def _check_proof(event: Mapping[str, Any], proof: Any) -> None:
@@ -103,7 +124,10 @@ def _check_proof(event: Mapping[str, Any], proof: Any) -> None:
 
 
 def _is_trailer(event: Any) -> bool:
-    return isinstance(event, dict) and event.keys() == {"checkpoint"} and isinstance(event["checkpoint"], str)
+    if not isinstance(event, dict):
+        return False
+    is_end = event.keys() == {"end"} and isinstance(event["end"], dict)
+    return is_end or (event.keys() == {"checkpoint"} and isinstance(event["checkpoint"], str))
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes | Malformed]]:
@@ -115,8 +139,9 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes | Malformed]]:
                 if len(text) > MAX_LINE_BYTES:
                     yield line, Malformed(f"longer than {MAX_LINE_BYTES} bytes")
                     return
-                if not text.isspace():
-                    yield line, text
+                text = text.strip()
+                if text not in (b"", b"[", b"]"):
+                    yield line, text.removesuffix(b",")
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             yield line + 1, Malformed(f"the compressed file is damaged: {error}")
 

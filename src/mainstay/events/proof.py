@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from .canonical import NotCanonical
 from .chain import GENESIS, core_of, leaf, link
 from .checkpoints import MAX_NOTE_BYTES, Checkpoint, verify_note
-from .exported import Malformed, check_shape, read_events, read_trailer
+from .exported import Malformed, check_shape, read_events, read_opening, read_trailer
 
 Kind = Literal["edited", "deleted", "reordered", "duplicated", "truncated", "forked", "malformed", "foreign"]
 
@@ -64,10 +64,11 @@ def verify_file(
     *,
     start: tuple[int, bytes] | None = None,
 ) -> Verdict:
-    """Returns the verdict over an NDJSON export, plain or gzip, against a checkpoint file or the export's own trailer.
+    """Returns the verdict over an export or an archived day, plain or gzip, against a checkpoint file or its own notes.
 
-    A trailer counts only with `public_keys` and without `checkpoint_path`. Raises BadCheckpoint for a note that no
-    known key signed and OSError for a file that cannot be read.
+    Its own notes, of its end and of the event before its first, count only with `public_keys`; that of its end without
+    `checkpoint_path`, that of its beginning without `start`. Raises BadCheckpoint for a note that no known key signed
+    and OSError for a file that cannot be read.
     """
     keys = public_keys or {}
     note = None
@@ -77,6 +78,10 @@ def verify_file(
     elif keys:
         note = read_trailer(Path(path))
     checkpoint = verify_note(note, keys) if note is not None else None
+    opening = read_opening(Path(path)) if keys and start is None else None
+    if opening is not None:
+        before = verify_note(opening, keys)
+        start = before.seq, before.hash
     return _verify(read_events(Path(path)), checkpoint, start)
 
 

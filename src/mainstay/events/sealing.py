@@ -27,11 +27,18 @@ class Sealer:
         head = await queries.head_of(connection, company_id, workspace_id)
         if head is None or head["seq"] == 0:
             raise EmptyChain
-        kept = await queries.checkpoint_at(connection, company_id, workspace_id, head["seq"])
+        at = head["seq"], bytes(head["hash"])
+        return await self.seal_at(connection, company_id, workspace_id, at, iso(head["received_at"]))
+
+    async def seal_at(
+        self, connection: Connection, company_id: str, workspace_id: str, head: tuple[int, bytes], received_at: str
+    ) -> str:
+        """The signed note of where the chain stood when that event was its head, kept for ever; the first one stays."""
+        kept = await queries.checkpoint_at(connection, company_id, workspace_id, head[0])
         if kept is not None:
             return kept
         name, key = await self._signing_key(connection)
-        checkpoint = Checkpoint(workspace_id, head["seq"], bytes(head["hash"]), iso(head["received_at"]))
+        checkpoint = Checkpoint(workspace_id, *head, received_at)
         note = write_note(checkpoint, key_name=name, private_key=key)
         await queries.add_checkpoint(
             connection, company_id, workspace_id, seq=checkpoint.seq, event_hash=checkpoint.hash, note=note

@@ -81,6 +81,17 @@ checkpoints = Table(
     info={"scope": "regional"},
 )
 
+chain_starts = Table(
+    "chain_starts",
+    metadata,
+    Column("workspace_id", Uuid, primary_key=True),
+    Column("company_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("at", _TIME, nullable=False, server_default=NOW),
+    info={"scope": "regional"},
+)
+
 signing_keys = Table(
     "signing_keys",
     metadata,

@@ -1,6 +1,7 @@
 """Proof of a live workspace: its rows against their hashes, its head, and its newest signed checkpoint."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mainstay.events import shape
 from mainstay.events.chain import GENESIS
-from mainstay.events.checkpoints import Checkpoint, verify_note
+from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, verify_note
 from mainstay.events.proof import Finding, Verdict, verify_events
 from mainstay.events.queries import chains as queries
+from mainstay.events.queries import retiring
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import NotFound
 
@@ -30,8 +32,8 @@ async def verify_workspace(
 ) -> Verdict:
     """The verdict over every stored event, the chain's head and a checkpoint (the newest kept one unless given).
 
-    Reads in chunks with flat memory; events that arrive meanwhile are left for the next time. NotFound for an
-    unknown workspace.
+    Where events were cut, the chain begins behind them, if a signed checkpoint says so. Reads in chunks with flat
+    memory; events that arrive meanwhile are left for the next time. NotFound for an unknown workspace.
     """
     head = await queries.head_of(db, company_id, workspace_id)
     if head is None:
@@ -40,8 +42,11 @@ async def verify_workspace(
         kept = await queries.checkpoints_of(db, company_id, workspace_id, before=_NEWEST, limit=1)
         checkpoint = verify_note(kept[0]["note"], public_keys) if kept else None
     until = max(head["seq"], checkpoint.seq if checkpoint else 0)
-    verdict = Verdict(True, 0, None, (0, GENESIS))
-    compared = None
+    start = await _start_of(db, company_id, workspace_id, public_keys)
+    if isinstance(start, Finding):
+        return Verdict(False, 0, start, (0, GENESIS))
+    verdict = Verdict(True, 0, None, start)
+    compared = start[0] if checkpoint is not None and (checkpoint.seq, checkpoint.hash) == start else None
     while True:
         rows = await _chunk(db, company_id, workspace_id, after=verdict.head[0], until=until)
         if not rows:
@@ -58,6 +63,26 @@ async def verify_workspace(
     verdict = _against_ends(verdict, head, checkpoint)
     stray = await queries.find_stray(db, company_id, workspace_id) if verdict.ok else None
     return verdict if stray is None else _with_stray(verdict, stray)
+
+
+async def _start_of(
+    db: Database, company_id: str, workspace_id: str, public_keys: Mapping[str, Ed25519PublicKey]
+) -> tuple[int, bytes] | Finding:
+    """Where the stored part of the chain begins: behind what was cut, if a signed checkpoint says the same."""
+    cut = await retiring.start_of(db, company_id, workspace_id)
+    if cut is None:
+        return 0, GENESIS
+    note = await queries.checkpoint_at(db, company_id, workspace_id, cut["seq"])
+    signed = None
+    if note is not None:
+        with suppress(BadCheckpoint):
+            signed = verify_note(note, public_keys)
+    if signed is None or (signed.workspace_id, signed.seq) != (workspace_id, cut["seq"]):
+        detail = f"seqs 1 to {cut['seq']} are missing, and no signed checkpoint stands at their end"
+        return Finding(1, None, 1, "deleted", detail)
+    if signed.hash != bytes(cut["hash"]):
+        return Finding(cut["seq"], None, 1, "forked", f"another hash was signed for seq {cut['seq']}")
+    return signed.seq, signed.hash
 
 
 async def _chunk(db: Database, company_id: str, workspace_id: str, *, after: int, until: int) -> list[Record]:

@@ -1,0 +1,20 @@
+"""Archive and retention: events that left their window, in an object store a day at a time, proven there for ever.
+
+    stored --out of the window, 03:00--> candidate --add-on, day over, 04:00--> in the object store, read back, compared
+                                             |                                      | then, in batches
+                                             | RETENTION_DELETE, no add-on,         v
+                                             | grace over                       archived --ARCHIVE_CUT, sound, grace over
+                                             v                                      v
+                                     gone from the table: a signed checkpoint stands where the stored chain now begins
+    object --Sunday 05:00--> sound | damaged | missing: told by object and row, announced as `archive.damaged`
+
+Guarantees: an event is marked archived only after an object that holds it was read back; whatever stops a run, a later
+one ends it; an object is replaced only as it was read, so simultaneous or late writers lose nothing, and an event that
+comes late to a day joins those before it; every object proves itself offline, wherever it was moved to; what leaves the
+table leaves from the chain's beginning and is audited.
+Refuses: to archive events that are not what was written, to cut what is not proven in the archive, and to say that a
+damaged object is whole.
+
+Tables: archive_days (a row a workspace and day), workspace_retention and company_retention (at home); chain_starts is
+of the events room.
+"""
