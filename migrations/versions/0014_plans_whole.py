@@ -174,7 +174,7 @@ def _guards() -> None:
     op.execute(
         """create function mainstay.meter_born() returns trigger language plpgsql as $$
            begin
-             perform pg_advisory_xact_lock_shared(mainstay.meter_lock('period ' || new.period_start));
+             perform pg_advisory_xact_lock_shared(mainstay.meter_lock('period ' || to_char(new.period_start, 'YYYY-MM-DD')));
              if exists (select from mainstay.meter_closings c where c.period_start = new.period_start) then
                perform mainstay.refuse_closed_period(new.period_start);
              end if;

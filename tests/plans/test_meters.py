@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -17,7 +17,7 @@ _NOW = Sql("test.now", "select mainstay.now()")
 
 async def test_a_meter_counts_by_workspace_and_month(db: Database, sql_clock: SqlClock) -> None:
     company, first, second = ids.new_id(), ids.new_id(), ids.new_id()
-    now = datetime.now(UTC)
+    now = await sql_clock.stop()
     next_month = (now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     await sql_clock.move(next_month - now - timedelta(minutes=5))
     async with db.begin() as tx:
@@ -41,7 +41,7 @@ async def test_a_meter_counts_by_workspace_and_month(db: Database, sql_clock: Sq
 
 async def test_a_month_begins_in_utc_whatever_the_session_says(db: Database, sql_clock: SqlClock) -> None:
     company, workspace = ids.new_id(), ids.new_id()
-    now = datetime.now(UTC)
+    now = await sql_clock.stop()
     turn = (now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     await sql_clock.move(turn - now + timedelta(minutes=5))
     async with db.begin() as tx:

@@ -254,7 +254,7 @@ def _parse(name: str, kind: str, text: str) -> Any:
 
 def _amounts_of(text: str) -> dict[str, int | None]:
     pairs = [part.rpartition("=") for part in text.split(",")]
-    if not all(plan.strip() for plan, _, _ in pairs):
+    if not all(plan.strip().isalnum() for plan, _, _ in pairs):
         raise ValueError("must be such as free=7,starter=30,enterprise=none")
     return {
         plan.strip(): None if amount.strip().lower() == "none" else _whole(amount, least=1) for plan, _, amount in pairs

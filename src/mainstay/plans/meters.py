@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from mainstay.kernel.db import Connection, Tx
-from mainstay.plans import queries
+from mainstay.plans.queries import metering as queries
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import orjson
 from mainstay.kernel import ids
 from mainstay.kernel.db import Connection, Record
 from mainstay.kernel.settings import Settings, SettingsError
-from mainstay.plans import queries
 from mainstay.plans.catalogue import LIMIT_NAMES, PLANS, QUOTA_OF, LimitName, Plan, is_at_least
 from mainstay.plans.errors import CompanyUnknown
+from mainstay.plans.queries import limits as queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Standing:
     """What one company may do; None is no limit, `own_limits` says which limits are not its plan's."""
 
     company_id: str
+    region: str
     plan: str
     add_ons: frozenset[str]
     export_rows: int | None
@@ -96,6 +97,7 @@ class Book:
         amounts = {name: own[name] if name in own else getattr(plan, name) for name in LIMIT_NAMES}
         return Standing(
             company_id=str(row["id"]),
+            region=row["data_region"],
             plan=plan.name,
             add_ons=frozenset(row["add_ons"]),
             blocks_at_limit=row["blocks_at_limit"],
