@@ -58,6 +58,7 @@ async def test_an_ascending_walk_over_a_company_waits_for_who_began_earlier(
 async def test_what_is_newer_than_a_second_is_left_for_later(
     api: httpx.AsyncClient, tenancy: Tenancy, sql_clock: Any
 ) -> None:
+    await sql_clock.stop()
     ids = await send(api, tenancy.auth, [{"action": "a"}])
     assert await walk(api, tenancy.company_auth, COMPANY, order="asc") == []
     await sql_clock.move(timedelta(seconds=1.1))

@@ -35,10 +35,9 @@ async def counts(db: Database, tenancy: Tenancy, newest: int = 5) -> list[int]:
 
 @pytest.fixture
 async def at_minute_start(sql_clock: Any, db: Database) -> None:
-    """The database's clock stands just behind a full minute."""
-    async with db.connection() as connection:
-        left = await connection.fetchval("select 61 - extract(second from mainstay.now())")
-    await sql_clock.move(timedelta(seconds=float(left)))
+    """The database's clock stands still just behind a full minute."""
+    now = await sql_clock.stop()
+    await sql_clock.move(timedelta(seconds=61 - now.second))
 
 
 async def test_minutes_hold_what_was_stored_in_them(

@@ -397,9 +397,9 @@ def test_verification_keeps_up_and_stays_flat() -> None:
             yield event
 
     ready = list(stream(5_000))
-    began = time.perf_counter()
+    began = time.process_time()
     assert verify_events(ready).checked == 5_000
-    rate = 5_000 / (time.perf_counter() - began)
+    rate = 5_000 / (time.process_time() - began)
     print(f"offline verification: {rate:,.0f} events/s of {len(row)} bytes")
     assert rate > 5_000, "a quarter of the target, so that a busy machine does not fail it"
     tracemalloc.start()

@@ -1,7 +1,7 @@
 """The cache for the hottest path: leases of a second, bounds, one question for many askers."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from mainstay.identity.queries import keys as queries
 from mainstay.kernel.clock import MovableClock
 from mainstay.kernel.crypto import new_token
 from mainstay.kernel.db import Connection, Database, Record
+from tests.conftest import SqlClock
 from tests.identity.conftest import KeyMaker
 
 
@@ -44,9 +45,9 @@ async def test_a_key_is_trusted_for_a_second_and_no_longer(
 
 
 async def test_a_key_is_not_trusted_beyond_its_own_end(
-    callers: identity.Identity, clock: MovableClock, workspace_key: KeyMaker
+    callers: identity.Identity, clock: MovableClock, sql_clock: SqlClock, workspace_key: KeyMaker
 ) -> None:
-    issued = await workspace_key(expires_at=datetime.now(UTC) + timedelta(seconds=0.7))
+    issued = await workspace_key(expires_at=await sql_clock.stop() + timedelta(seconds=0.7))
     assert await callers.load_key(issued.secret)
     clock.move(timedelta(seconds=0.7))
     assert callers.find_cached_key(issued.secret) is None

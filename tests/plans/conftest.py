@@ -8,12 +8,16 @@ import pytest
 from mainstay import events
 from mainstay.events import intake
 from mainstay.events.ingest import append
+from mainstay.kernel.addresses import parse_allow_list
+from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection, Database, Sql
 from mainstay.plans import calendar
 from tests.conftest import SqlClock
 from tests.tenancy import Tenancy
 
 Send = Callable[..., Awaitable[None]]
+KEYRING = Keyring("a-test-secret-of-forty-characters-or-so-1")
+LOOPBACK = parse_allow_list("127.0.0.0/8,localhost")
 _NOW = Sql("test.now", "select mainstay.now()")
 
 
