@@ -5,6 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mainstay.web.asgi import ABORT
 from mainstay.web.front import MAX_HEADER_BYTES
 
 HEAD_SECONDS = 15.0
@@ -62,6 +63,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
         self._in_head = self._began = True
         self._head_bytes = 0
 

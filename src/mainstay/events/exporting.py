@@ -1,0 +1,207 @@
+"""Exports: every event up to one moment, in short steps along an index, at the pace of whoever reads.
+
+An export begins with where the chains stand at one moment. It holds what had been stored by then, and nothing later:
+a workspace's seq is the order of commits; over a company, time orders what had certainly been stored, and the rest is
+told apart by the heads of that moment. So no snapshot is held. A step is read whole, then its connection is given back;
+the next one is read while the client takes this one, and waits for it with nothing but its bytes.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from mainstay.events import export_forms, export_walks
+from mainstay.events.errors import EmptyChain
+from mainstay.events.export_forms import End
+from mainstay.events.export_walks import Walk
+from mainstay.events.filters import Filters
+from mainstay.events.queries import exporting as rows
+from mainstay.events.queries.exporting import Form
+from mainstay.events.sealing import Sealer
+from mainstay.kernel.db import Database
+from mainstay.kernel.errors import Unavailable
+
+MOST_AT_ONCE: Final = 32
+"""Exports that one process sends at once; each holds up to two steps in memory."""
+STEPS_AT_ONCE: Final = 2
+"""Connections that all exports of a process use together, a database."""
+STEP_BYTES: Final = 8 * 1024 * 1024
+"""A step that grows larger is read again in smaller ones, down to a single event."""
+_FIRST_WIDTH: Final = 500
+_TRIES: Final = 5
+_STEP_TIMEOUT = "set local statement_timeout = '30s'"
+_PROBE_TIMEOUT = "set local statement_timeout = '500ms'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an export is asked for: the scope, the filters and the form; `cap` is the most rows, None for no limit."""
+
+    company_id: str
+    workspace_id: str | None
+    filters: Filters
+    form: Form
+    cap: int | None
+    with_proof: bool = False
+    with_end: bool = False
+
+
+class Exports:
+    """The exports of one process over one database."""
+
+    def __init__(self, db: Database, sealer: Sealer) -> None:
+        self.db = db
+        self.sealer = sealer
+        self.steps = asyncio.Semaphore(STEPS_AT_ONCE)
+        self.open = 0
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """One more is being sent; Unavailable where that would be too many."""
+        if self.open >= MOST_AT_ONCE:
+            raise Unavailable(
+                f"{MOST_AT_ONCE} exports are being sent already; try again later.", retry_after_seconds=10
+            )
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+    async def begin(self, wanted: Wanted) -> "Export":
+        """The export as of this moment, before its first row is read."""
+        note = await self._note(wanted)
+        walk = await export_walks.begin(self.db, wanted.company_id, wanted.filters, wanted.workspace_id)
+        return Export(self, wanted, walk, is_cut=await self._is_cut(wanted, walk), note=note)
+
+    async def _note(self, wanted: Wanted) -> str | None:
+        """A signed checkpoint, taken before the walk's end is fixed, so that the events surely reach it."""
+        if not wanted.with_proof or wanted.workspace_id is None or wanted.filters != Filters():
+            return None
+        with suppress(EmptyChain):
+            async with self.db.begin() as tx:
+                return await self.sealer.seal(tx, wanted.company_id, wanted.workspace_id)
+        return None
+
+    async def _is_cut(self, wanted: Wanted, walk: Walk) -> bool | None:
+        """Whether the cap will cut it; None where finding out takes too long."""
+        if wanted.cap is None or walk.at_most <= wanted.cap:
+            return False
+        try:
+            async with self.db.begin(readonly=True) as tx:
+                await tx.connection.execute(_PROBE_TIMEOUT)
+                return await rows.has_more_than_everywhere(tx, walk.whole, wanted.cap)
+        except asyncpg.QueryCanceledError:
+            return None
+
+
+class Export:
+    """One export under way; `is_cut` says whether the cap cuts it, None where that shows only at its end."""
+
+    def __init__(self, exports: Exports, wanted: Wanted, walk: Walk, *, is_cut: bool | None, note: str | None) -> None:
+        self._exports = exports
+        self._wanted = wanted
+        self._walk = walk
+        self._note = note
+        self._width = _FIRST_WIDTH
+        self._rows = 0
+        self.is_cut = is_cut
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The bytes of the export; raises where the database stays away, so that no end is ever sent too early."""
+        wanted = self._wanted
+        yield export_forms.beginning(wanted.form)
+        coming = asyncio.create_task(self._next())
+        is_first = True
+        try:
+            while (chunks := await coming) is not None:
+                coming = asyncio.create_task(self._next())
+                while chunks:
+                    yield export_forms.on_the_way(wanted.form, chunks.pop(0), first=is_first)
+                    is_first = False
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+        is_cut = await self._was_cut()
+        end = End(self._rows, wanted.cap, is_cut)
+        told = wanted.with_end or (is_cut and self.is_cut is None)
+        yield export_forms.ending(wanted.form, end, note=None if is_cut else self._note, told=told)
+
+    async def _next(self) -> list[bytes] | None:
+        """The chunks of the next step that has rows; None behind the last."""
+        while not self._walk.is_over and self._rows != self._wanted.cap:
+            chunks = await self._step()
+            if chunks:
+                return chunks
+        return None
+
+    async def _step(self) -> list[bytes]:
+        tries = 0
+        while True:
+            try:
+                return await self._read()
+            except (_TooMuch, asyncpg.QueryCanceledError):
+                if self._width == 1:
+                    raise
+                self._width = max(1, self._width // 8)
+            except Unavailable:
+                tries += 1
+                if tries == _TRIES:
+                    raise
+                await asyncio.sleep(0.25 * 2**tries)
+
+    async def _read(self) -> list[bytes]:
+        """One step in a transaction of its own; nothing of it counts unless all of it was read."""
+        wanted, width = self._wanted, self._width
+        most_rows = None if wanted.cap is None else wanted.cap - self._rows
+        taken = _Taken(STEP_BYTES if width > 1 else None)
+        async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
+            started = time.perf_counter()
+            await tx.connection.execute(_STEP_TIMEOUT)
+            step = await self._walk.next(tx, width)
+            count = await rows.copy_rows_everywhere(
+                tx, step.slice, wanted.form, taken.add, with_proof=wanted.with_proof, most_rows=most_rows
+            )
+            seconds = time.perf_counter() - started
+        self._rows += count
+        self._walk.pass_on(step)
+        self._width = export_forms.next_width(width, taken.size, seconds, most=self._walk.widest)
+        return taken.chunks
+
+    async def _was_cut(self) -> bool:
+        """Whether events are left behind the cap, as far as can be found out in time."""
+        if self._rows != self._wanted.cap:
+            return False
+        if self.is_cut is not None:
+            return self.is_cut
+        try:
+            return await self._is_left()
+        except asyncpg.QueryCanceledError:
+            return True
+
+    async def _is_left(self) -> bool:
+        async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
+            await tx.connection.execute(_STEP_TIMEOUT)
+            return await rows.has_more_than_everywhere(tx, self._walk.whole, self._rows)
+
+
+class _TooMuch(Exception):
+    """The step grows larger than may be held."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    most_bytes: int | None
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    async def add(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+        self.size += len(chunk)
+        if self.most_bytes is not None and self.size > self.most_bytes:
+            raise _TooMuch
