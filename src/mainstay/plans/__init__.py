@@ -21,7 +21,7 @@ meter_caps, usage_snapshots, thresholds, threshold_targets, threshold_alerts, al
 """
 
 from mainstay.plans.add_ons import HeldAddOn, grant_add_on, list_add_ons, remove_add_on
-from mainstay.plans.caps import refusal, refusal_of
+from mainstay.plans.caps import Exhausted, exhausted_of
 from mainstay.plans.catalogue import ADD_ONS, PLANS, RETENTION_S3_ARCHIVE, Plan, is_at_least
 from mainstay.plans.errors import CompanyUnknown, QuotaReached
 from mainstay.plans.limits import choose_blocking, drop_limit, set_limit, set_plan
@@ -39,6 +39,7 @@ __all__ = [
     "RETENTION_S3_ARCHIVE",
     "Book",
     "CompanyUnknown",
+    "Exhausted",
     "HeldAddOn",
     "Letter",
     "Parts",
@@ -53,13 +54,12 @@ __all__ = [
     "choose_blocking",
     "company_usage",
     "drop_limit",
+    "exhausted_of",
     "grant_add_on",
     "is_at_least",
     "list_add_ons",
     "meter",
     "operator_router",
-    "refusal",
-    "refusal_of",
     "remove_add_on",
     "router",
     "schedules",

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +12,6 @@ from prometheus_client import Counter
 
 from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Connection, Database
-from mainstay.kernel.errors import MainstayError
 from mainstay.kernel.telemetry import REGISTRY
 from mainstay.plans import calendar
 from mainstay.plans.catalogue import METERS
@@ -47,7 +47,7 @@ async def settle(home: Database, regional: Database, book: Book, company_id: str
         standing = await book.standing(seen, company_id)
         for meter in METERS:
             wanted = await _wanted(tx, standing, meter)
-            if wanted != await limits.find_allowance(tx, company_id, meter) or wanted is not None:
+            if wanted != await limits.find_allowance(tx, company_id, meter):
                 await limits.set_cap(tx, company_id, meter, allowance=wanted)
 
 
@@ -70,25 +70,41 @@ async def settle_all(home: Database, regional: Database, book: Book) -> int:
     return len(companies)
 
 
-def refusal_of(error: BaseException) -> MainstayError | None:
-    """What callers are told where the database refused a count above an allowance; None for any other error."""
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """That a count was refused: what the company had used of its allowance before it."""
+
+    company_id: str
+    meter: str
+    allowance: int
+    used: int
+    period: date
+
+    @property
+    def remaining(self) -> int:
+        """What still fits; it can only shrink until the period or the allowance changes."""
+        return self.allowance - self.used
+
+    def refusal(self, *, now: datetime | None = None) -> QuotaReached:
+        """What callers are told: the allowance, what is used of it, and when a new period begins."""
+        REFUSALS.inc()
+        resets_at = calendar.start_of(calendar.following(self.period))
+        seconds = max(1, math.ceil((resets_at - (now or datetime.now(UTC))).total_seconds()))
+        return QuotaReached(
+            headers={"Retry-After": str(seconds)},
+            extra={
+                "meter": self.meter,
+                "allowance": self.allowance,
+                "used": self.used,
+                "resetsAt": iso(resets_at),
+            },
+        )
+
+
+def exhausted_of(error: BaseException) -> Exhausted | None:
+    """What the database told when it refused a count above an allowance; None for any other error."""
     if not isinstance(error, asyncpg.PostgresError) or error.sqlstate != REFUSED:
         return None
-    return refusal(orjson.loads(error.detail or "{}"))
-
-
-def refusal(told: dict[str, object], *, now: datetime | None = None) -> QuotaReached:
-    """The refusal with the allowance, what is used of it, and when a new period begins."""
-    REFUSALS.inc()
-    period = datetime.fromisoformat(str(told["periodStart"])).date()
-    resets_at = calendar.start_of(calendar.following(period))
-    seconds = max(1, math.ceil((resets_at - (now or datetime.now(UTC))).total_seconds()))
-    return QuotaReached(
-        headers={"Retry-After": str(seconds)},
-        extra={
-            "meter": told["meter"],
-            "allowance": told["allowance"],
-            "used": told["used"],
-            "resetsAt": iso(resets_at),
-        },
-    )
+    told = orjson.loads(error.detail or "")
+    period = date.fromisoformat(told["periodStart"])
+    return Exhausted(told["companyId"], told["meter"], told["allowance"], told["used"], period)

@@ -41,6 +41,10 @@ _BLOCKING = Sql(
         order by company_id limit $2""",
 )
 _CAPPED = Sql("plans.capped", "select distinct company_id from mainstay.meter_caps")
+# In the order in which a transaction that stores events takes them.
+_LOCK_CAP_ROWS = Sql(
+    "plans.lock_cap_rows", "select from mainstay.meter_caps where company_id = $1 order by meter for update"
+)
 _LOCK_CAPS = Sql("plans.lock_caps", "select pg_advisory_xact_lock(mainstay.meter_lock('company ' || $1::uuid))")
 _CAP = Sql(
     "plans.cap",
@@ -119,6 +123,7 @@ async def capped_everywhere(db: Connection) -> list[str]:
 
 async def lock_caps(tx: Tx, company_id: str) -> None:
     """No meter of the company is born, and its allowances are nobody else's to change, until the transaction ends."""
+    await tx.run(_LOCK_CAP_ROWS, company_id)
     await tx.run(_LOCK_CAPS, company_id)
 
 
