@@ -35,7 +35,8 @@ def test_the_base_is_shared_out_1_2_06_04(
 def test_every_documented_queue_is_served_with_its_priority() -> None:
     served = {config.name: config.priority for config in jobs.queue_configs(5, {}, extra=["mine"])}
     assert served == {
-        jobs.EMAIL: 1, jobs.WEBHOOK: 5, jobs.WORKFLOW: 5, jobs.REPORT: 10, jobs.UPKEEP: 5, "mine": 5,
+        jobs.EMAIL: 1, jobs.WEBHOOK: 5, jobs.WORKFLOW: 5, jobs.REPORT: 10, jobs.UPKEEP: 5, "mainstay:archive": 10,
+        "mine": 5,
     }  # fmt: skip
 
 

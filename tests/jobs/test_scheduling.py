@@ -10,7 +10,7 @@ from mainstay import jobs
 from mainstay.jobs.scheduling import Scheduler, last_slot, next_slot
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.partitions import Partitioned
-from mainstay.kernel.work import Daily, Every, Job, Schedule
+from mainstay.kernel.work import Daily, Every, Job, Schedule, Weekly
 from tests.conftest import SqlClock
 from tests.jobs.conftest import all_of, one, task, until, working
 
@@ -31,9 +31,13 @@ def _at(text: str) -> datetime:
         (Daily(time(0, 30)), "2026-11-21T00:29:59", "2026-11-20T00:30", "2026-11-21T00:30"),
         (Daily(time(0, 30)), "2026-11-21T00:30:00", "2026-11-21T00:30", "2026-11-22T00:30"),
         (Daily(time(23, 59)), "2027-01-01T00:00:00", "2026-12-31T23:59", "2027-01-01T23:59"),
+        (Weekly(6, time(5)), "2026-11-21T23:59:59", "2026-11-15T05:00", "2026-11-22T05:00"),
+        (Weekly(6, time(5)), "2026-11-22T04:59:59", "2026-11-15T05:00", "2026-11-22T05:00"),
+        (Weekly(6, time(5)), "2026-11-22T05:00:00", "2026-11-22T05:00", "2026-11-29T05:00"),
+        (Weekly(0, time(0)), "2027-01-03T12:00:00", "2026-12-28T00:00", "2027-01-04T00:00"),
     ],
 )
-def test_slots(slots: Every | Daily, now: str, last: str, following: str) -> None:
+def test_slots(slots: Every | Daily | Weekly, now: str, last: str, following: str) -> None:
     assert last_slot(slots, _at(now)) == _at(last)
     assert next_slot(slots, _at(now)) == _at(following)
 

@@ -12,12 +12,13 @@ from mainstay.kernel.outbox import Actor
 from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Task
 
-EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP = (
+EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP, ARCHIVE = (
     "nova:email",
     "nova:webhook",
     "nova:workflow",
     "nova:report",
     "mainstay:upkeep",
+    "mainstay:archive",
 )
 
 
@@ -43,6 +44,7 @@ RULES: Mapping[str, QueueRule] = {
     WORKFLOW: QueueRule(priority=5, concurrency=10, ratio=0.6),
     REPORT: QueueRule(priority=10, concurrency=2, ratio=0.4, attempts=2, backoff=_FIXED),
     UPKEEP: QueueRule(concurrency=4),
+    ARCHIVE: QueueRule(priority=10, concurrency=2),
 }
 """C-14, C-15, G-15, G-16."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mainstay.kernel.db import Tx
 from mainstay.kernel.retry import Backoff
@@ -48,8 +48,7 @@ class Discard(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One claimed job as its handler sees it. `epoch` is the fencing token of this claim."""
 
     id: int
@@ -124,6 +123,14 @@ class Daily:
     at: time
 
 
+@dataclass(frozen=True, slots=True)
+class Weekly:
+    """One slot a week on a day (0 is Monday) at a time of day in UTC."""
+
+    weekday: int
+    at: time
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """A recurring job: one run per slot over any number of nodes.
@@ -133,7 +140,7 @@ class Schedule:
     """
 
     name: str
-    slots: Every | Daily
+    slots: Every | Daily | Weekly
     kind: str
     payload: Any = None
     missed: Literal["latest", "skip"] = "latest"
