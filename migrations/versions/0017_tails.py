@@ -34,3 +34,25 @@ def upgrade() -> None:
         """comment on function mainstay.standing_tails(uuid) is
            'The tails of a node that nobody has ended, and whether the key that opened each still works'"""
     )
+    # Whoever opens a tail of the same company waits here, and then sees the row of whoever was first.
+    op.execute(
+        """create function mainstay.open_tail(
+             p_company uuid, p_tail uuid, p_workspace uuid, p_key uuid, p_node uuid, p_most integer, p_age interval,
+             out opened boolean, out seq bigint, out received_at timestamptz) language plpgsql as $$
+           begin
+             perform pg_advisory_xact_lock(hashtextextended('mainstay.tails/' || p_company, 0));
+             select count(*) < p_most into opened from mainstay.tail_streams t
+              where t.company_id = p_company and t.seen_at > mainstay.now() - p_age;
+             if opened then
+               insert into mainstay.tail_streams (id, company_id, workspace_id, key_id, node_id)
+               values (p_tail, p_company, p_workspace, p_key, p_node);
+             end if;
+             select h.seq, greatest(h.received_at, '1970-01-01Z') into seq, received_at
+               from mainstay.chain_heads h where h.workspace_id = p_workspace and h.company_id = p_company;
+           end
+           $$"""
+    )
+    op.execute(
+        """comment on function mainstay.open_tail(uuid, uuid, uuid, uuid, uuid, integer, interval) is
+           'Puts a tail into the register, unless the company has so many that were seen within that time; and the seq and time of the workspace''s newest event, null where there is none'"""
+    )

@@ -265,8 +265,11 @@ async def test_one_reader_stands_behind_all_tails(api: httpx.AsyncClient, db: Da
 
     def asked() -> dict[str, float]:
         return {
-            name: telemetry.REGISTRY.get_sample_value("db_query_duration_seconds_count", {"operation": f"events.{name}"}) or 0.0
-            for name in ("tail_newer", "tail_standing", "tail_see", "tail_head")
+            name: telemetry.REGISTRY.get_sample_value(
+                "db_query_duration_seconds_count", {"operation": f"events.{name}"}
+            )
+            or 0.0
+            for name in ("tail_newer", "tail_standing", "tail_see", "tail_open")
         }
 
     async def rate() -> dict[str, float]:
@@ -281,18 +284,18 @@ async def test_one_reader_stands_behind_all_tails(api: httpx.AsyncClient, db: Da
         assert after["tail_newer"] - before["tail_newer"] <= took / quick.read_seconds + 1
         assert after["tail_standing"] - before["tail_standing"] <= took / quick.check_seconds + 1
         assert after["tail_see"] - before["tail_see"] <= took / quick.heartbeat_seconds + 1
-        return {"head": after["tail_head"] - before["tail_head"]}
+        return {"open": after["tail_open"] - before["tail_open"]}
 
     tenancies = [await open_tenancy(db), await open_tenancy(db)]
     async with open_tail(api, tenancies[0].auth) as first:
         await first.frame()
-        assert await rate() == {"head": 0}
+        assert await rate() == {"open": 0}
         async with asyncio.timeout(60):
             streams = [open_tail(api, tenancies[n % 2].auth) for n in range(39)]
             entered: list[Stream] = [await stream.__aenter__() for stream in streams]
             for stream in entered:
                 await stream.frame()
-            assert await rate() == {"head": 0}
+            assert await rate() == {"open": 0}
             stored = [await send(api, tenancy.auth, [{"action": "a"}]) for tenancy in tenancies]
             for n, stream in enumerate(entered):
                 assert ids_of(await stream.events(1)) == stored[n % 2]

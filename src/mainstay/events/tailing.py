@@ -35,6 +35,7 @@ _ROUND_EVENTS: Final = 1_000
 _ROUND_BYTES: Final = 8 * 1024 * 1024
 _PAGE_EVENTS: Final = 500
 _READING_AT_ONCE: Final = 4
+_REGISTERING_AT_ONCE: Final = 2
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 
 
@@ -78,6 +79,7 @@ class Tails:
         self._watching: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._catching_up = asyncio.Semaphore(_READING_AT_ONCE)
+        self._registering = asyncio.Semaphore(_REGISTERING_AT_ONCE)
         self._opening = 0
         self._is_closed = False
 
@@ -102,10 +104,10 @@ class Tails:
             head = await self._register(tail)
         finally:
             self._opening -= 1
-        seq = 0 if head is None else head["seq"]
+        seq = head["seq"] or 0
         # A database brought back from a backup may stand before the cursor: then what comes from now on is new.
         tail.position = tail.offered = seq if resumed is None else min(resumed, seq)
-        front = _Front(seq, FIRST_TIME if head is None else head["received_at"])
+        front = _Front(seq, head["received_at"] or FIRST_TIME)
         region.fronts.setdefault(caller.workspace_id, front).tails.add(tail)
         self._tails[tail.id] = tail
         if self._is_stopping():
@@ -170,21 +172,23 @@ class Tails:
     def _is_stopping(self) -> bool:
         return self._is_closed
 
-    async def _register(self, tail: Tail) -> Record | None:
+    async def _register(self, tail: Tail) -> Record:
+        """Many clients come at once after a restart: they wait here, not for connections that others need."""
         caller = tail.caller
-        async with self._region_of(caller).db.begin() as tx:
-            age = timedelta(seconds=STALE_SECONDS)
-            if await rows.count_open(tx, caller.company_id, age) >= MOST_OF_A_COMPANY:
-                raise TooManyTails(f"At most {MOST_OF_A_COMPANY} tails of a company may be open.")
-            await rows.open_tail(
-                tx,
+        async with self._registering:
+            row = await rows.open_tail(
+                self._region_of(caller).db,
                 caller.company_id,
                 tail.id,
                 workspace_id=caller.workspace_id,
                 key_id=caller.id,
                 node_id=self._node_id,
+                most=MOST_OF_A_COMPANY,
+                age=timedelta(seconds=STALE_SECONDS),
             )
-            return await rows.head_of(tx, caller.company_id, caller.workspace_id)
+        if not row["opened"]:
+            raise TooManyTails(f"At most {MOST_OF_A_COMPANY} tails of a company may be open.")
+        return row
 
     async def _unregister(self, tail: Tail) -> None:
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
+from mainstay.kernel.db import Connection, Record, Sql, count_of
 
 # The heads tell which workspaces have anything new, so that an idle one costs one look at its head. The first events of
 # every workspace come before the second ones: where bytes end the answer, each still has the next of its own.
@@ -24,20 +24,7 @@ _NEWER = Sql(
        )
        select * from measured where bytes_until - bytes < $5 order by number, workspace_id""",
 )
-_HEAD = Sql(
-    "events.tail_head",
-    """select seq, greatest(received_at, '1970-01-01Z') as received_at from mainstay.chain_heads
-        where workspace_id = $2 and company_id = $1""",
-)
-_LOCK = Sql("events.tail_lock", "select pg_advisory_xact_lock(hashtextextended('mainstay.tails/' || $1, 0))")
-_COUNT = Sql(
-    "events.tail_count",
-    "select count(*) from mainstay.tail_streams where company_id = $1 and seen_at > mainstay.now() - $2::interval",
-)
-_OPEN = Sql(
-    "events.tail_open",
-    """insert into mainstay.tail_streams (company_id, id, workspace_id, key_id, node_id) values ($1, $2, $3, $4, $5)""",
-)
+_OPEN = Sql("events.tail_open", "select * from mainstay.open_tail($1, $2, $3, $4, $5, $6, $7)")
 _CLOSE = Sql("events.tail_close", "delete from mainstay.tail_streams where company_id = $1 and id = $2")
 _STANDING = Sql("events.tail_standing", "select id, key_works from mainstay.standing_tails($1)")
 _SEE = Sql(
@@ -63,21 +50,24 @@ async def newer_everywhere(
     return await db.rows(_NEWER, workspace_ids, seqs, times, limit, most_bytes)
 
 
-async def head_of(db: Connection, company_id: str, workspace_id: str) -> Record | None:
-    """Seq and time of the workspace's newest event; None where there never was one."""
-    return await db.row(_HEAD, company_id, workspace_id)
+async def open_tail(
+    db: Connection,
+    company_id: str,
+    tail_id: str,
+    *,
+    workspace_id: str,
+    key_id: str,
+    node_id: str,
+    most: int,
+    age: timedelta,
+) -> Record:
+    """The tail is in the register, unless the company has `most` that were seen within that age: `opened`.
 
-
-async def count_open(tx: Tx, company_id: str, age: timedelta) -> int:
-    """How many tails of the company were seen within that time; nobody else opens one before this transaction ends."""
-    await tx.run(_LOCK, company_id)
-    found: int = await tx.value(_COUNT, company_id, age)
-    return found
-
-
-async def open_tail(tx: Tx, company_id: str, tail_id: str, *, workspace_id: str, key_id: str, node_id: str) -> None:
-    """The tail is in the register."""
-    await tx.run(_OPEN, company_id, tail_id, workspace_id, key_id, node_id)
+    With `seq` and `received_at` of the workspace's newest event, None where there never was one.
+    """
+    row = await db.row(_OPEN, company_id, tail_id, workspace_id, key_id, node_id, most, age)
+    assert row is not None
+    return row
 
 
 async def close_tail(db: Connection, company_id: str, tail_id: str) -> None:
