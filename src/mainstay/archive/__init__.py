@@ -3,7 +3,7 @@
     stored --out of the window, 03:00--> candidate --add-on, day over, 04:00--> in the object store, read back, compared
                                              |                                      | then, in batches
                                              | RETENTION_DELETE, no add-on,         v
-                                             | grace over                       archived --ARCHIVE_CUT, sound, grace over
+                                             | grace over                       archived --ARCHIVE_CUT, grace over
                                              v                                      v
                                      gone from the table: a signed checkpoint stands where the stored chain now begins
     object --Sunday 05:00--> sound | damaged | missing: told by object and row, announced as `archive.damaged`
@@ -18,3 +18,42 @@ damaged object is whole.
 Tables: archive_days (a row a workspace and day), workspace_retention and company_retention (at home); chain_starts is
 of the events room.
 """
+
+from mainstay.archive.archiving import Day, archive_day, due_days
+from mainstay.archive.cutting import CutReport, cut
+from mainstay.archive.days import ArchiveDay, figures, list_days
+from mainstay.archive.ground import Ground
+from mainstay.archive.marking import mark
+from mainstay.archive.objects import Stores
+from mainstay.archive.reading import Range, export
+from mainstay.archive.retention import grace_days_of, grant_grace, override_retention
+from mainstay.archive.routes import router
+from mainstay.archive.tasks import ask, ground_of, schedules, tasks
+from mainstay.archive.verifying import Verified, verify_day, verify_workspace
+
+__all__ = [
+    "ArchiveDay",
+    "CutReport",
+    "Day",
+    "Ground",
+    "Range",
+    "Stores",
+    "Verified",
+    "archive_day",
+    "ask",
+    "cut",
+    "due_days",
+    "export",
+    "figures",
+    "grace_days_of",
+    "grant_grace",
+    "ground_of",
+    "list_days",
+    "mark",
+    "override_retention",
+    "router",
+    "schedules",
+    "tasks",
+    "verify_day",
+    "verify_workspace",
+]

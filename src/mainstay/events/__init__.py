@@ -16,15 +16,16 @@ event_samples, which a worker fills each 10 s from what the chain heads grew by,
 and `proof` prove.
 """
 
-from mainstay.events.checkpoints import BadCheckpoint, Checkpoint, read_public_key, verify_note
+from mainstay.events.checkpoints import BadCheckpoint, read_public_key, verify_note
 from mainstay.events.filters import Filters, filters_of
-from mainstay.events.hot import IngestKeys, IngestRoutes
+from mainstay.events.hot import IngestRoutes
 from mainstay.events.ingest import Ingestion
 from mainstay.events.intake import Place
 from mainstay.events.minutes import per_minute
 from mainstay.events.proof import Finding, Verdict, verify_file
-from mainstay.events.reading import ChainPlace, Followed, Page, Reader
+from mainstay.events.reading import Followed, Page, Reader
 from mainstay.events.recording import record
+from mainstay.events.retiring import Retirement, Stretch, Unproven
 from mainstay.events.routes import describe, router
 from mainstay.events.sealing import Sealer, public_keys
 from mainstay.events.shape import flat
@@ -37,19 +38,19 @@ from mainstay.events.verification import verify_workspace
 __all__ = [
     "PARTITIONED",
     "BadCheckpoint",
-    "ChainPlace",
-    "Checkpoint",
     "Filters",
     "Finding",
     "Followed",
-    "IngestKeys",
     "IngestRoutes",
     "Ingestion",
     "Page",
     "Place",
     "Reader",
+    "Retirement",
     "Sealer",
+    "Stretch",
     "Tails",
+    "Unproven",
     "Verdict",
     "describe",
     "filters_of",

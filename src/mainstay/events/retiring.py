@@ -109,10 +109,10 @@ class Retirement:
         """Events after one seq and up to another are marked as archived; how many were not before."""
         return await queries.mark_archived(tx, company_id, workspace_id, after=after, until=until)
 
-    async def day_goes_on(self, company_id: str, workspace_id: str, *, seq: int, day: date) -> bool:
-        """Whether the event behind that seq was stored on the same day."""
-        behind = await queries.event_at(self.db, company_id, workspace_id, seq + 1)
-        return behind is not None and behind["day"] == day
+    async def day_of(self, company_id: str, workspace_id: str, seq: int) -> date | None:
+        """The day on which the event of that seq was stored, where the table has it."""
+        found = await queries.event_at(self.db, company_id, workspace_id, seq)
+        return None if found is None else found["day"]
 
     async def stored_from(self, company_id: str, workspace_id: str) -> int:
         """The lowest seq that the table has not cut."""
