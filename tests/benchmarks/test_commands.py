@@ -13,8 +13,14 @@ SMALLEST = {
     "jobs": ["--jobs", "500", "--runs", "1", "--sides", "bare,ours"],
     "delivery": ["--deliveries", "200", "--endpoints", "10", "--rounds", "1", "--sides", "bare,ours"],
     "reading": ["--rows", "3000", "--requests", "5"],
+    "tail": ["--tails", "1", "5", "--seconds", "2"],
 }
-SAYS = {"jobs": "ours to the bare loop: ", "delivery": "ours to the bare loop: ", "reading": "A deep page of events"}
+SAYS = {
+    "jobs": "ours to the bare loop: ",
+    "delivery": "ours to the bare loop: ",
+    "reading": "A deep page of events",
+    "tail": "| open tails | statements/s |",
+}
 
 
 @pytest.mark.parametrize("name", SMALLEST)
