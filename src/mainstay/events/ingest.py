@@ -1,11 +1,13 @@
 """One transaction for the events that arrive together: the coalescer, and what each request learns from it."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mainstay import plans
 from mainstay.events import shape
 from mainstay.events.errors import KeyUsedForAnotherEvent, SameKeyInFlight
 from mainstay.events.intake import Prepared
@@ -21,6 +23,7 @@ FULL_FLUSH_EVENTS = 64
 MAX_FLUSH_BYTES = 16_777_216
 MAX_WAITING_EVENTS = 50_000
 MAX_WAITING_BYTES = 134_217_728
+KNOWN_FULL_SECONDS = 5.0
 
 _STORED, _REPLAYED, _MISMATCH, _BAD_KEY, _NO_WORKSPACE = range(5)
 _count_stored = telemetry.EVENTS.labels("stored")
@@ -54,6 +57,8 @@ class Ingestion:
     A request's events are in one transaction. What arrives while one runs waits together for the next; a second runs
     beside it only when `FULL_FLUSH_EVENTS` wait, because every transaction costs as much as ten events in it. A
     transaction of several requests that fails is run again request by request, so that nobody pays for another's data.
+    A company whose allowance was found used up has its requests in transactions of their own for the next seconds, and
+    what cannot fit and carries no idempotency key is refused without asking.
     """
 
     def __init__(self, db: Database, after_flush: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -65,12 +70,18 @@ class Ingestion:
         self._flushing = 0
         self._scheduled = False
         self._keys_in_flight: set[tuple[str, bytes]] = set()
+        self._full: dict[str, tuple[plans.Exhausted, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, events: list[Prepared]) -> list[Result]:
-        """One result per event in the order given, once they are durable; Unavailable where the database is away."""
+        """One result per event in the order given, once they are durable; Unavailable where the database is away.
+
+        QuotaReached where they would exceed the allowance of a company that is stopped there: none of them is stored.
+        """
         if self._waiting_events >= MAX_WAITING_EVENTS or self._waiting_bytes >= MAX_WAITING_BYTES:
             raise Unavailable("Too many events are waiting for the database; nothing was stored.")
+        if self._full:
+            self._refuse_what_cannot_fit(events)
         keys = self._take_keys(events)
         future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
         self._waiting.append((events, future))
@@ -104,11 +115,14 @@ class Ingestion:
         while self._waiting:
             group = self._waiting[0][0]
             more = _bytes_of(group)
-            if taken and (count + len(group) > MAX_FLUSH_EVENTS or size + more > MAX_FLUSH_BYTES):
+            is_alone = bool(self._full) and self._find_full(group) is not None
+            if taken and (is_alone or count + len(group) > MAX_FLUSH_EVENTS or size + more > MAX_FLUSH_BYTES):
                 break
             taken.append(self._waiting.popleft())
             count += len(group)
             size += more
+            if is_alone:
+                break
         if not taken:
             return
         self._waiting_events -= count
@@ -146,13 +160,38 @@ class Ingestion:
             if future.done():
                 continue
             if away or len(taken) == 1:
-                future.set_exception(error)
+                future.set_exception(self._told(error))
                 continue
             try:
                 future.set_result(await append(self._db, group))
             except Exception as own:
-                future.set_exception(own)
+                future.set_exception(self._told(own))
                 error, away = own, isinstance(own, (Unavailable, *GONE))
+
+    def _told(self, error: Exception) -> Exception:
+        """The error as the request hears of it; where it is an allowance that is used up, that is remembered.
+
+        Only asked of a request that failed alone: what is left is then exact.
+        """
+        full = plans.exhausted_of(error)
+        if full is None:
+            return error
+        self._full[full.company_id] = (full, time.monotonic() + KNOWN_FULL_SECONDS)
+        return full.refusal()
+
+    def _find_full(self, events: Sequence[Prepared]) -> plans.Exhausted | None:
+        company_id = events[0].row[1]
+        full, until = self._full.get(company_id, (None, 0.0))
+        if full is not None and time.monotonic() >= until:
+            del self._full[company_id]
+            return None
+        return full
+
+    def _refuse_what_cannot_fit(self, events: Sequence[Prepared]) -> None:
+        """QuotaReached where more events than fit are all new: with a key, an event may be stored already."""
+        full = self._find_full(events)
+        if full is not None and len(events) > full.remaining and all(event.idempotency is None for event in events):
+            raise full.refusal()
 
     async def drain(self) -> None:
         """Everything submitted so far has its result."""

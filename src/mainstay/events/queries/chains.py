@@ -6,10 +6,18 @@ from typing import Any
 from mainstay.kernel.db import Connection, Record, Sql
 
 APPEND_COLUMNS = 24
-_APPEND_ARGUMENTS = ", ".join(f"${n}" for n in range(1, APPEND_COLUMNS + 1))
+_APPEND_ARGUMENTS = ", ".join(
+    ["case when locked.n >= 0 then $1::uuid[] end", *(f"${n}" for n in range(2, APPEND_COLUMNS + 1))]
+)
+# Allowances are locked first and in one order; the argument makes the function wait for that.
 _APPEND = Sql(
     "events.append",
-    f"select * from mainstay.append_events({_APPEND_ARGUMENTS})",  # noqa: S608 - only numbered parameters
+    f"""with allowed as materialized (
+          select c.company_id from mainstay.meter_caps c where c.company_id = any($2::uuid[])
+           order by c.company_id for update
+        )
+        select a.* from (select count(*) as n from allowed) as locked
+         cross join lateral mainstay.append_events({_APPEND_ARGUMENTS}) as a""",  # noqa: S608 - only numbered parameters
 )
 _BODIES = ("payload", "metadata", "changes")
 _BODY_BYTES = " + ".join(f"coalesce(octet_length(e.{name}), 0)" for name in _BODIES)
@@ -41,6 +49,23 @@ _ADD_CHECKPOINT = Sql(
     "events.add_checkpoint",
     """insert into mainstay.checkpoints (workspace_id, seq, company_id, hash, note) values ($1, $2, $3, $4, $5)
        on conflict do nothing""",
+)
+# What opened a workspace also starts its chain where companies are. In the database of a region the chain starts when
+# it is needed: for a key that may write, as it is issued only for a workspace that is there.
+_START_CHAINS = Sql(
+    "events.start_chains",
+    """insert into mainstay.chain_heads (workspace_id, company_id, metered)
+       select * from unnest($1::uuid[], $2::uuid[], $3::boolean[]) on conflict do nothing""",
+)
+_START_CHAIN_OF_KEY = Sql(
+    "events.start_chain_of_key",
+    """insert into mainstay.chain_heads (workspace_id, company_id, metered)
+       select k.workspace_id, k.company_id, true from mainstay.api_keys k
+        where k.id = $3 and k.company_id = $2 and k.workspace_id = $1 and not k.read_only and mainstay.key_is_valid(k)
+       on conflict do nothing""",
+)
+_DROP_EMPTY_CHAINS = Sql(
+    "events.drop_empty_chains", "delete from mainstay.chain_heads where seq = 0 and workspace_id = any($1::uuid[])"
 )
 _CHECKPOINT_AT = Sql(
     "events.checkpoint_at",
@@ -76,6 +101,21 @@ _ADD_SIGNING_KEY = Sql(
 async def append_everywhere(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
     """The rows are chained, stored, metered and fanned out, each in its own workspace; one outcome a row."""
     return await connection.rows(_APPEND, *(list(column) for column in zip(*rows, strict=True)))
+
+
+async def start_chains_everywhere(connection: Connection, starts: Sequence[tuple[str, str, bool]]) -> None:
+    """Each workspace has a chain here: (workspace, company, whether its events are counted)."""
+    await connection.run(_START_CHAINS, *(list(column) for column in zip(*starts, strict=True)))
+
+
+async def start_chain_of_key(connection: Connection, company_id: str, workspace_id: str, key_id: str) -> None:
+    """The key's workspace has a chain here, where the key may write to it."""
+    await connection.run(_START_CHAIN_OF_KEY, workspace_id, company_id, key_id)
+
+
+async def drop_empty_chains_everywhere(connection: Connection, workspace_ids: Sequence[str]) -> None:
+    """Those of the workspaces that never had an event here have no chain here."""
+    await connection.run(_DROP_EMPTY_CHAINS, workspace_ids)
 
 
 async def chain_of(
