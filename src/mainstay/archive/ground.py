@@ -25,7 +25,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """One database's events, the home database, the plans, the stores, and what settings allow to leave the table."""
+    """One database's events and its name, the home database, plans, stores, and what settings let leave the table."""
 
     retirement: events.Retirement
     home: Database
@@ -33,6 +33,7 @@ class Ground:
     stores: Stores
     deletes: bool = False
     cuts: bool = False
+    name: str = "home"
 
     @property
     def db(self) -> Database:

@@ -41,17 +41,18 @@ def ground_of(settings: Settings, regions: Regions, db: Database, keyring: Keyri
         Stores(settings),
         deletes=settings.retention_delete,
         cuts=settings.archive_cut,
+        name=next(name for name, one in regions.all() if one is db),
     )
 
 
-def tasks(ground: Ground, database: str) -> list[Task]:
-    """The room's kinds of job on the database of that name."""
+def tasks(ground: Ground) -> list[Task]:
+    """The room's kinds of job on one database."""
 
     def long(kind: str, run: Callable[[Job], Awaitable[Outcome]]) -> Task:
         return Task(kind=kind, queue=QUEUE, run=run, timeout=_LONG, backoff=_BACKOFF)
 
     async def measure(_: Job) -> Outcome:
-        await days.measure(ground.db, database)
+        await days.measure(ground.db, ground.name)
         return None
 
     return [
