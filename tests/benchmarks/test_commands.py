@@ -13,7 +13,7 @@ SMALLEST = {
     "jobs": ["--jobs", "500", "--runs", "1", "--sides", "bare,ours"],
     "delivery": ["--deliveries", "200", "--endpoints", "10", "--rounds", "1", "--sides", "bare,ours"],
     "reading": ["--rows", "3000", "--requests", "5"],
-    "tail": ["--tails", "1", "5", "--seconds", "2"],
+    "tail": ["--tails", "1", "5", "--seconds", "2", "--rate", "300"],
 }
 SAYS = {
     "jobs": "ours to the bare loop: ",
