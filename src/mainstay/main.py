@@ -42,19 +42,19 @@ class Foundation:
     """What both processes stand on."""
 
     settings: Settings
-    db: Database
+    regions: Regions
     keyring: Keyring
+
+    @property
+    def db(self) -> Database:
+        """The home database."""
+        return self.regions.home
 
     @classmethod
     def of(cls, settings: Settings, name: str) -> "Foundation":
         """The foundation of one process."""
-        db = Database(
-            settings.database_url,
-            size=settings.database_pool_size,
-            statement_cache=settings.database_statement_cache,
-            name=f"mainstay {name}",
-        )
-        return cls(settings, db, Keyring(settings.secret, settings.secret_previous))
+        regions = Regions.connect(settings, size=settings.database_pool_size, name=f"mainstay {name}")
+        return cls(settings, regions, Keyring(settings.secret, settings.secret_previous))
 
 
 def tune_collector() -> None:
@@ -67,60 +67,58 @@ def tune_collector() -> None:
 def build_api(settings: Settings) -> Front:
     """The API as an ASGI application; it opens and closes what it needs with its lifespan."""
     base = Foundation.of(settings, "api")
-    ingest_db = Database(
-        settings.database_url,
-        size=_INGEST_CONNECTIONS,
-        statement_cache=settings.database_statement_cache,
-        name="mainstay ingest",
+    regions = base.regions
+    ingest = Regions.connect(settings, size=_INGEST_CONNECTIONS, name="mainstay ingest")
+    who = identity.Identity(
+        base.db,
+        access_secret=settings.jwt_access_secret,
+        internal_token=settings.internal_token,
+        regions=regions,
     )
-    who = identity.Identity(base.db, access_secret=settings.jwt_access_secret, internal_token=settings.internal_token)
     passwords = identity.Passwords()
 
-    async def wake_deliveries() -> None:
-        await jobs.wake(base.db, webhooks.QUEUE)
+    def ingestion_into(db: Database) -> events.Ingestion:
+        async def wake_deliveries() -> None:
+            await jobs.wake(regions.of(region), webhooks.QUEUE)
 
-    ingestion = events.Ingestion(ingest_db, wake_deliveries)
+        region = next(name for name, one in ingest.all() if one is db)
+        return events.Ingestion(db, wake_deliveries)
+
+    ingestions = ingest.each(ingestion_into)
 
     cursors = Cursors(base.keyring)
-    tails = events.Tails(Regions(base.db, {}), cursors)
+    tails = events.Tails(regions, cursors)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        try:
-            await base.db.open()
-            await ingest_db.open()
-        except MainstayError:
-            _log.error("the database does not answer yet; the API starts without it and keeps trying")
-        uses = asyncio.create_task(who.key_use.run(base.db, stop))
+        await asyncio.gather(*(_open(name, db) for one in (regions, ingest) for name, db in one.all()))
+        uses = asyncio.create_task(who.run(stop))
         tune_collector()
         yield
         with suppress(TimeoutError):
-            await asyncio.wait_for(ingestion.drain(), settings.shutdown_seconds)
+            drains = (ingestion.drain() for ingestion in set(ingestions.values()))
+            await asyncio.wait_for(asyncio.gather(*drains), settings.shutdown_seconds)
         await tails.settle()
         stop.set()
         await uses
         passwords.close()
-        await ingest_db.close()
-        await base.db.close()
-
-    async def runway() -> timedelta:
-        async with base.db.begin(readonly=True) as tx:
-            return min([await partitions.runway(tx, spec) for spec in partitioned()])
+        await ingest.close()
+        await regions.close()
 
     app = Framework(
         title="Mainstay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.state.callers = who
     app.include_router(events.tail_router(base.db, tails, plans.Book.of(settings)))
-    app.include_router(events.router(base.db, events.Reader(base.db, cursors), events.Sealer(base.keyring)))
-    app.include_router(identity.router(base.db, who, passwords, cursors))
-    app.include_router(webhooks.router(base.db, settings, base.keyring, cursors, identity.find_workspace))
-    app.include_router(observability.router(settings, base.db, runway))
+    app.include_router(events.router(regions, cursors, base.keyring))
+    app.include_router(identity.router(regions, who, passwords, cursors))
+    app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
+    app.include_router(observability.router(settings, regions, _runway))
     pages = app.state.console = build_console(base, passwords, cursors)
     app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
-    hot = events.IngestRoutes(base.db, ingestion, who)
+    hot = events.IngestRoutes(regions, ingestions, who)
 
     def end_streams() -> None:
         tails.close()
@@ -129,12 +127,24 @@ def build_api(settings: Settings) -> Front:
     return Front(app, hot.routes(), on_stop=end_streams)
 
 
+async def _open(name: str, db: Database) -> None:
+    try:
+        await db.open()
+    except MainstayError:
+        _log.error("the database does not answer yet; the API starts without it and keeps trying", database=name)
+
+
+async def _runway(db: Database) -> timedelta:
+    async with db.begin(readonly=True) as tx:
+        return min([await partitions.runway(tx, spec) for spec in partitioned()])
+
+
 def build_console(base: Foundation, passwords: identity.Passwords, cursors: Cursors) -> console.Ground:
     """What the pages of one process stand on."""
     sessions = identity.Sessions(base.db, passwords)
     return console.Ground(
         settings=base.settings,
-        db=base.db,
+        regions=base.regions,
         keyring=base.keyring,
         cursors=cursors,
         sessions=sessions,
@@ -144,23 +154,42 @@ def build_console(base: Foundation, passwords: identity.Passwords, cursors: Curs
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerParts:
-    """What a worker runs: tasks, schedules, the loops beside them, and what to close at the end."""
+class RegionParts:
+    """What a worker runs for one database: the engine with its tasks and schedules, and the relay beside it."""
 
+    name: str
     worker: jobs.Worker
     relay: outbox.Relay
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker runs for each database, home first, and what to close at the end."""
+
+    of_databases: list[RegionParts]
     outbound: Outbound
     base: Foundation
-    engine_db: Database
+    engines: Regions
+
+    @property
+    def worker(self) -> jobs.Worker:
+        """The engine of the home database."""
+        return self.of_databases[0].worker
+
+    @property
+    def relay(self) -> outbox.Relay:
+        """The relay of the home database."""
+        return self.of_databases[0].relay
 
 
-def tasks_of(base: Foundation, outbound: Outbound) -> list[Task]:
-    """Every kind of job of every room."""
+def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -> list[Task]:
+    """Every kind of job of every room, on one database of those that regions have (home unless given)."""
+    db = db or base.db
     return [
-        *jobs.tasks(base.db, partitioned()),
-        *webhooks.tasks(base.db, outbound, base.keyring, base.settings),
+        *jobs.tasks(db, partitioned()),
+        *webhooks.tasks(db, outbound, base.keyring, base.settings),
         *events.tasks(events.Sealer(base.keyring)),
-        *identity.tasks(base.db),
+        *identity.tasks(db),
     ]
 
 
@@ -170,43 +199,53 @@ def schedules() -> list[Schedule]:
 
 
 def build_worker(settings: Settings) -> WorkerParts:
-    """A worker over all queues."""
+    """A worker over all queues of every database."""
     base = Foundation.of(settings, "worker")
     outbound = Outbound(allow=settings.outbound_allow)
     # The engine claims, acknowledges and beats its heart over connections that no handler can hold.
-    engine_db = Database(
-        settings.database_url,
-        size=_ENGINE_CONNECTIONS,
-        statement_cache=settings.database_statement_cache,
-        name="mainstay engine",
-    )
-    worker = jobs.Worker(
-        base.db,
-        tasks_of(base, outbound),
-        queues=jobs.queue_configs(settings.queue_concurrency, settings.queue_concurrency_overrides),
-        schedules=schedules(),
-        engine_db=engine_db,
-        clock=SystemClock(),
-        listen_url=settings.direct_url,
-        shutdown_seconds=settings.shutdown_seconds,
-    )
-    relay = outbox.Relay(base.db, reactions.REACTIONS, reactions.record)
-    return WorkerParts(worker, relay, outbound, base, engine_db)
+    engines = Regions.connect(settings, size=_ENGINE_CONNECTIONS, name="mainstay engine")
+    parts = []
+    for (name, db), (_, engine_db) in zip(base.regions.all(), engines.all(), strict=True):
+        worker = jobs.Worker(
+            db,
+            tasks_of(base, outbound, db),
+            queues=jobs.queue_configs(settings.queue_concurrency, settings.queue_concurrency_overrides),
+            schedules=schedules(),
+            engine_db=engine_db,
+            clock=SystemClock(),
+            listen_url=settings.direct_url_of(db.dsn),
+            shutdown_seconds=settings.shutdown_seconds,
+        )
+        parts.append(RegionParts(name, worker, reactions.relay_of(base.regions, db)))
+    return WorkerParts(parts, outbound, base, engines)
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Jobs are run and announcements relayed until `stop` is set; then what runs is ended or handed back."""
     parts = build_worker(settings)
     tune_collector()
+    try:
+        async with asyncio.TaskGroup() as every:
+            for one in parts.of_databases:
+                every.create_task(_run_region(one, stop, is_alone=len(parts.of_databases) == 1))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        await parts.outbound.close()
+        await parts.engines.close()
+        await parts.base.regions.close()
+
+
+async def _run_region(parts: RegionParts, stop: asyncio.Event, *, is_alone: bool) -> None:
+    """The engine of one database ends, then its relay; what ends by itself ends those of the others in order, too."""
+    if not is_alone:
+        telemetry.enter_part(parts.name)
     relay = asyncio.create_task(_relay_until(parts.relay, stop))
     try:
         await parts.worker.run(stop)
     finally:
         stop.set()
         await relay
-        await parts.outbound.close()
-        await parts.engine_db.close()
-        await parts.base.db.close()
 
 
 async def _relay_until(relay: outbox.Relay, stop: asyncio.Event) -> None:

@@ -1,31 +1,104 @@
 """Who listens to what: the only list of announcement -> reaction.
 
 Every announcement is also recorded in the audit log, except how a delivery ended: an event of that would be delivered
-in its turn, and a receiver that fails would feed itself (D-04).
+in its turn, and a receiver that fails would feed itself (D-04). Reactions and record happen in the database of the
+company's region: what home announces of a company whose data live elsewhere is handed on to the relay of that database.
 """
 
 from collections.abc import Mapping, Sequence
 
 from mainstay import events, identity, webhooks
 from mainstay.events import Place
-from mainstay.kernel.db import Tx
-from mainstay.kernel.outbox import Announcement, Reaction
+from mainstay.kernel import outbox
+from mainstay.kernel.db import Connection, Database, Tx
+from mainstay.kernel.errors import Unavailable
+from mainstay.kernel.outbox import Announcement, Reaction, Relay
+from mainstay.kernel.regions import Regions
 
 REACTIONS: Mapping[str, Sequence[Reaction]] = {}
+_OPENED = "workspace.opened"
+
+
+def relay_of(regions: Regions, db: Database) -> Relay:
+    """The relay of what is announced in one of the databases."""
+    if regions.are_one:
+        return Relay(db, REACTIONS, record)
+    if db is regions.home:
+        return Relay(db, REACTIONS, record, HandingOn(regions).hand_on)
+    return Relay(db, REACTIONS, Recording(regions.home, regions.names_on(db)).record)
 
 
 async def record(tx: Tx, facts: Sequence[Announcement]) -> None:
     """Each fact is an event in the system workspace of its company, or of the operator."""
     facts = [fact for fact in facts if not _is_delivery_outcome(fact)]
-    if not facts:
-        return
+    if facts:
+        await events.record(tx, facts, await _places_of(tx, facts))
+
+
+class Recording:
+    """Records what is announced in the database of regions, which lists neither companies nor workspaces."""
+
+    def __init__(self, home: Database, names: Sequence[str]) -> None:
+        self._home = home
+        self._names = names
+
+    async def record(self, tx: Tx, facts: Sequence[Announcement]) -> None:
+        """Each fact is an event here; a workspace that was opened, and the company's own, have their chains here."""
+        facts = [fact for fact in facts if not _is_delivery_outcome(fact)]
+        if not facts:
+            return
+        places = await _places_of(self._home, facts, within=self._names)
+        opened = [(str(fact.data["workspaceId"]), str(fact.company_id)) for fact in facts if fact.name == _OPENED]
+        own = {place.workspace_id: (place.workspace_id, place.company_id, False) for place in places.values()}
+        starts = [*own.values(), *((workspace, company, True) for workspace, company in opened if workspace not in own)]
+        await events.start_chains(tx, sorted(starts))
+        await events.record(tx, facts, places)
+
+
+class HandingOn:
+    """Takes from home what was announced of companies whose data live in other databases."""
+
+    def __init__(self, regions: Regions) -> None:
+        self._regions = regions
+
+    async def hand_on(self, tx: Tx, facts: Sequence[Announcement]) -> dict[str, Exception | None]:
+        """The ids of the facts that are not home's: None where another relay has them now, or what was in the way.
+
+        A crash before the commit hands them on again, under the same ids. Home keeps no chain for their workspaces.
+        """
+        companies = sorted({fact.company_id for fact in facts if fact.company_id is not None})
+        if not companies:
+            return {}
+        region_of = {one.company_id: one.region for one in await identity.system_workspaces(tx, companies)}
+        theirs: dict[str, list[Announcement]] = {}
+        for fact in facts:
+            region = region_of.get(fact.company_id or "")
+            if region is not None and not self._regions.is_home(region):
+                theirs.setdefault(region, []).append(fact)
+        outcome: dict[str, Exception | None] = {}
+        for their, some in theirs.items():
+            away: Exception | None = None
+            try:
+                await outbox.accept(self._regions.of(their), some)
+                opened = [str(fact.data["workspaceId"]) for fact in some if fact.name == _OPENED]
+                await events.drop_empty_chains(tx, opened)
+            except Unavailable as error:
+                away = error
+            outcome |= {fact.id: away for fact in some}
+        return outcome
+
+
+async def _places_of(
+    home: Connection, facts: Sequence[Announcement], within: Sequence[str] = ()
+) -> dict[str | None, Place]:
+    """Where each company's acts are events; tagged with a region of those given, where the company has moved on."""
     companies = {fact.company_id for fact in facts if fact.company_id is not None}
-    found = await identity.system_workspaces(tx, sorted(companies))
-    places: dict[str | None, Place] = {
-        workspace.company_id: Place(workspace.id, workspace.company_id, workspace.region, None) for workspace in found
-    }
+    places: dict[str | None, Place] = {}
+    for one in await identity.system_workspaces(home, sorted(companies)):
+        region = one.region if one.region in within or not within else within[0]
+        places[one.company_id] = Place(one.id, one.company_id, region, None)
     places[None] = places[identity.OPERATOR_COMPANY]
-    await events.record(tx, facts, places)
+    return places
 
 
 def _is_delivery_outcome(fact: Announcement) -> bool:

@@ -17,6 +17,7 @@ from mainstay.kernel.db import Database
 from mainstay.kernel.errors import MainstayError
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.paging import Cursors
+from mainstay.kernel.regions import Regions
 from mainstay.web import problem
 from mainstay.web.callers import Manager, Member, Operator, Owner, WorkspaceKey
 from mainstay.web.front import Front
@@ -52,7 +53,7 @@ def app(db: Database, callers: identity.Identity, passwords: identity.Passwords)
     """The room's routes, and one route for every guard that the room fulfils."""
     inner = FastAPI()
     cursors = Cursors(Keyring("a master secret of 32 characters or more"))
-    inner.include_router(identity.router(db, callers, passwords, cursors))
+    inner.include_router(identity.router(Regions(db, {}), callers, passwords, cursors))
     inner.state.callers = callers
 
     @inner.post("/v1/key/workspace/anything")

@@ -77,7 +77,7 @@ class Tail:
 def routes(ground: Ground) -> APIRouter:
     """The routes."""
     router = pages()
-    reader = events.Reader(ground.db, ground.cursors)
+    readers = ground.regions.each(lambda db: events.Reader(db, ground.cursors))
 
     @router.get(PATH)
     async def show(page: AnyPage) -> Response:
@@ -86,7 +86,7 @@ def routes(ground: Ground) -> APIRouter:
         if "add" in query:
             return page.go(address(PATH, with_filter(kept, query["add"], query.get("value", ""))))
         try:
-            listed = await _read(reader, page, kept)
+            listed = await _read(readers[page.region], page, kept)
         except Invalid as wrong:
             return page.show("events.html", status=400, **{**_frame_of(page, kept), "wrong": words_of(wrong)})
         return page.show("events.html", **{**_frame_of(page, kept), "listed": listed})
@@ -94,6 +94,7 @@ def routes(ground: Ground) -> APIRouter:
     @router.get(PATH + "/{event_id}")
     async def show_one(page: AnyPage, event_id: str) -> Response:
         """One event with its place in the chain, beside the list that it was opened from."""
+        reader = readers[page.region]
         row = await reader.get(page.company_id, event_id, workspace_id=None)
         kept = kept_of(page.request.query_params)
         detail = {
@@ -101,13 +102,13 @@ def routes(ground: Ground) -> APIRouter:
             "place": await reader.place_of(row),
             "raw": orjson.loads(events.flat(row)),
             "changes": changes_of(row["changes"]),
-            "workspace": await identity.find_workspace(ground.db, page.company_id, str(row["workspace_id"])),
+            "workspace": await identity.find_workspace(ground.home, page.company_id, str(row["workspace_id"])),
             "close": address(PATH, kept),
         }
         if page.wanted == "panel":
             return page.show("events.html", **{**_frame_of(page, kept), **detail})
         try:
-            detail["listed"] = await _read(reader, page, kept)
+            detail["listed"] = await _read(readers[page.region], page, kept)
         except Invalid as wrong:
             detail["wrong"] = words_of(wrong)
         return page.show("events.html", **{**_frame_of(page, kept), **detail})
@@ -116,7 +117,7 @@ def routes(ground: Ground) -> APIRouter:
     async def follow(page: AnyPage) -> Response:
         """What is added to the list."""
         kept = kept_of(page.request.query_params)
-        tail = Tail(reader, page.company_id, page.workspace_id, filters_of(kept, datetime.now(UTC)))
+        tail = Tail(readers[page.region], page.company_id, page.workspace_id, filters_of(kept, datetime.now(UTC)))
         workspaces = await _workspaces(page)
         shown = ""
 
@@ -174,7 +175,7 @@ async def _workspaces(page: Page) -> dict[str, str]:
     """The names of the company's workspaces by id, where the list shows events of several."""
     if page.workspace_id:
         return {}
-    found = await identity.list_workspaces(page.ground.db, page.company_id, limit=_MOST_WORKSPACES)
+    found = await identity.list_workspaces(page.ground.home, page.company_id, limit=_MOST_WORKSPACES)
     return {workspace.id: workspace.name for workspace in found}
 
 

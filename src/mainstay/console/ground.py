@@ -1,4 +1,4 @@
-"""What every page stands on: settings, database, sessions, templates and live parts of one process."""
+"""What every page stands on: settings, databases, sessions, templates and live parts of one process."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from mainstay.console.live import Live
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database
 from mainstay.kernel.paging import Cursors
+from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
 
 
@@ -16,12 +17,17 @@ class Ground:
     """The parts that routes of pages are built with."""
 
     settings: Settings
-    db: Database
+    regions: Regions
     keyring: Keyring
     cursors: Cursors
     sessions: identity.Sessions
     frame: Frame
     live: Live
+
+    @property
+    def home(self) -> Database:
+        """Where companies, workspaces and people are."""
+        return self.regions.home
 
     @property
     def is_https(self) -> bool:

@@ -20,6 +20,7 @@ from mainstay.console.frame import HEADERS, Area
 from mainstay.console.ground import Ground
 from mainstay.identity import Session
 from mainstay.kernel import telemetry
+from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Forbidden, Invalid, MainstayError, Unauthenticated
 from mainstay.kernel.logs import logger
 from mainstay.web import bodies, front
@@ -55,6 +56,16 @@ class Page:
     def company_id(self) -> str:
         """The company that the page shows."""
         return self.session.caller.company_id
+
+    @property
+    def region(self) -> str:
+        """The region of the company."""
+        return self.session.caller.region
+
+    @property
+    def db(self) -> Database:
+        """Where the company's events, webhooks and jobs are."""
+        return self.ground.regions.of(self.region)
 
     @property
     def workspace_id(self) -> str:

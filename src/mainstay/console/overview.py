@@ -14,6 +14,7 @@ from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, pages
 from mainstay.console.live import Parts, Subject
 from mainstay.console.shown import count
+from mainstay.kernel.db import Database
 
 AREA = Area("Overview", "/console", "layout-dashboard")
 MINUTES = 60
@@ -74,16 +75,16 @@ def routes(ground: Ground) -> APIRouter:
     @router.get("/console")
     async def show(page: AnyPage) -> Response:
         """The overview."""
-        seen = await read(ground, page.company_id, is_operator=page.is_operator)
+        seen = await read(page.db, page.company_id, is_operator=page.is_operator)
         return page.show("overview.html", seen=seen, live=_LIVE, line=_line_of(ground))
 
     @router.get(_LIVE)
     async def follow(page: AnyPage) -> Response:
         """The live parts of the overview."""
-        company_id, is_operator = page.company_id, page.is_operator
+        db, company_id, is_operator = page.db, page.company_id, page.is_operator
 
         async def load() -> Parts:
-            return parts_of(ground, await read(ground, company_id, is_operator=is_operator))
+            return parts_of(ground, await read(db, company_id, is_operator=is_operator))
 
         subject = Subject("overview", company_id, "service" if is_operator else "")
         return ground.live.stream(subject, page.session.id, load, every_seconds=_EVERY_SECONDS)
@@ -91,14 +92,14 @@ def routes(ground: Ground) -> APIRouter:
     return router
 
 
-async def read(ground: Ground, company_id: str, *, is_operator: bool) -> Overview:
+async def read(db: Database, company_id: str, *, is_operator: bool) -> Overview:
     """What the overview shows of the company, and of the whole service to those who operate it."""
-    async with ground.db.begin(readonly=True) as tx:
+    async with db.begin(readonly=True) as tx:
         stored = await events.per_minute(tx, company_id=company_id, minutes=MINUTES)
         figures = await webhooks.read_figures(tx, company_id=company_id, window="hour")
         trouble = await webhooks.read_trouble(tx, company_id=company_id)
         depths = await jobs.depths(tx, minutes=MINUTES) if is_operator else {}
-    queues = await jobs.stats(ground.db, bound=_COUNTED_TO) if is_operator else {}
+    queues = await jobs.stats(db, bound=_COUNTED_TO) if is_operator else {}
     tries = [(datetime.fromisoformat(one["bucket"]), one) for one in figures["series"]]
     charts = [
         Chart("events", "Events", "a minute", stored),

@@ -19,7 +19,7 @@ from mainstay.console.trail import Trail, trail_of
 from mainstay.jobs import DeadJob, ListedJob, Match, QueueStats
 from mainstay.kernel import outbox
 from mainstay.kernel.clock import iso
-from mainstay.kernel.db import Tx
+from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.errors import Fault, Invalid, NotFound
 
 PATH = "/console/queues"
@@ -55,24 +55,25 @@ def routes(ground: Ground) -> APIRouter:
     @router.get(PATH)
     async def show(page: OperatorPage) -> Response:
         """Every queue."""
-        return page.show("queues.html", **await _whole(ground))
+        return page.show("queues.html", **await _whole(page.db))
 
     @router.get(_LIVE)
     async def follow(page: OperatorPage) -> Response:
         """The figures of every queue."""
+        db = page.db
 
         async def load() -> Parts:
-            return parts_of(ground, **await _whole(ground))
+            return parts_of(ground, **await _whole(db))
 
         return ground.live.stream(Subject("queues", page.company_id, "service"), page.session.id, load)
 
     @router.get(_LIVE + "/{queue}")
     async def follow_queue(page: OperatorPage, queue: str) -> Response:
         """The figures of one queue."""
-        state = page.request.query_params.get("state", "")
+        db, state = page.db, page.request.query_params.get("state", "")
 
         async def load() -> Parts:
-            return parts_of_one(ground, *await _one(ground, queue), state)
+            return parts_of_one(ground, *await _one(db, queue), state)
 
         return ground.live.stream(Subject("queue", page.company_id, f"{state} {queue}"), page.session.id, load)
 
@@ -84,7 +85,7 @@ def routes(ground: Ground) -> APIRouter:
     @router.get(PATH + "/{queue}/jobs/{job_id}")
     async def show_job(page: OperatorPage, queue: str, job_id: str) -> Response:
         """One job, dead or on its way."""
-        async with ground.db.begin(readonly=True) as tx:
+        async with page.db.begin(readonly=True) as tx:
             state, job = await find_job(tx, queue, job_id)
             attempts = await jobs.attempts_of_job(tx, job.id)
         return await _show_queue(page, queue, ask="job", job=job, job_state=state, attempts=attempts)
@@ -103,14 +104,14 @@ def _add_stopping(router: APIRouter, ground: Ground) -> None:
     @router.post(PATH + "/{queue}/pause")
     async def pause(page: OperatorPage, queue: str) -> Response:
         """The queue starts nothing from now on."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             await jobs.pause(tx, page.caller.actor, queue)
         return page.go(PATH, said=f"{queue} is paused. What runs now runs to its end.")
 
     @router.post(PATH + "/{queue}/resume")
     async def resume(page: OperatorPage, queue: str) -> Response:
         """The queue's jobs start again."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             await jobs.resume(tx, page.caller.actor, queue)
         return page.go(PATH, said=f"{queue} runs again.")
 
@@ -124,7 +125,7 @@ def _add_dead(router: APIRouter, ground: Ground) -> None:
     @router.post(PATH + "/{queue}/redrive")
     async def redrive_all(page: OperatorPage, queue: str) -> Response:
         """The queue's dead jobs are in line again."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             many = await jobs.redrive_matching(tx, Match(queue), limit=MOST_AT_ONCE)
             await _announce(tx, page, "queue.redriven", queue=queue, jobs=many)
         return page.go(address_of(queue), said=f"{plural(many, 'job')} of {queue} in line again.")
@@ -139,7 +140,7 @@ def _add_dead(router: APIRouter, ground: Ground) -> None:
         """The queue's dead jobs are gone."""
         if page.form.get("confirm", "").strip() != queue:
             raise Invalid(faults=[Fault(f"must be {queue}: clearing cannot be undone", "confirm")])
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             many = await jobs.clear_matching(tx, Match(queue), limit=MOST_AT_ONCE)
             await _announce(tx, page, "queue.cleared", queue=queue, jobs=many)
         return page.go(address_of(queue), said=f"{plural(many, 'dead job')} of {queue} cleared.")
@@ -147,7 +148,7 @@ def _add_dead(router: APIRouter, ground: Ground) -> None:
     @router.post(PATH + "/{queue}/jobs/{job_id}/redrive")
     async def redrive(page: OperatorPage, queue: str, job_id: str) -> Response:
         """The dead job is in line again with all its attempts ahead."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             job = await get_dead(tx, queue, job_id)
             await jobs.redrive(tx, job.id)
             await _announce(tx, page, "job.redriven", queue=queue, id=job.id, kind=job.kind)
@@ -156,7 +157,7 @@ def _add_dead(router: APIRouter, ground: Ground) -> None:
     @router.post(PATH + "/{queue}/jobs/{job_id}/clear")
     async def clear(page: OperatorPage, queue: str, job_id: str) -> Response:
         """The dead job is gone."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             job = await get_dead(tx, queue, job_id)
             await jobs.clear(tx, job.id)
             await _announce(tx, page, "job.cleared", queue=queue, id=job.id, kind=job.kind)
@@ -238,23 +239,23 @@ def charts_of(points: Sequence[Depth]) -> list[Chart]:
     ]
 
 
-async def _whole(ground: Ground) -> dict[str, Any]:
+async def _whole(db: Database) -> dict[str, Any]:
     """Every queue's counts, and how much waited in each, minute by minute up to now."""
-    queues, depths = await _read(ground)
+    queues, depths = await _read(db)
     return {"queues": list(queues.values()), "sparks": {name: [point[1] for point in depths[name]] for name in queues}}
 
 
-async def _one(ground: Ground, queue: str) -> tuple[QueueStats, list[Depth]]:
-    queues, depths = await _read(ground)
+async def _one(db: Database, queue: str) -> tuple[QueueStats, list[Depth]]:
+    queues, depths = await _read(db)
     if queue not in queues:
         raise NotFound(f"There is no queue {queue}.")
     return queues[queue], depths[queue]
 
 
-async def _read(ground: Ground) -> tuple[dict[str, QueueStats], dict[str, list[Depth]]]:
+async def _read(db: Database) -> tuple[dict[str, QueueStats], dict[str, list[Depth]]]:
     """Counts and depths of every queue; what is counted now stands as the last of its depths."""
-    queues = await jobs.stats(ground.db, bound=MOST_AT_ONCE)
-    async with ground.db.begin(readonly=True) as tx:
+    queues = await jobs.stats(db, bound=MOST_AT_ONCE)
+    async with db.begin(readonly=True) as tx:
         written = await jobs.depths(tx, minutes=MINUTES)
     minute = datetime.now(UTC).replace(second=0, microsecond=0)
     return queues, {
@@ -268,7 +269,7 @@ async def _read(ground: Ground) -> tuple[dict[str, QueueStats], dict[str, list[D
 
 async def _show_queue(page: Page, queue: str, **panel: Any) -> Response:
     """The page of a queue; to htmx, which asks for the panel, no more than that."""
-    stats, points = await _one(page.ground, queue)
+    stats, points = await _one(page.db, queue)
     shown = {"queue": stats, "ask": "", "listed": None, "charts": (), "tabs": (), "wrong": None, **panel}
     under = urlsplit(page.request.headers.get("hx-current-url", "")).path
     shown |= {"here": address_of(queue), "most": MOST_AT_ONCE, "live": ""}
@@ -277,7 +278,7 @@ async def _show_queue(page: Page, queue: str, **panel: Any) -> Response:
         return page.show("queues_one.html", **shown)
     status, state = 200, ""
     try:
-        async with page.ground.db.begin(readonly=True) as tx:
+        async with page.db.begin(readonly=True) as tx:
             shown["listed"] = listed = await _list(page, tx, stats, panel.get("job_state"))
         state = listed.state
     except Invalid as wrong:

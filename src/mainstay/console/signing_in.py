@@ -88,7 +88,7 @@ def routes(ground: Ground) -> APIRouter:
     async def show_places(page: AnyPage) -> Response:
         """The companies and workspaces that the person may look at."""
         companies = await ground.sessions.companies(page.caller.id)
-        workspaces = await identity.list_workspaces(ground.db, page.company_id, limit=_MOST_PLACES)
+        workspaces = await identity.list_workspaces(ground.home, page.company_id, limit=_MOST_PLACES)
         return page.show("place.html", companies=companies, workspaces=workspaces)
 
     @router.post("/console/place")

@@ -55,7 +55,7 @@ async def _listed(ground: Ground, page: Page) -> dict[str, Any]:
     trail = trail_of(PATH, {}, page.request.query_params)
     scope = f"console:webhooks:{page.company_id}"
     after = None if trail.cursor is None else str(ground.cursors.open(scope, trail.cursor)[0])
-    async with ground.db.begin(readonly=True) as tx:
+    async with page.db.begin(readonly=True) as tx:
         found = await webhooks.read_endpoints(
             tx, company_id=page.company_id, keyring=ground.keyring, after_id=after, limit=SHOWN
         )

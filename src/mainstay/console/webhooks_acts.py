@@ -28,7 +28,7 @@ def routes(ground: Ground) -> APIRouter:
     async def switch(page: ManagerPage, endpoint_id: str) -> Response:
         """The webhook is paused, or goes on."""
         is_on = page.form.get("on") == "1"
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             await webhooks.change(
                 tx,
                 page.caller.actor,
@@ -48,7 +48,7 @@ def routes(ground: Ground) -> APIRouter:
         overlap = page.form.get("overlap", "86400")
         if overlap not in OVERLAPS:
             raise Invalid(faults=[Fault(f"must be one of {', '.join(OVERLAPS)}", "overlap")])
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             _, secret = await webhooks.rotate_secret(
                 tx,
                 page.caller.actor,
@@ -63,7 +63,7 @@ def routes(ground: Ground) -> APIRouter:
     @router.post(ONE + "/test")
     async def send_test(page: ManagerPage, endpoint_id: str) -> Response:
         """A test message is on its way; on to its delivery."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             delivery_id = await webhooks.send_test(
                 tx,
                 company_id=page.company_id,
@@ -71,7 +71,7 @@ def routes(ground: Ground) -> APIRouter:
                 kind=page.form.get("type") or None,
                 now=SystemClock(),
             )
-        await jobs.wake(ground.db, webhooks.QUEUE)
+        await jobs.wake(page.db, webhooks.QUEUE)
         return page.go(f"{PATH}/{endpoint_id}/deliveries/{delivery_id}", said="A test event is on its way.")
 
     @router.post(ONE + "/delete")
@@ -80,7 +80,7 @@ def routes(ground: Ground) -> APIRouter:
         endpoint = await endpoint_of(ground, page, endpoint_id)
         if page.form.get("confirm", "").strip() != confirmation_of(endpoint):
             raise Invalid(f"Type {confirmation_of(endpoint)} to delete this webhook.")
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             await webhooks.delete(tx, page.caller.actor, company_id=page.company_id, endpoint_id=endpoint_id)
         return page.go(PATH, said=f"{name_of(endpoint)} is deleted.")
 

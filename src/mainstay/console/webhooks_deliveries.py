@@ -11,6 +11,7 @@ from mainstay.console.guards import AnyPage, ManagerPage, pages
 from mainstay.console.live import Parts, Subject
 from mainstay.console.trail import address
 from mainstay.console.webhooks_words import moments, sent_headers
+from mainstay.kernel.db import Database
 
 PATH = webhooks_one.ONE + "/deliveries/{delivery_id}"
 _LIVE = "/console/live/webhooks/{endpoint_id}/deliveries/{delivery_id}"
@@ -25,7 +26,7 @@ def routes(ground: Ground) -> APIRouter:
     async def show(page: AnyPage, endpoint_id: str, delivery_id: str) -> Response:
         """The delivery, beside the list that it was opened from."""
         endpoint = await webhooks_one.endpoint_of(ground, page, endpoint_id)
-        delivery = await _find(ground, page.company_id, endpoint_id, delivery_id)
+        delivery = await _find(page.db, page.company_id, endpoint_id, delivery_id)
         kept = webhooks_one.kept_of(page.request.query_params)
         detail: dict[str, Any] = {
             "endpoint": moments(endpoint),
@@ -42,11 +43,11 @@ def routes(ground: Ground) -> APIRouter:
     @router.get(_LIVE)
     async def follow(page: AnyPage, endpoint_id: str, delivery_id: str) -> Response:
         """What becomes of the delivery."""
-        company_id = page.company_id
-        await _find(ground, company_id, endpoint_id, delivery_id)
+        company_id, db = page.company_id, page.db
+        await _find(db, company_id, endpoint_id, delivery_id)
 
         async def load() -> Parts:
-            delivery = await _find(ground, company_id, endpoint_id, delivery_id)
+            delivery = await _find(db, company_id, endpoint_id, delivery_id)
             return {
                 "delivery-state": ground.frame.piece(_PARTS, "standing", delivery),
                 "delivery-tries": ground.frame.piece(_PARTS, "tries", delivery),
@@ -58,7 +59,7 @@ def routes(ground: Ground) -> APIRouter:
     @router.post(PATH + "/replay")
     async def replay(page: ManagerPage, endpoint_id: str, delivery_id: str) -> Response:
         """The same message is on its way again; on to that delivery."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             made = await webhooks.replay(
                 tx,
                 page.caller.actor,
@@ -66,16 +67,14 @@ def routes(ground: Ground) -> APIRouter:
                 endpoint_id=endpoint_id,
                 delivery_id=delivery_id,
             )
-        await jobs.wake(ground.db, webhooks.QUEUE)
+        await jobs.wake(page.db, webhooks.QUEUE)
         href = f"{webhooks_one.PATH}/{endpoint_id}/deliveries/{made}"
         return page.go(href, said="Sent again, under the same webhook-id.")
 
     return router
 
 
-async def _find(ground: Ground, company_id: str, endpoint_id: str, delivery_id: str) -> dict[str, Any]:
-    found = await webhooks.read_delivery(
-        ground.db, company_id=company_id, endpoint_id=endpoint_id, delivery_id=delivery_id
-    )
+async def _find(db: Database, company_id: str, endpoint_id: str, delivery_id: str) -> dict[str, Any]:
+    found = await webhooks.read_delivery(db, company_id=company_id, endpoint_id=endpoint_id, delivery_id=delivery_id)
     shown: dict[str, Any] = moments(found)
     return shown

@@ -14,7 +14,7 @@ from mainstay.console.live import Parts, Subject
 from mainstay.console.shown import count
 from mainstay.console.trail import address, trail_of
 from mainstay.console.webhooks_words import confirmation_of, moments, name_of, percent, state_of
-from mainstay.kernel.db import Connection
+from mainstay.kernel.db import Connection, Database
 from mainstay.kernel.errors import Fault, Invalid
 
 PATH = "/console/webhooks"
@@ -63,10 +63,10 @@ def routes(ground: Ground) -> APIRouter:
     async def follow(page: AnyPage, endpoint_id: str) -> Response:
         """What changes at the webhook."""
         endpoint = await endpoint_of(ground, page, endpoint_id)
-        company_id, kept = page.company_id, kept_of(page.request.query_params)
+        company_id, db, kept = page.company_id, page.db, kept_of(page.request.query_params)
 
         async def load() -> Parts:
-            return parts_of(ground, await _read(ground, company_id, endpoint["id"], kept, None))
+            return parts_of(ground, await _read(ground, db, company_id, endpoint["id"], kept, None))
 
         subject = Subject("webhook", company_id, address(endpoint["id"], kept))
         return ground.live.stream(subject, page.session.id, load)
@@ -77,7 +77,7 @@ def routes(ground: Ground) -> APIRouter:
 async def endpoint_of(ground: Ground, page: Page, endpoint_id: str) -> dict[str, Any]:
     """The company's webhook as its people read it; EndpointNotFound where it has none of that id."""
     return await webhooks.read_endpoint(
-        ground.db, company_id=page.company_id, endpoint_id=endpoint_id, keyring=ground.keyring
+        page.db, company_id=page.company_id, endpoint_id=endpoint_id, keyring=ground.keyring
     )
 
 
@@ -96,9 +96,9 @@ async def read(ground: Ground, page: Page, endpoint_id: str) -> dict[str, Any]:
     trail = trail_of(path, kept, page.request.query_params)
     scope = f"console:deliveries:{page.company_id}:{endpoint_id.lower()}"
     before = None if trail.cursor is None else str(ground.cursors.open(scope, trail.cursor)[0])
-    seen = await _read(ground, page.company_id, endpoint_id, kept, before)
+    seen = await _read(ground, page.db, page.company_id, endpoint_id, kept, before)
     older = None if seen["next_before"] is None else ground.cursors.seal(scope, [seen["next_before"]])
-    types = await webhooks.read_types(ground.db, company_id=page.company_id, limit=_MOST_TYPES)
+    types = await webhooks.read_types(page.db, company_id=page.company_id, limit=_MOST_TYPES)
     return {
         **seen,
         "newer": trail.newer,
@@ -120,10 +120,10 @@ def _with(path: str, kept: Mapping[str, str], name: str, value: str) -> str:
 
 
 async def _read(
-    ground: Ground, company_id: str, endpoint_id: str, kept: Mapping[str, str], before: str | None
+    ground: Ground, db: Database, company_id: str, endpoint_id: str, kept: Mapping[str, str], before: str | None
 ) -> dict[str, Any]:
     """What the page shows of the company's webhook and what its live parts renew."""
-    async with ground.db.begin(readonly=True) as tx:
+    async with db.begin(readonly=True) as tx:
         endpoint = await webhooks.read_endpoint(
             tx, company_id=company_id, endpoint_id=endpoint_id, keyring=ground.keyring
         )

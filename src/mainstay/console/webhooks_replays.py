@@ -96,7 +96,7 @@ def routes(ground: Ground) -> APIRouter:
     @router.post(PATH + "/{replay_id}/cancel")
     async def cancel(page: ManagerPage, endpoint_id: str, replay_id: str) -> Response:
         """Nothing more of the replay is sent."""
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             await webhooks.cancel_replay(
                 tx, page.caller.actor, company_id=page.company_id, endpoint_id=endpoint_id, replay_id=replay_id
             )
@@ -106,10 +106,10 @@ def routes(ground: Ground) -> APIRouter:
     async def follow(page: AnyPage, endpoint_id: str) -> Response:
         """How far the replays are."""
         endpoint = await webhooks_one.endpoint_of(ground, page, endpoint_id)
-        company_id = page.company_id
+        company_id, db = page.company_id, page.db
 
         async def load() -> Parts:
-            found = await webhooks.read_replays(ground.db, company_id=company_id, endpoint_id=endpoint_id, limit=SHOWN)
+            found = await webhooks.read_replays(db, company_id=company_id, endpoint_id=endpoint_id, limit=SHOWN)
             return {"replays-rows": ground.frame.piece(_PARTS, "replays", endpoint, moments(found.replays))}
 
         return ground.live.stream(Subject("replays", company_id, endpoint["id"]), page.session.id, load)
@@ -158,7 +158,7 @@ def _take(asked: Asked, refusal: MainstayError) -> None:
 
 async def _count(ground: Ground, page: Page, endpoint_id: str, asked: Asked) -> str:
     assert asked.since is not None
-    async with ground.db.begin(readonly=True) as tx:
+    async with page.db.begin(readonly=True) as tx:
         found = await webhooks.count_replay(
             tx,
             asked.wanted(),
@@ -172,7 +172,7 @@ async def _count(ground: Ground, page: Page, endpoint_id: str, asked: Asked) -> 
 
 async def _start(ground: Ground, page: Page, endpoint_id: str, asked: Asked) -> str:
     assert asked.since is not None
-    async with ground.db.begin() as tx:
+    async with page.db.begin() as tx:
         made = await webhooks.start_replay(
             tx,
             page.caller.actor,
@@ -182,7 +182,7 @@ async def _start(ground: Ground, page: Page, endpoint_id: str, asked: Asked) -> 
             since=asked.since,
             until=asked.until,
         )
-    await jobs.wake(ground.db, webhooks.QUEUE)
+    await jobs.wake(page.db, webhooks.QUEUE)
     return _words(made["matched"], is_floor=made["isFloor"])
 
 
@@ -199,7 +199,7 @@ async def _page(
     before = None if trail.cursor is None else str(ground.cursors.open(scope, trail.cursor)[0])
     endpoint: dict[str, Any] = await webhooks_one.endpoint_of(ground, page, endpoint_id)
     listed = await webhooks.read_replays(
-        ground.db, company_id=page.company_id, endpoint_id=endpoint_id, before_id=before, limit=SHOWN
+        page.db, company_id=page.company_id, endpoint_id=endpoint_id, before_id=before, limit=SHOWN
     )
     older = None if listed.next_before is None else ground.cursors.seal(scope, [listed.next_before])
     return page.show(

@@ -10,6 +10,7 @@ from mainstay.console.ground import Ground
 from mainstay.console.guards import ManagerPage, Page, pages
 from mainstay.console.webhooks_form import Draft
 from mainstay.console.webhooks_one import ONE, PATH, endpoint_of
+from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid, MainstayError
 
 _MOST_WORKSPACES = 200
@@ -35,7 +36,7 @@ def routes(ground: Ground) -> APIRouter:
         """The webhook is made, and its secret shown for the only time; or its filter is tried."""
         draft = webhooks_form.read(page.form)
         if page.form.get("do") == "try":
-            return await _form(ground, page, None, draft, tried=await _try_filter(ground, draft))
+            return await _form(ground, page, None, draft, tried=await _try_filter(page.db, draft))
         made = await _register(ground, page, draft)
         if made is None:
             return await _form(ground, page, None, draft, status=400)
@@ -55,7 +56,7 @@ def routes(ground: Ground) -> APIRouter:
         endpoint = await endpoint_of(ground, page, endpoint_id)
         draft = webhooks_form.read(page.form, kind=endpoint["kind"])
         if page.form.get("do") == "try":
-            return await _form(ground, page, endpoint, draft, tried=await _try_filter(ground, draft))
+            return await _form(ground, page, endpoint, draft, tried=await _try_filter(page.db, draft))
         if not await _change(ground, page, endpoint["id"], draft):
             return await _form(ground, page, endpoint, draft, status=400)
         return page.go(f"{PATH}/{endpoint['id']}", said="Saved.")
@@ -69,7 +70,7 @@ async def _register(ground: Ground, page: Page, draft: Draft) -> tuple[str, str]
     wanted = draft.shaped(webhooks.NewEndpoint, _FILLER)
     settings = ground.settings
     try:
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             row, secret = await webhooks.register(
                 tx,
                 page.caller.actor,
@@ -93,7 +94,7 @@ async def _change(ground: Ground, page: Page, endpoint_id: str, draft: Draft) ->
     wanted = draft.shaped(webhooks.EndpointChange, {})
     settings = ground.settings
     try:
-        async with ground.db.begin() as tx:
+        async with page.db.begin() as tx:
             await webhooks.change(
                 tx,
                 page.caller.actor,
@@ -121,7 +122,7 @@ def _take(draft: Draft, refusal: Exception) -> None:
     draft.take_faults(refusal.faults or [Fault(refusal.detail, "#")])
 
 
-async def _try_filter(ground: Ground, draft: Draft) -> bool | None:
+async def _try_filter(db: Database, draft: Draft) -> bool | None:
     """Whether the example that was typed passes the filter; None where one of them is wrong, which the draft says."""
     draft.wrong.clear()
     wanted, example = webhooks_form.json_of(draft, "filter"), webhooks_form.json_of(draft, "example")
@@ -131,7 +132,7 @@ async def _try_filter(ground: Ground, draft: Draft) -> bool | None:
     if draft.wrong:
         return None
     try:
-        return await webhooks.try_filter(ground.db, wanted, example)
+        return await webhooks.try_filter(db, wanted, example)
     except Invalid as refusal:
         draft.take_faults(refusal.faults)
         return None
@@ -140,7 +141,7 @@ async def _try_filter(ground: Ground, draft: Draft) -> bool | None:
 async def _check_workspace(ground: Ground, page: Page, draft: Draft) -> None:
     """The draft says so where it names a workspace that the company has not."""
     wanted = draft.given.get("workspaceId")
-    if wanted is not None and await identity.find_workspace(ground.db, page.company_id, wanted) is None:
+    if wanted is not None and await identity.find_workspace(ground.home, page.company_id, wanted) is None:
         draft.refuse("workspaceId", "The company has no such workspace")
         draft.given["workspaceId"] = None
 
@@ -154,8 +155,8 @@ async def _form(
     status: int = 200,
     tried: bool | None = None,
 ) -> Response:
-    types = await webhooks.read_types(ground.db, company_id=page.company_id, limit=_MOST_TYPES)
-    workspaces = await identity.list_workspaces(ground.db, page.company_id, limit=_MOST_WORKSPACES)
+    types = await webhooks.read_types(page.db, company_id=page.company_id, limit=_MOST_TYPES)
+    workspaces = await identity.list_workspaces(ground.home, page.company_id, limit=_MOST_WORKSPACES)
     here = PATH if endpoint is None else f"{PATH}/{endpoint['id']}"
     return page.show(
         "webhooks_form.html",

@@ -26,7 +26,7 @@ def routes(ground: Ground) -> APIRouter:
     @router.get(PATH + "/{type_name}")
     async def show_one(page: AnyPage, type_name: str) -> Response:
         """One type, beside the list."""
-        one = moments(await webhooks.get_type(ground.db, company_id=page.company_id, name=type_name))
+        one = moments(await webhooks.get_type(page.db, company_id=page.company_id, name=type_name))
         listed = {} if page.wanted == "panel" else await _listed(ground, page)
         return page.show("webhooks_types.html", one=one, **listed)
 
@@ -37,6 +37,6 @@ async def _listed(ground: Ground, page: Page) -> dict[str, Any]:
     trail = trail_of(PATH, {}, page.request.query_params)
     scope = f"console:types:{page.company_id}"
     after = None if trail.cursor is None else str(ground.cursors.open(scope, trail.cursor)[0])
-    found = await webhooks.read_types(ground.db, company_id=page.company_id, after=after, limit=SHOWN)
+    found = await webhooks.read_types(page.db, company_id=page.company_id, after=after, limit=SHOWN)
     older = None if found.next_after is None else ground.cursors.seal(scope, [found.next_after])
     return {"types": moments(found.types), "newer": trail.newer, "older": trail.older(older)}

@@ -24,7 +24,7 @@ from mainstay.events.intake import Place
 from mainstay.events.minutes import per_minute
 from mainstay.events.proof import Finding, Verdict, verify_file
 from mainstay.events.reading import Followed, Page, Reader
-from mainstay.events.recording import record
+from mainstay.events.recording import drop_empty_chains, record, start_chains
 from mainstay.events.retiring import Retirement, Stretch, Unproven
 from mainstay.events.routes import describe, router
 from mainstay.events.sealing import Sealer, public_keys
@@ -53,6 +53,7 @@ __all__ = [
     "Unproven",
     "Verdict",
     "describe",
+    "drop_empty_chains",
     "filters_of",
     "flat",
     "per_minute",
@@ -61,6 +62,7 @@ __all__ = [
     "record",
     "router",
     "schedules",
+    "start_chains",
     "tail_router",
     "tasks",
     "verify_file",

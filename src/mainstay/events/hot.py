@@ -1,6 +1,7 @@
 """The ingest routes as plain ASGI handlers: authenticate, prepare, submit, answer."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -9,10 +10,10 @@ from mainstay.events import intake, schemas, shape
 from mainstay.events.errors import EventNotFound, KeyUsedForAnotherEvent
 from mainstay.events.ingest import Ingestion, Result, Stored
 from mainstay.events.intake import Place, Prepared
-from mainstay.events.queries import lists
+from mainstay.events.queries import chains, lists
 from mainstay.kernel import telemetry
-from mainstay.kernel.db import Database
-from mainstay.kernel.errors import MainstayError, Unauthenticated
+from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Unavailable
+from mainstay.kernel.regions import Regions
 from mainstay.web import bodies, callers
 from mainstay.web.asgi import App, Headers, Receive, Scope, Send
 from mainstay.web.callers import Caller
@@ -43,15 +44,18 @@ class IngestKeys(Protocol):
 
     async def confirm(self, token: str, address: str) -> Caller: ...
 
-    def count_use(self, key_id: str) -> None: ...
+    def count_use(self, key_id: str, region: str) -> None: ...
 
 
 class IngestRoutes:
-    """The two hot routes. A revoked key is refused by the storing statement itself, whatever memory says."""
+    """The two hot routes, each event stored in the region of its key's company.
 
-    def __init__(self, db: Database, ingestion: Ingestion, keys: IngestKeys) -> None:
-        self._db = db
-        self._ingestion = ingestion
+    A revoked key is refused by the storing statement itself, whatever memory says.
+    """
+
+    def __init__(self, regions: Regions, ingestions: Mapping[str, Ingestion], keys: IngestKeys) -> None:
+        self._regions = regions
+        self._ingestions = ingestions
         self._keys = keys
 
     def routes(self) -> dict[tuple[str, str], App]:
@@ -67,9 +71,9 @@ class IngestRoutes:
         trace_id = telemetry.current_trace().trace_id
         idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
         prepared = await _prepare(body, place, trace_id, idempotency)
-        (result,) = await self._ingestion.submit([prepared])
+        (result,) = await self._store(place, [prepared])
         if isinstance(result, MainstayError):
-            await self._confirm(scope)
+            await self._confirm(scope, place)
             raise result
         if result.replayed:
             await self._answer_replay(scope, place, result, send)
@@ -90,11 +94,11 @@ class IngestRoutes:
             if index % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         if batch.good:
-            batch.settle(await self._ingestion.submit(batch.good))
+            batch.settle(await self._store(place, batch.good))
+        if not batch.has_fresh:
+            await self._confirm(scope, place)
         if any(isinstance(result, Unauthenticated) for result in batch.results):
             raise Unauthenticated
-        if not batch.has_fresh:
-            await self._confirm(scope)
         await bodies.answer(send, 200, _JSON, batch.answer())
 
     async def _admit(self, scope: Scope, headers: Headers) -> Place:
@@ -104,17 +108,31 @@ class IngestRoutes:
         key = self._keys.find_cached_key(token) or await self._keys.load_key(token)
         caller = key.admit(callers.address_of(scope.get("client")))
         callers.check_key(caller, "workspace_key", "POST")
-        self._keys.count_use(caller.id)
+        self._keys.count_use(caller.id, key.region)
         return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
 
-    async def _confirm(self, scope: Scope) -> None:
+    async def _store(self, place: Place, events: list[Prepared]) -> list[Result]:
+        """What became of each; a chain that its region does not have yet is started."""
+        ingestion = self._ingestions[place.region]
+        results = await ingestion.submit(events)
+        if isinstance(results[0], NotFound) and place.key_id is not None:
+            db = self._regions.of(place.region)
+            await chains.start_chain_of_key(db, place.company_id, place.workspace_id, place.key_id)
+            results = await ingestion.submit(events)
+        return results
+
+    async def _confirm(self, scope: Scope, place: Place) -> None:
         """Passes a key that the database calls good now: only storing anew checks it by itself."""
-        await self._keys.confirm(callers.key_of(scope["headers"]) or "", callers.address_of(scope.get("client")))
+        headers, address = scope["headers"], callers.address_of(scope.get("client"))
+        caller = await self._keys.confirm(callers.key_of(headers) or "", address)
+        if caller.region != place.region:
+            raise Unavailable("The company has just moved to another region; send this again.")
 
     async def _answer_replay(self, scope: Scope, place: Place, result: Stored, send: Send) -> None:
         """The event as it was stored then, once the database confirms that the key is still good."""
-        await self._confirm(scope)
-        row = await lists.find_event(self._db, place.company_id, result.event_id, workspace_id=place.workspace_id)
+        await self._confirm(scope, place)
+        db = self._regions.of(place.region)
+        row = await lists.find_event(db, place.company_id, result.event_id, workspace_id=place.workspace_id)
         if row is None:
             raise EventNotFound
         await bodies.answer(send, 201, _REPLAYED, shape.flat(row))

@@ -6,6 +6,7 @@ import orjson
 
 from mainstay.events import canonical, ingest, intake
 from mainstay.events.intake import Place, Prepared
+from mainstay.events.queries import chains
 from mainstay.events.schemas import ActorIn, TargetIn
 from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Tx
@@ -22,6 +23,16 @@ async def record(tx: Tx, facts: Sequence[Announcement], places: Mapping[str | No
     for result in await ingest.append(tx, prepared):
         if isinstance(result, MainstayError):
             raise result
+
+
+async def start_chains(tx: Tx, starts: Sequence[tuple[str, str, bool]]) -> None:
+    """Each workspace has a chain in this database: (workspace, company, whether its events are counted as used)."""
+    await chains.start_chains_everywhere(tx, starts)
+
+
+async def drop_empty_chains(tx: Tx, workspace_ids: Sequence[str]) -> None:
+    """Those of the workspaces that never had an event in this database have no chain in it."""
+    await chains.drop_empty_chains_everywhere(tx, workspace_ids)
 
 
 def _prepare(fact: Announcement, place: Place) -> Prepared:

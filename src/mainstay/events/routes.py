@@ -11,7 +11,9 @@ from mainstay.events.filters import filters_of
 from mainstay.events.reading import Page, Reader
 from mainstay.events.sealing import Sealer
 from mainstay.kernel import paging
-from mainstay.kernel.db import Database
+from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.paging import Cursors
+from mainstay.kernel.regions import Regions
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
 from mainstay.web.json import Answer, refuse_unknown_query, schema_of
 
@@ -23,15 +25,17 @@ Include = Annotated[Literal["proof"] | None, Query(description="`proof` adds sal
 Cursor = Annotated[str | None, Query(max_length=1_024)]
 
 
-def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
-    """The routes of this room over one database."""
+def router(regions: Regions, cursors: Cursors, keyring: Keyring) -> APIRouter:
+    """The routes of this room, each answered from the region of its caller."""
     routes = APIRouter(tags=["events"], default_response_class=Answer)
+    readers = regions.each(lambda db: Reader(db, cursors))
+    sealers = regions.each(lambda _: Sealer(keyring))
 
     async def answer_page(
         request: Request, caller: Caller, cursor: Cursor, page: PageNumber, limit: int, order: str, include: str | None
     ) -> Response:
         refuse_unknown_query(request, _KNOWN)
-        found = await reader.page(
+        found = await readers[caller.region].page(
             caller.company_id,
             filters_of(request.query_params),
             workspace_id=caller.workspace_id or None,
@@ -73,20 +77,20 @@ def router(db: Database, reader: Reader, sealer: Sealer) -> APIRouter:
     @routes.get("/v1/key/workspace/events/{event_id}")
     async def read_workspace_event(caller: WorkspaceKey, event_id: str, include: Include = None) -> Response:
         """One event of the key's workspace."""
-        row = await reader.get(caller.company_id, event_id, workspace_id=caller.workspace_id)
+        row = await readers[caller.region].get(caller.company_id, event_id, workspace_id=caller.workspace_id)
         return _json(shape.flat(row, with_proof=include == "proof"))
 
     @routes.get("/v1/key/company/events/{event_id}")
     async def read_company_event(caller: CompanyKey, event_id: str, include: Include = None) -> Response:
         """One event of any workspace of the key's company."""
-        row = await reader.get(caller.company_id, event_id, workspace_id=None)
+        row = await readers[caller.region].get(caller.company_id, event_id, workspace_id=None)
         return _json(shape.flat(row, with_proof=include == "proof"))
 
     @routes.get("/v1/key/workspace/checkpoint")
     async def read_checkpoint(caller: WorkspaceKey) -> Answer:
         """A signed statement of where the workspace's chain stands, with the keys that check it."""
-        async with db.begin() as tx:
-            note = await sealer.seal(tx, caller.company_id, caller.workspace_id)
+        async with regions.of(caller.region).begin() as tx:
+            note = await sealers[caller.region].seal(tx, caller.company_id, caller.workspace_id)
             keys = await sealing.public_keys(tx)
         checkpoint = read_note(note)
         return Answer(

@@ -14,7 +14,8 @@ from mainstay.identity.tokens import AccessTokens
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import digest_of, same
 from mainstay.kernel.db import Database, Record
-from mainstay.kernel.errors import Unauthenticated
+from mainstay.kernel.errors import Unauthenticated, Unavailable
+from mainstay.kernel.regions import Regions
 from mainstay.web.callers import Caller
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class CachedKey:
 
 
 class Identity:
-    """Fulfils `Callers`. Each question asks the database, except `find_cached_key`."""
+    """Fulfils `Callers`. Each question asks the database, except `find_cached_key`; a key is where its region is."""
 
     def __init__(
         self,
@@ -50,14 +51,19 @@ class Identity:
         access_secret: str,
         internal_token: str | None = None,
         clock: Clock | None = None,
+        regions: Regions | None = None,
     ) -> None:
         self._db = db
+        self._regions = regions or Regions(db, {})
         self._clock = clock or SystemClock()
         self._internal_token = internal_token
         self.tokens = AccessTokens(access_secret, self._clock)
+        self._are_one = self._regions.are_one
         self.key_use = KeyUse()
+        self._uses = self._regions.each(lambda one: self.key_use if one is self._regions.home else KeyUse())
         self._cache: OrderedDict[bytes, tuple[float, CachedKey]] = OrderedDict()
         self._refused: OrderedDict[bytes, float] = OrderedDict()
+        self._seen_in: OrderedDict[bytes, Database] = OrderedDict()
         self._loading: dict[bytes, asyncio.Task[CachedKey]] = {}
 
     async def person(self, token: str) -> Caller:
@@ -80,19 +86,24 @@ class Identity:
         """The caller of an API key that works now, from that address; one use is counted.
         Unauthenticated, AddressNotAllowed."""
         caller = await self.confirm(token, address)
-        self.key_use.count(caller.id)
+        self.count_use(caller.id, caller.region)
         return caller
 
     async def confirm(self, token: str, address: str) -> Caller:
         """The same, for a use that is counted already."""
-        row = await key_rows.find_valid_key_everywhere(self._db, digest_of(token)) if is_token(token) else None
+        row = await self._find_key(digest_of(token)) if is_token(token) else None
         if row is None:
             raise Unauthenticated(_UNKNOWN)
         return _cached_of(row).admit(address)
 
-    def count_use(self, key_id: str) -> None:
+    def count_use(self, key_id: str, region: str) -> None:
         """One more use of the key, for callers that were admitted from the cache."""
-        self.key_use.count(key_id)
+        self._uses[region].count(key_id)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Stores uses each second until `stopping` is set, and once more then; a region that is away holds up none."""
+        kept = [(self._uses[region], db) for region, db in self._regions.all() if region in self._uses]
+        await asyncio.gather(*(use.run(db, stopping) for use, db in kept))
 
     async def operator(self, token: str) -> Caller:
         """The operator, where the token is the internal one; Unauthenticated."""
@@ -126,7 +137,7 @@ class Identity:
 
     async def _load(self, digest: bytes) -> CachedKey:
         asked_at = self._clock.monotonic()
-        row = await key_rows.find_valid_key_everywhere(self._db, digest)
+        row = await self._find_key(digest)
         if row is None:
             self._cache.pop(digest, None)
             _remember(self._refused, digest, asked_at + CACHE_SECONDS)
@@ -136,6 +147,30 @@ class Identity:
         key = _cached_of(row)
         _remember(self._cache, digest, (asked_at + lease, key))
         return key
+
+    async def _find_key(self, digest: bytes) -> Record | None:
+        """The key, asked for where it was seen last, then in every other region's database at once.
+
+        Unavailable where none has it that answers and one does not: nobody knows that it is no key.
+        """
+        if self._are_one:
+            return await key_rows.find_valid_key_everywhere(self._db, digest)
+        first = self._seen_in.get(digest, self._db)
+        others = [db for _, db in self._regions.all() if db is not first]
+        away: Unavailable | None = None
+        for several in ([first], others):
+            asked = (key_rows.find_valid_key_everywhere(db, digest) for db in several)
+            for db, found in zip(several, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+                if isinstance(found, Unavailable):
+                    away = found
+                elif isinstance(found, BaseException):
+                    raise found
+                elif found is not None:
+                    _remember(self._seen_in, digest, db)
+                    return found
+        if away is not None:
+            raise away
+        return None
 
 
 def _remember(cache: OrderedDict[bytes, T], digest: bytes, value: T) -> None:

@@ -12,8 +12,8 @@ from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.kernel import ids, outbox, paging
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.outbox import Actor
+from mainstay.kernel.regions import Region
 
-Region = Literal["US", "EU", "APAC"]
 Plan = Literal["free", "starter", "growth", "scale", "enterprise"]
 
 OPERATOR_COMPANY = "00000000-0000-7000-8000-000000000000"

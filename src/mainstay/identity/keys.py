@@ -77,15 +77,17 @@ async def issue_key(
     read_only: bool = False,
     allow_list: Sequence[str] = (),
     expires_at: datetime | None = None,
+    home: Connection | None = None,
 ) -> IssuedKey:
     """A new key works and `key.issued` is announced; CompanyNotFound, WorkspaceNotFound, Invalid.
 
+    `tx` is in the database of the company's region; `home` is where companies are, where that is another one.
     `allow_list` are addresses and CIDRs (none: anywhere). A key of the system workspace can only be read-only.
     """
     name = check_name(name)
     networks = check_allow_list(allow_list)
-    company = await companies.get_company(tx, company_id)
-    await _check_place(tx, company_id, kind, workspace_id, read_only)
+    company = await companies.get_company(home or tx, company_id)
+    await _check_place(home or tx, company_id, kind, workspace_id, read_only)
     if expires_at is not None:
         await _check_expiry(tx, expires_at)
     issued = await _insert(
@@ -107,14 +109,20 @@ async def issue_key(
 
 
 async def rotate_key(
-    tx: Tx, actor: Actor, company_id: str, key_id: str, *, overlap: timedelta = timedelta(hours=24)
+    tx: Tx,
+    actor: Actor,
+    company_id: str,
+    key_id: str,
+    *,
+    overlap: timedelta = timedelta(hours=24),
+    home: Connection | None = None,
 ) -> IssuedKey:
     """A successor with the same rights works, the old key does until the overlap (0 to 30 days) ends, and
-    `key.rotated` is announced; KeyNotFound, KeyNotRotatable, Invalid."""
+    `key.rotated` is announced; KeyNotFound, KeyNotRotatable, Invalid. `home` as for `issue_key`."""
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         raise Invalid(faults=[Fault("must be from 0 to 30 days", "#/overlap")])
     old = await get_key(tx, company_id, key_id)
-    company = await companies.get_company(tx, company_id)
+    company = await companies.get_company(home or tx, company_id)
     if not await key_rows.lock_rotatable_key(tx, company_id, key_id):
         raise KeyNotRotatable
     ends_at = await key_rows.end_overlap(tx, company_id, key_id, overlap)
@@ -235,14 +243,16 @@ def _network_of(entry: str, pointer: str) -> Network:
     return network
 
 
-async def _check_place(tx: Tx, company_id: str, kind: KeyKind, workspace_id: str | None, read_only: bool) -> None:
+async def _check_place(
+    home: Connection, company_id: str, kind: KeyKind, workspace_id: str | None, read_only: bool
+) -> None:
     if kind == "company":
         if workspace_id is not None:
             raise Invalid(faults=[Fault("a company key has no workspace", "#/workspaceId")])
         return
     if workspace_id is None:
         raise Invalid(faults=[Fault("a workspace key needs a workspace", "#/workspaceId")])
-    workspace = await companies.get_workspace(tx, company_id, workspace_id)
+    workspace = await companies.get_workspace(home, company_id, workspace_id)
     if workspace.system and not read_only:
         raise Invalid(faults=[Fault("a key of the system workspace must be read-only", "#/readOnly")])
 

@@ -25,6 +25,7 @@ from mainstay.kernel import paging
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
+from mainstay.kernel.regions import Regions
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey, address_of
 from mainstay.web.json import json_body, openapi_body, refuse_unknown_query
 
@@ -56,12 +57,12 @@ _Limit = Annotated[str, Query(description=f"1 to {paging.MAX_LIMIT}")]
 _Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before")]
 
 
-def router(db: Database, who: Identity, passwords: Passwords, cursors: Cursors) -> APIRouter:
-    """The room's routes over one database."""
+def router(regions: Regions, who: Identity, passwords: Passwords, cursors: Cursors) -> APIRouter:
+    """The room's routes: people and companies are at home, a key is in its region."""
     routes = APIRouter()
-    _add_login(routes, db, who.tokens, passwords)
-    _add_key_routes(routes, db)
-    _add_workspace_list(routes, db, cursors)
+    _add_login(routes, regions.home, who.tokens, passwords)
+    _add_key_routes(routes, regions)
+    _add_workspace_list(routes, regions.home, cursors)
     return routes
 
 
@@ -84,20 +85,20 @@ def _add_login(routes: APIRouter, db: Database, tokens: AccessTokens, passwords:
         return login_shown(login)
 
 
-def _add_key_routes(routes: APIRouter, db: Database) -> None:
+def _add_key_routes(routes: APIRouter, regions: Regions) -> None:
     @routes.get("/v1/key/workspace", tags=["keys"], responses=_KEY_PROBLEMS)
     async def show_workspace(caller: WorkspaceKey) -> WorkspaceOfKey:
         """The workspace that the key opens, and the key itself."""
-        workspace = await companies.get_workspace(db, caller.company_id, caller.workspace_id)
-        company = await companies.get_company(db, caller.company_id)
-        shown, key = workspace_shown(workspace).model_dump(), await _key_of(db, caller)
+        workspace = await companies.get_workspace(regions.home, caller.company_id, caller.workspace_id)
+        company = await companies.get_company(regions.home, caller.company_id)
+        shown, key = workspace_shown(workspace).model_dump(), await _key_of(regions, caller)
         return WorkspaceOfKey(**shown, data_region=company.data_region, plan=company.plan, key=key)
 
     @routes.get("/v1/key/company", tags=["keys"], responses=_KEY_PROBLEMS)
     async def show_company(caller: CompanyKey) -> CompanyOfKey:
         """The company that the key opens, and the key itself."""
-        company = await companies.get_company(db, caller.company_id)
-        return CompanyOfKey(**company_shown(company).model_dump(), key=await _key_of(db, caller))
+        company = await companies.get_company(regions.home, caller.company_id)
+        return CompanyOfKey(**company_shown(company).model_dump(), key=await _key_of(regions, caller))
 
 
 def _add_workspace_list(routes: APIRouter, db: Database, cursors: Cursors) -> None:
@@ -117,7 +118,8 @@ def _add_workspace_list(routes: APIRouter, db: Database, cursors: Cursors) -> No
         return WorkspaceList(data=[workspace_shown(one) for one in page], meta=meta)
 
 
-async def _key_of(db: Database, caller: Caller) -> KeyShown:
+async def _key_of(regions: Regions, caller: Caller) -> KeyShown:
+    db = regions.of(caller.region)
     key = await keys.get_key(db, caller.company_id, caller.id)
     return key_shown(key, await key_use.usage_5m(db, caller.company_id, caller.id))
 

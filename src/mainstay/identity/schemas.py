@@ -7,10 +7,11 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from mainstay.identity.companies import Company, Plan, Region, Workspace
+from mainstay.identity.companies import Company, Plan, Workspace
 from mainstay.identity.keys import ApiKey
 from mainstay.identity.people import Login
 from mainstay.kernel.clock import iso
+from mainstay.kernel.regions import Region
 from mainstay.web.callers import Role
 
 

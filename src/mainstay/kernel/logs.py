@@ -62,4 +62,6 @@ def _add_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if trace is not None:
         event.setdefault("trace_id", trace.trace_id)
         event.setdefault("request_id", trace.request_id)
+    if part := telemetry.current_part():
+        event.setdefault("region", part)
     return event

@@ -14,6 +14,7 @@ import orjson
 
 from mainstay.kernel import ids, telemetry
 from mainstay.kernel.db import Database, Sql, Tx
+from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
 
 _log = logger(__name__)
@@ -49,9 +50,20 @@ Reaction = Callable[[Tx, Announcement], Awaitable[None]]
 Recorder = Callable[[Tx, Sequence[Announcement]], Awaitable[None]]
 """Takes every announcement of a round at once, as the last act of the relay's transaction."""
 
+Forward = Callable[[Tx, Sequence[Announcement]], Awaitable[Mapping[str, Exception | None]]]
+"""Hands facts on to the relay of another database: the ids of those, with what was in the way of each, or None."""
+
 _INSERT = Sql(
     "outbox.announce",
     "insert into mainstay.announcements (id, name, company_id, actor, data, trace_id) values ($1, $2, $3, $4, $5, $6)",
+)
+_ACCEPT = Sql(
+    "outbox.accept",
+    """insert into mainstay.announcements (id, name, company_id, actor, data, trace_id, at)
+       select g.id, g.name, g.company_id, g.actor::jsonb, g.data::jsonb, g.trace_id, g.at
+       from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
+         as g (id, name, company_id, actor, data, trace_id, at)
+       on conflict do nothing""",
 )
 _CLAIM = Sql(
     "outbox.claim",
@@ -90,29 +102,69 @@ async def announce(
     return identifier
 
 
+async def accept(db: Database, facts: Sequence[Announcement]) -> None:
+    """Facts that were announced in another database wait here for this one's relay; those that wait already stay."""
+    rows = [
+        (
+            fact.id,
+            fact.name,
+            fact.company_id,
+            msgspec.json.encode(fact.actor).decode(),
+            orjson.dumps(dict(fact.data)).decode(),
+            fact.trace_id,
+            fact.at,
+        )
+        for fact in facts
+    ]
+    await db.run(_ACCEPT, *(list(column) for column in zip(*rows, strict=True)))
+
+
 class Relay:
-    """Takes announcements to the reactions that are listed for them, and all of them to one recorder."""
+    """Takes announcements to the reactions that are listed for them, and all of them to one recorder.
+
+    What `forward` knows to belong elsewhere is handed on before.
+    """
 
     def __init__(
-        self, db: Database, reactions: Mapping[str, Sequence[Reaction]], record: Recorder | None = None
+        self,
+        db: Database,
+        reactions: Mapping[str, Sequence[Reaction]],
+        record: Recorder | None = None,
+        forward: Forward | None = None,
     ) -> None:
         self._db = db
         self._reactions = reactions
         self._record = record
+        self._forward = forward
 
     async def run_once(self) -> int:
         """Up to 100 due announcements have been reacted to, oldest first; how many were taken."""
         async with self._db.begin() as tx:
             taken = await tx.rows(_CLAIM, _BATCH)
-            done = [fact for row in taken if (fact := await self._react(tx, row)) is not None]
+            ours, done = await self._handed_on(tx, [_fact_of(row) for row in taken])
+            reacted = [fact for fact in ours if await self._react(tx, fact)]
+            if reacted:
+                done += [fact.id for fact in await self._recorded(tx, reacted)]
             if done:
-                done = await self._recorded(tx, done)
-                await tx.run(_DONE, [fact.id for fact in done])
+                await tx.run(_DONE, done)
         lag = await self._db.row(_LAG, _STUCK_AFTER)
         if lag is not None:
             telemetry.ANNOUNCEMENT_LAG.set(max(lag["lag_seconds"], 0.0))
             telemetry.ANNOUNCEMENTS_STUCK.set(lag["stuck"])
         return len(taken)
+
+    async def _handed_on(self, tx: Tx, facts: list[Announcement]) -> tuple[list[Announcement], list[str]]:
+        """The facts that are this relay's own, and the ids of those that another one has now."""
+        if self._forward is None or not facts:
+            return facts, []
+        elsewhere = await self._forward(tx, facts)
+        for fact in facts:
+            error = elsewhere.get(fact.id)
+            if error is not None:
+                await self._put_off(tx, fact, error)
+        return [fact for fact in facts if fact.id not in elsewhere], [
+            identifier for identifier, error in elsewhere.items() if error is None
+        ]
 
     async def _recorded(self, tx: Tx, facts: list[Announcement]) -> list[Announcement]:
         """The facts that the recorder took: all at once, or one by one where one of them cannot be recorded."""
@@ -122,7 +174,7 @@ class Relay:
             async with tx.savepoint():
                 await self._record(tx, facts)
         except Exception as error:
-            if tx.connection.is_closed():
+            if tx.connection.is_closed() or isinstance(error, Unavailable):
                 raise
             if len(facts) > 1:
                 return [fact for one in facts for fact in await self._recorded(tx, [one])]
@@ -134,16 +186,8 @@ class Relay:
         _log.error("reaction failed", announcement=fact.name, id=fact.id, exc_info=error)
         await tx.run(_FAILED, fact.id, f"{type(error).__name__}: {error}"[:2000])
 
-    async def _react(self, tx: Tx, row: Any) -> Announcement | None:
-        fact = Announcement(
-            id=str(row["id"]),
-            name=row["name"],
-            company_id=None if row["company_id"] is None else str(row["company_id"]),
-            actor=msgspec.json.decode(row["actor"], type=Actor),
-            data=orjson.loads(row["data"]),
-            trace_id=row["trace_id"],
-            at=row["at"],
-        )
+    async def _react(self, tx: Tx, fact: Announcement) -> bool:
+        """Whether every reaction to the fact ran."""
         try:
             async with tx.savepoint():
                 for reaction in self._reactions.get(fact.name, ()):
@@ -152,5 +196,17 @@ class Relay:
             if tx.connection.is_closed():
                 raise
             await self._put_off(tx, fact, error)
-            return None
-        return fact
+            return False
+        return True
+
+
+def _fact_of(row: Any) -> Announcement:
+    return Announcement(
+        id=str(row["id"]),
+        name=row["name"],
+        company_id=None if row["company_id"] is None else str(row["company_id"]),
+        actor=msgspec.json.decode(row["actor"], type=Actor),
+        data=orjson.loads(row["data"]),
+        trace_id=row["trace_id"],
+        at=row["at"],
+    )

@@ -1,11 +1,12 @@
 """Data regions: which database holds what belongs to a company of a region, and which holds what is everybody's."""
 
-from collections.abc import Mapping
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar, get_args
 
 from mainstay.kernel.db import Database
 from mainstay.kernel.settings import Settings
 
+T = TypeVar("T")
 Region = Literal["US", "EU", "APAC"]
 
 REGIONS: tuple[Region, ...] = get_args(Region)
@@ -47,6 +48,16 @@ class Regions:
     def names_on(self, db: Database) -> list[str]:
         """The regions that live in that database."""
         return [region for region, one in self._of.items() if one is db]
+
+    def each(self, make: Callable[[Database], T]) -> dict[str, T]:
+        """What `make` gives for the database of every region, made once a database."""
+        made = {id(db): make(db) for _, db in self.all()}
+        return {region: made[id(db)] for region, db in self._of.items()}
+
+    async def close(self) -> None:
+        """Every pool is closed."""
+        for _, db in self.all():
+            await db.close()
 
     def is_home(self, region: str) -> bool:
         """Whether the region lives in the home database."""

@@ -1,8 +1,9 @@
 """Metrics with their documented names, and the ids that tie a request, its job and its webhook together."""
 
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
@@ -13,6 +14,46 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+_part: ContextVar[str] = ContextVar("mainstay_part", default="")
+
+
+def enter_part(name: str) -> None:
+    """What the current task, and those it starts, tell parted gauges is about that part of the service (a region)."""
+    _part.set(name)
+
+
+def current_part() -> str:
+    """The part that the current task entered; empty where it entered none."""
+    return _part.get()
+
+
+class _Sum(Gauge):
+    """A gauge that several parts of a process set, each for itself: it shows them together."""
+
+    combine: Callable[[Iterable[float]], float] = sum
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._of_part: dict[str, float] = {}
+
+    def set(self, value: float) -> None:
+        """The part of the current task stands at that value."""
+        self._of_part[_part.get()] = float(value)
+        super().set(type(self).combine(self._of_part.values()))
+
+
+class _Most(_Sum):
+    """The same, showing the highest of the parts."""
+
+    combine: Any = max
+
+
+class _Least(_Sum):
+    """The same, showing the lowest of the parts."""
+
+    combine: Any = min
+
 
 HTTP_SECONDS = Histogram(
     "http_request_duration_seconds",
@@ -35,7 +76,7 @@ JOB_SECONDS = Histogram(
 )
 JOBS = Counter("queue_jobs_total", "Jobs that ended: completed or dead", ["queue", "outcome"], registry=REGISTRY)
 JOB_ERRORS = Counter("queue_job_errors_total", "Attempts that failed", ["queue"], registry=REGISTRY)
-QUEUE_SIZE = Gauge("queue_size", "Jobs waiting to be started", ["queue"], registry=REGISTRY)
+QUEUE_SIZE = _Sum("queue_size", "Jobs waiting to be started", ["queue"], registry=REGISTRY)
 EVENTS = Counter("events_ingested_total", "Events stored", ["outcome"], registry=REGISTRY)
 EVENTS_PER_FLUSH = Histogram(
     "events_per_flush",
@@ -50,11 +91,11 @@ WEBHOOK_FIRST_SECONDS = Histogram(
     buckets=_FAST,
     registry=REGISTRY,
 )
-ANNOUNCEMENT_LAG = Gauge(
+ANNOUNCEMENT_LAG = _Most(
     "announcement_lag_seconds", "Age of the oldest announcement not yet reacted to", registry=REGISTRY
 )
-ANNOUNCEMENTS_STUCK = Gauge("announcements_stuck", "Announcements whose reaction keeps failing", registry=REGISTRY)
-LOOP_LAST_RUN = Gauge(
+ANNOUNCEMENTS_STUCK = _Sum("announcements_stuck", "Announcements whose reaction keeps failing", registry=REGISTRY)
+LOOP_LAST_RUN = _Least(
     "loop_last_run_timestamp_seconds", "When each loop of this process last ended a round", ["loop"], registry=REGISTRY
 )
 LOOP_ERRORS = Counter("loop_errors_total", "Rounds of a loop that raised", ["loop"], registry=REGISTRY)

@@ -1,5 +1,6 @@
 """The routes of health and metrics."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -12,16 +13,17 @@ from mainstay import __version__
 from mainstay.kernel import migrations, telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import MainstayError, Unauthenticated
+from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
-from mainstay.web.callers import Callers
+from mainstay.web.callers import Callers, Operator
 from mainstay.web.json import Answer
 
 LEAST_RUNWAY = timedelta(days=2)
-Runway = Callable[[], Awaitable[timedelta]]
+Runway = Callable[[Database], Awaitable[timedelta]]
 
 
-def router(settings: Settings, db: Database, runway: Runway) -> APIRouter:
-    """The routes; `runway` tells how long until a table runs out of partitions."""
+def router(settings: Settings, regions: Regions, runway: Runway) -> APIRouter:
+    """The routes; `runway` tells how long until a table of a database runs out of partitions."""
     routes = APIRouter(tags=["operations"])
     started = time.time()
 
@@ -34,10 +36,16 @@ def router(settings: Settings, db: Database, runway: Runway) -> APIRouter:
     @routes.get("/api/v1/health/ready")
     @routes.get("/api/_health/ready", include_in_schema=False)
     async def ready() -> Answer:
-        """200 while requests can be served, 503 with the failing check otherwise."""
-        checks = await _checks(db, runway)
-        is_ready = all(check == "ok" for check in checks.values())
-        return Answer({"status": "ready" if is_ready else "unavailable", "checks": checks}, 200 if is_ready else 503)
+        """200 while requests can be served, 503 with the failing check otherwise; `regions` that have databases of
+        their own may be away while the others are served."""
+        told, is_ready = await _told(regions, runway)
+        return Answer(told, 200 if is_ready else 503)
+
+    @routes.get("/internal/health")
+    async def health(_: Operator) -> Answer:
+        """The same for operators, always 200: which databases answer, and the regions that live in each."""
+        told, is_ready = await _told(regions, runway)
+        return Answer({**told, "isReady": is_ready})
 
     @routes.get("/metrics", response_class=Response)
     @routes.get("/api/v1/metrics", response_class=Response, include_in_schema=False)
@@ -54,6 +62,20 @@ def router(settings: Settings, db: Database, runway: Runway) -> APIRouter:
     return routes
 
 
+async def _told(regions: Regions, runway: Runway) -> tuple[dict[str, object], bool]:
+    """What every database says of itself, and whether home can serve."""
+    databases = [db for _, db in regions.all()]
+    checked = await asyncio.gather(*(_checks(db, runway) for db in databases))
+    home = checked[0]
+    is_ready = all(check == "ok" for check in home.values())
+    told: dict[str, object] = {"status": "ready" if is_ready else "unavailable", "checks": home}
+    if not regions.are_one:
+        told["regions"] = {
+            region: checks for db, checks in zip(databases, checked, strict=True) for region in regions.names_on(db)
+        }
+    return told, is_ready
+
+
 async def _checks(db: Database, runway: Runway) -> dict[str, str]:
     try:
         found = await migrations.revision(db)
@@ -62,7 +84,7 @@ async def _checks(db: Database, runway: Runway) -> dict[str, str]:
                 "database": "ok",
                 "schema": f"at {found}, this code expects {migrations.newest()}: run 'mainstay migrate'",
             }
-        left = await runway()
+        left = await runway(db)
     except MainstayError:
         return {"database": "does not answer"}
     enough = left > LEAST_RUNWAY

@@ -13,8 +13,9 @@ from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import DEFAULT_LIMIT, Cursors, check_limit
+from mainstay.kernel.regions import Regions
 from mainstay.web import bodies
-from mainstay.web.callers import KeyGuard, PersonGuard
+from mainstay.web.callers import Caller, KeyGuard, PersonGuard
 from mainstay.web.json import Answer, json_body, refuse_unknown_query
 from mainstay.webhooks.endpoints import FindWorkspace
 
@@ -37,13 +38,17 @@ _PAGE_QUERY: Final = frozenset({"limit", "cursor"})
 class Parts:
     """What the routes stand on."""
 
-    db: Database
+    regions: Regions
     keyring: Keyring
     allow: AllowList
     brand: str
     cursors: Cursors
     find_workspace: FindWorkspace
     clock: Clock
+
+    def db_of(self, caller: Caller) -> Database:
+        """Where the webhooks of the caller's company are."""
+        return self.regions.of(caller.region)
 
 
 @dataclass(frozen=True, slots=True)

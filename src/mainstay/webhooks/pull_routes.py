@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request, params
 from fastapi.security import HTTPBearer
 
-from mainstay.kernel.errors import Fault, Invalid, Unauthenticated
+from mainstay.kernel.db import Database
+from mainstay.kernel.errors import Fault, Invalid, Unauthenticated, Unavailable
 from mainstay.web.callers import Caller, bearer_of
 from mainstay.web.json import Answer, refuse_unknown_query
 from mainstay.webhooks import pulling
@@ -65,7 +66,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends, waiters: Waiters
     @router.get("/{pull_id}/messages", openapi_extra={"parameters": _PARAMETERS})
     async def read_messages(pull_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """The next messages after the cursor; with `wait`, waits up to 20 s for one to come."""
-        return await _answer(request, parts, waiters, caller.company_id, pull_id)
+        return await _answer(request, parts, parts.db_of(caller), waiters, caller.company_id, pull_id)
 
 
 def add_own(router: APIRouter, parts: Parts, waiters: Waiters) -> None:
@@ -77,24 +78,39 @@ def add_own(router: APIRouter, parts: Parts, waiters: Waiters) -> None:
         credential = bearer_of(request.scope["headers"])
         if credential is None:
             raise Unauthenticated("Send this webhook's own credential as 'Authorization: Bearer whpull_…'.")
-        company_id = await pulling.admit(parts.db, pull_id, credential)
-        return await _answer(request, parts, waiters, company_id, pull_id)
+        db, company_id = await _admit(parts, pull_id, credential)
+        return await _answer(request, parts, db, waiters, company_id, pull_id)
 
 
-async def _answer(request: Request, parts: Parts, waiters: Waiters, company_id: str, endpoint_id: str) -> Answer:
+async def _admit(parts: Parts, endpoint_id: str, credential: str) -> tuple[Database, str]:
+    """The database where that endpoint is, and its company; Unavailable where one that does not answer may have it."""
+    away: Unavailable | None = None
+    for _, db in parts.regions.all():
+        try:
+            return db, await pulling.admit(db, endpoint_id, credential)
+        except Unauthenticated as refusal:
+            unknown = refusal
+        except Unavailable as error:
+            away = error
+    raise away or unknown
+
+
+async def _answer(
+    request: Request, parts: Parts, db: Database, waiters: Waiters, company_id: str, endpoint_id: str
+) -> Answer:
     refuse_unknown_query(request, _QUERY)
-    source = await pulling.open_source(parts.db, company_id=company_id, endpoint_id=endpoint_id)
+    source = await pulling.open_source(db, company_id=company_id, endpoint_id=endpoint_id)
     limit = limit_of(request, most=pulling.PULLED_AT_MOST)
     wait_seconds = whole_number(request, "wait", 0)
     if wait_seconds > WAIT_SECONDS_AT_MOST:
         raise Invalid(faults=[Fault(f"must be from 0 to {WAIT_SECONDS_AT_MOST}", "wait")])
     scope = f"pull:{source.company_id}:{source.endpoint_id}"
     place = _place_of(request, parts, scope)
-    pulled = await pulling.read(parts.db, source, place, limit=limit)
+    pulled = await pulling.read(db, source, place, limit=limit)
     if pulled.place == place and wait_seconds:
         with waiters.place(source.endpoint_id) as may_wait:
             if may_wait:
-                pulled = await _wait(parts, source, place, limit, wait_seconds)
+                pulled = await _wait(parts, db, source, place, limit, wait_seconds)
     after = pulled.place
     cursor = parts.cursors.seal(scope, [after.txid, after.item_id, after.floor])
     return Answer({"data": pulled.messages, "meta": {"nextCursor": cursor, "done": pulled.done}}, 200, NOT_KEPT)
@@ -110,12 +126,12 @@ def _place_of(request: Request, parts: Parts, scope: str) -> Place:
     return Place(int(str(txid)), str(item_id), str(floor))
 
 
-async def _wait(parts: Parts, source: Source, place: Place, limit: int, wait_seconds: int) -> Pulled:
+async def _wait(parts: Parts, db: Database, source: Source, place: Place, limit: int, wait_seconds: int) -> Pulled:
     """What came within that time; each look holds a connection for its own statement only."""
     until, pause = parts.clock.monotonic() + wait_seconds, _PAUSE_SECONDS
     while True:
         await asyncio.sleep(min(pause, max(0.0, until - parts.clock.monotonic())))
-        pulled = await pulling.read(parts.db, source, place, limit=limit)
+        pulled = await pulling.read(db, source, place, limit=limit)
         if pulled.place != place or parts.clock.monotonic() >= until:
             return pulled
         pause = min(pause * 1.5, _PAUSE_SECONDS_AT_MOST)

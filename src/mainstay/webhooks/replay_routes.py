@@ -27,12 +27,12 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
         since, until = time_of(wanted.since, "#/since"), time_of(wanted.until, "#/until")
         assert since is not None
         if wanted.dry_run:
-            async with parts.db.begin(readonly=True) as tx:
+            async with parts.db_of(caller).begin(readonly=True) as tx:
                 found = await replays.count(
                     tx, wanted, company_id=caller.company_id, endpoint_id=endpoint_id, since=since, until=until
                 )
             return Answer({"dryRun": True, "matched": found.matched, "isFloor": found.is_floor})
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             shown = await replays.start(
                 tx,
                 caller.actor,
@@ -42,7 +42,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
                 since=since,
                 until=until,
             )
-        await jobs.wake(parts.db, jobs.WEBHOOK)
+        await jobs.wake(parts.db_of(caller), jobs.WEBHOOK)
         return Answer(shown, 202)
 
     @router.get("/{endpoint_id}/replays", openapi_extra={"parameters": PAGING})
@@ -50,7 +50,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
         """The webhook's replays, newest first."""
         page = page_of(request, parts, f"replays:{caller.company_id}:{endpoint_id.lower()}", most=PAGE_LIMIT)
         found = await replays.read(
-            parts.db,
+            parts.db_of(caller),
             company_id=caller.company_id,
             endpoint_id=endpoint_id,
             before_id=page.position,
@@ -62,13 +62,15 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
     async def read(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guard]) -> Answer:
         """One replay: its state, how many match, how many are on their way."""
         return Answer(
-            await replays.get(parts.db, company_id=caller.company_id, endpoint_id=endpoint_id, replay_id=replay_id)
+            await replays.get(
+                parts.db_of(caller), company_id=caller.company_id, endpoint_id=endpoint_id, replay_id=replay_id
+            )
         )
 
     @router.post("/{endpoint_id}/replays/{replay_id}/cancel")
     async def cancel(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guard]) -> Answer:
         """Ends the replay: nothing more is sent again, what is on its way stays so."""
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             shown = await replays.cancel(
                 tx, caller.actor, company_id=caller.company_id, endpoint_id=endpoint_id, replay_id=replay_id
             )

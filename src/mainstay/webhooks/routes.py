@@ -8,9 +8,10 @@ from fastapi.responses import Response
 from mainstay import jobs
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.db import Database, Record
+from mainstay.kernel.db import Record
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import MAX_LIMIT, Cursors
+from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
 from mainstay.web.callers import Caller
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
@@ -31,7 +32,7 @@ _WINDOW = {
 
 
 def router(
-    db: Database,
+    regions: Regions,
     settings: Settings,
     keyring: Keyring,
     cursors: Cursors,
@@ -40,7 +41,9 @@ def router(
     clock: Clock | None = None,
 ) -> APIRouter:
     """Webhooks and event types for owners and managers, the same for company keys, and pulling by an own credential."""
-    parts = Parts(db, keyring, settings.outbound_allow, settings.brand, cursors, find_workspace, clock or SystemClock())
+    parts = Parts(
+        regions, keyring, settings.outbound_allow, settings.brand, cursors, find_workspace, clock or SystemClock()
+    )
     whole = APIRouter(tags=["webhooks"], default_response_class=Answer)
     waiters = pull_routes.Waiters()
     for prefix, guard in FAMILIES.items():
@@ -60,9 +63,9 @@ def router(
     return whole
 
 
-async def _shown(parts: Parts, row: Record, **more: Any) -> dict[str, Any]:
+async def _shown(parts: Parts, caller: Caller, row: Record, **more: Any) -> dict[str, Any]:
     company_id = str(row["company_id"])
-    (shown,) = await endpoints.show(parts.db, [row], company_id=company_id, keyring=parts.keyring)
+    (shown,) = await endpoints.show(parts.db_of(caller), [row], company_id=company_id, keyring=parts.keyring)
     return {**shown, **more}
 
 
@@ -79,14 +82,14 @@ def _add_company_routes(router: APIRouter, parts: Parts, guard: params.Depends) 
     async def company_stats(request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """Tries of the whole company: a series, share of success, p50 and p99, by status."""
         window = _window_of(request)
-        return Answer(await figures.read(parts.db, company_id=caller.company_id, window=window))
+        return Answer(await figures.read(parts.db_of(caller), company_id=caller.company_id, window=window))
 
     @router.post("/filter-test", openapi_extra=dict(openapi_body(FilterTrial)))
     async def try_filter(
         caller: Annotated[Caller, guard], wanted: Annotated[FilterTrial, Depends(json_body(FilterTrial))]
     ) -> Answer:
         """Says whether a message like the example passes the filter."""
-        return Answer({"matches": await endpoints.try_filter(parts.db, wanted.filter, wanted.example)})
+        return Answer({"matches": await endpoints.try_filter(parts.db_of(caller), wanted.filter, wanted.example)})
 
 
 def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
@@ -96,9 +99,9 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
     ) -> Answer:
         """Makes a webhook; the answer shows its secret for the only time."""
         await endpoints.require_workspace(
-            parts.db, parts.find_workspace, company_id=caller.company_id, workspace_id=wanted.workspace_id
+            parts.regions.home, parts.find_workspace, company_id=caller.company_id, workspace_id=wanted.workspace_id
         )
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             row, secret = await endpoints.register(
                 tx,
                 caller.actor,
@@ -108,31 +111,35 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
                 allow=parts.allow,
                 brand=parts.brand,
             )
-        return Answer(await _shown(parts, row, secret=secret or None), 201, NOT_KEPT)
+        return Answer(await _shown(parts, caller, row, secret=secret or None), 201, NOT_KEPT)
 
     @router.get("", openapi_extra={"parameters": PAGING})
     async def list_all(request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """The company's webhooks, oldest first."""
         page = page_of(request, parts, f"webhooks:{caller.company_id}", most=MAX_LIMIT)
         found = await endpoint_rows.list_endpoints(
-            parts.db, company_id=caller.company_id, after_id=page.position, limit=page.limit + 1
+            parts.db_of(caller), company_id=caller.company_id, after_id=page.position, limit=page.limit + 1
         )
-        shown = await endpoints.show(parts.db, found[: page.limit], company_id=caller.company_id, keyring=parts.keyring)
+        shown = await endpoints.show(
+            parts.db_of(caller), found[: page.limit], company_id=caller.company_id, keyring=parts.keyring
+        )
         return page.answer(shown, shown[-1]["id"] if len(found) > page.limit else None)
 
     @router.get("/{endpoint_id}/stats", openapi_extra={"parameters": [_WINDOW]})
     async def read_stats(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """Tries at this webhook: a series, share of success, p50 and p99, by status."""
         window = _window_of(request)
-        row = await endpoints.get(parts.db, company_id=caller.company_id, endpoint_id=endpoint_id)
-        shown = await figures.read(parts.db, company_id=caller.company_id, endpoint_id=str(row["id"]), window=window)
+        row = await endpoints.get(parts.db_of(caller), company_id=caller.company_id, endpoint_id=endpoint_id)
+        shown = await figures.read(
+            parts.db_of(caller), company_id=caller.company_id, endpoint_id=str(row["id"]), window=window
+        )
         return Answer(shown)
 
     @router.get("/{endpoint_id}")
     async def read(endpoint_id: str, caller: Annotated[Caller, guard]) -> Answer:
         """One webhook, without its secret."""
-        row = await endpoints.get(parts.db, company_id=caller.company_id, endpoint_id=endpoint_id)
-        return Answer(await _shown(parts, row))
+        row = await endpoints.get(parts.db_of(caller), company_id=caller.company_id, endpoint_id=endpoint_id)
+        return Answer(await _shown(parts, caller, row))
 
     @router.patch("/{endpoint_id}", openapi_extra=dict(openapi_body(EndpointChange)))
     async def change(
@@ -142,9 +149,9 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
     ) -> Answer:
         """Changes the given fields; what is pending goes to the new address."""
         await endpoints.require_workspace(
-            parts.db, parts.find_workspace, company_id=caller.company_id, workspace_id=wanted.workspace_id
+            parts.regions.home, parts.find_workspace, company_id=caller.company_id, workspace_id=wanted.workspace_id
         )
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             row = await endpoints.change(
                 tx,
                 caller.actor,
@@ -155,12 +162,12 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
                 keyring=parts.keyring,
                 brand=parts.brand,
             )
-        return Answer(await _shown(parts, row))
+        return Answer(await _shown(parts, caller, row))
 
     @router.delete("/{endpoint_id}", status_code=204, response_class=Response)
     async def delete(endpoint_id: str, caller: Annotated[Caller, guard]) -> Response:
         """Deletes the webhook; what is pending is discarded, its logs stay readable for 30 days."""
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             await endpoints.delete(tx, caller.actor, company_id=caller.company_id, endpoint_id=endpoint_id)
         return Response(status_code=204)
 
@@ -171,7 +178,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         wanted: Annotated[Rotation, Depends(json_body(Rotation))],
     ) -> Answer:
         """Gives a new secret, shown once; the old one signs beside it for the overlap (0 to 7 days, default 1)."""
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             row, secret = await endpoints.rotate_secret(
                 tx,
                 caller.actor,
@@ -180,7 +187,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
                 keyring=parts.keyring,
                 overlap_seconds=wanted.overlap_seconds,
             )
-        return Answer(await _shown(parts, row, secret=secret or None), 200, NOT_KEPT)
+        return Answer(await _shown(parts, caller, row, secret=secret or None), 200, NOT_KEPT)
 
 
 def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
@@ -191,11 +198,11 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         wanted: Annotated[SampleWanted, Depends(optional_body(SampleWanted))],
     ) -> Answer:
         """Sends to this webhook alone the example of a `type` of the catalogue, or a message of `webhook.test`."""
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             delivery_id = await deliveries.send_test(
                 tx, company_id=caller.company_id, endpoint_id=endpoint_id, kind=wanted.type, now=parts.clock
             )
-        await jobs.wake(parts.db, jobs.WEBHOOK)
+        await jobs.wake(parts.db_of(caller), jobs.WEBHOOK)
         return Answer({"deliveryId": delivery_id}, 202)
 
     @router.get("/{endpoint_id}/logs", openapi_extra={"parameters": [*PAGING, _STATUS]})
@@ -207,7 +214,7 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         if status is not None and status not in STATUSES:
             raise Invalid(faults=[Fault(f"must be one of {', '.join(STATUSES)}", "status")])
         log = await deliveries.read_log(
-            parts.db,
+            parts.db_of(caller),
             company_id=caller.company_id,
             endpoint_id=endpoint_id,
             before_id=page.position,
@@ -219,7 +226,7 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
     @router.post("/{endpoint_id}/deliveries/{delivery_id}/replay", status_code=202)
     async def replay(endpoint_id: str, delivery_id: str, caller: Annotated[Caller, guard]) -> Answer:
         """Sends the delivery's message again, under the same `webhook-id`."""
-        async with parts.db.begin() as tx:
+        async with parts.db_of(caller).begin() as tx:
             made = await deliveries.replay(
                 tx,
                 caller.actor,
@@ -227,5 +234,5 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
                 endpoint_id=endpoint_id,
                 delivery_id=delivery_id,
             )
-        await jobs.wake(parts.db, jobs.WEBHOOK)
+        await jobs.wake(parts.db_of(caller), jobs.WEBHOOK)
         return Answer({"deliveryId": made, "replayOf": delivery_id.lower()}, 202)
