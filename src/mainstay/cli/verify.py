@@ -25,7 +25,7 @@ class Judged:
 
 
 def verify(
-    file: Annotated[Path | None, typer.Argument(help="An export, NDJSON, plain or gzip.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="An export, an archived day, or a directory of days.")] = None,
     *,
     checkpoint: Annotated[Path | None, typer.Option(help="A signed checkpoint, not the export's own.")] = None,
     key: Annotated[list[str] | None, typer.Option("--key", help="A public key name+hash+base64, or a file.")] = None,
@@ -35,7 +35,7 @@ def verify(
     every: Annotated[bool, typer.Option("--all", help="Online: every workspace of the company.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a verdict a line as JSON.")] = False,
 ) -> None:
-    """Prove an export, or a workspace in the database.
+    """Prove an export, archived days, or a workspace in the database.
 
     Ends with 1 if anything is wrong.
 
@@ -44,12 +44,15 @@ def verify(
     Found and named by its first bad row: an edit, deletion, reordering, duplicate, fork, or missing end.
       mainstay verify export.ndjson.gz --key mainstay+1a2b3c4d+AbC...
       mainstay verify export.ndjson --checkpoint note.txt --key keys.txt --json
+      mainstay verify archive/ --key keys.txt     (days in one directory follow one another)
       mainstay verify --company acme --all
     """
     if (file is None) == (company is None):
         output.fail(CommandFailed("give a file, or --company for the database", code=USAGE))
     try:
-        if file is not None:
+        if file is not None and file.is_dir():
+            judged = _verify_directory(file, key or [])
+        elif file is not None:
             judged = [Judged(str(file), _verify_file(file, checkpoint, key or [], start))]
         else:
             judged = output.run(_verify_database(company or "", workspace, every=every))
@@ -80,6 +83,8 @@ def sentences(judged: Judged) -> list[str]:
         ]
     else:
         lines = [f"{judged.name}: ok, {verdict.checked} events, head seq {seq} {event_hash.hex()}"]
+    if bad is not None and (bad.kind, bad.seq) == ("deleted", 1):
+        lines.append("  note: an archived day begins at a checkpoint of its own, which needs the public key (--key)")
     if verdict.checkpoint_seq is None:
         return [*lines, f"  note: {NO_CHECKPOINT}"]
     return [*lines, f"  compared with the signed checkpoint of seq {verdict.checkpoint_seq}"]
@@ -97,18 +102,33 @@ def shown(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _verify_file(file: Path, checkpoint: Path | None, keys: list[str], start: str | None) -> Verdict:
+def _verify_file(
+    file: Path, checkpoint: Path | None, keys: list[str], start: str | tuple[int, bytes] | None
+) -> Verdict:
     try:
         known = dict(events.read_public_key(text) for given in keys for text in _keys_in(given))
         if checkpoint is not None and not known:
             raise CommandFailed("a checkpoint needs the public key that signed it", "Give it with --key.", code=USAGE)
-        return events.verify_file(file, checkpoint, known, start=None if start is None else _start_of(start))
+        begin = _start_of(start) if isinstance(start, str) else start
+        return events.verify_file(file, checkpoint, known, start=begin)
     except BadCheckpoint as error:
         raise CommandFailed(f"the checkpoint cannot be relied on: {error}") from None
     except OSError as error:
         raise CommandFailed(f"cannot read {error.filename}: {error.strerror}", code=USAGE) from None
     except ValueError as error:
         raise CommandFailed(str(error), code=USAGE) from None
+
+
+def _verify_directory(directory: Path, keys: list[str]) -> list[Judged]:
+    """Every archived day below the directory; of those beside each other, each must follow the one before."""
+    files = sorted(path for path in directory.rglob("*") if path.name.endswith((".json.gz", ".json")))
+    if not files:
+        raise CommandFailed(f"there is no archived day in {directory}", code=USAGE)
+    judged: list[Judged] = []
+    for file, before in zip(files, [None, *files], strict=False):
+        follows = before is not None and before.parent == file.parent and judged[-1].verdict.ok
+        judged.append(Judged(str(file), _verify_file(file, None, keys, judged[-1].verdict.head if follows else None)))
+    return judged
 
 
 def _keys_in(given: str) -> list[str]:
