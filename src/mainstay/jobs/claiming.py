@@ -1,8 +1,10 @@
 """Taking jobs: look for new lines, decide whose turn it is, claim in batches, and sweep up what a look cannot see."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from mainstay.jobs.lanes import Horizon, LaneBook, Take
@@ -18,6 +20,7 @@ _LOOK_JOBS_MOST = 20_000
 _SWEEP_LINES = 1_000
 _SWEEP_LEAST_SECONDS = 1.0
 _SWEEP_SHARE = 20
+_place, _priority = itemgetter("pos"), itemgetter("priority")
 
 
 class Claims(NamedTuple):
@@ -195,12 +198,12 @@ class Claimer:
 
     @staticmethod
     def _book(station: Station, takes: Sequence[Take], rows: list[Record]) -> list[Record]:
-        got: dict[tuple[int, str], tuple[int, int]] = {}
-        for row in rows:
-            line = (row["priority"], row["lane"])
-            count, last = got.get(line, (0, 0))
-            got[line] = (count + 1, max(last, row["pos"]))
+        rows.sort(key=_place)
+        lines = [(row["priority"], row["lane"]) for row in rows]
+        last = dict(zip(lines, map(_place, rows), strict=True))
+        got = {line: (count, last[line]) for line, count in Counter(lines).items()}
         station.book.claimed(takes, got)
         station.held += len(rows)
-        rows.sort(key=lambda row: (row["priority"], row["pos"]))
+        if any(priority != lines[0][0] for priority, _ in got):
+            rows.sort(key=_priority)
         return rows

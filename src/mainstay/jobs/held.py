@@ -1,8 +1,9 @@
 """A job in a worker's hands, and the figures that its end adds to."""
 
 import asyncio
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from mainstay.jobs.claiming import Station
@@ -60,32 +61,39 @@ class Held:
 
 def count_ended(taken: Iterable[Held], kept: Collection[int]) -> None:
     """The ended attempts are in the metrics: time, failures, and jobs that ended for good."""
-    completed: Counter[_Meter] = Counter()
+    by_queue: dict[str, list[Held]] = {}
     for held in taken:
-        if held.job.id not in kept:
-            continue
-        meter = _METERS.get(held.job.queue) or _METERS.setdefault(held.job.queue, _Meter(held.job.queue))
-        meter.seconds.observe(held.duration_ms / 1000)
-        if held.outcome is None:
-            completed[meter] += 1
-        elif not isinstance(held.outcome, Snooze | Hold):
-            meter.errors.inc()
-            if isinstance(held.outcome, Discard) or held.job.attempt >= held.job.max_attempts:
-                meter.dead.inc()
-    for meter, count in completed.items():
-        meter.completed.inc(count)
+        if held.job.id in kept:
+            by_queue.setdefault(held.job.queue, []).append(held)
+    for queue, ended in by_queue.items():
+        meter = _METERS.get(queue) or _METERS.setdefault(queue, _Meter(queue))
+        meter.observe([held.duration_ms / 1000 for held in ended])
+        others = [held for held in ended if held.outcome is not None]
+        meter.completed.inc(len(ended) - len(others))
+        for held in others:
+            if not isinstance(held.outcome, Snooze | Hold):
+                meter.errors.inc()
+                if isinstance(held.outcome, Discard) or held.job.attempt >= held.job.max_attempts:
+                    meter.dead.inc()
 
 
 class _Meter:
     """The figures of one queue, looked up once."""
 
-    __slots__ = ("completed", "dead", "errors", "seconds")
+    __slots__ = ("_seconds", "completed", "dead", "errors")
 
     def __init__(self, queue: str) -> None:
-        self.seconds = telemetry.JOB_SECONDS.labels(queue)
+        self._seconds = telemetry.JOB_SECONDS.labels(queue)
         self.completed = telemetry.JOBS.labels(queue, "completed")
         self.dead = telemetry.JOBS.labels(queue, "dead")
         self.errors = telemetry.JOB_ERRORS.labels(queue)
+
+    def observe(self, seconds: Sequence[float]) -> None:
+        """These times more, added a bucket at a time: the library's own way takes two locks a time."""
+        bounds, buckets = self._seconds._upper_bounds, self._seconds._buckets
+        self._seconds._sum.inc(sum(seconds))
+        for index, count in Counter(bisect_left(bounds, each) for each in seconds).items():
+            buckets[index].inc(count)
 
 
 _METERS: dict[str, _Meter] = {}

@@ -1,8 +1,10 @@
-"""Acting on claimed jobs: one asyncio task a job, no connection held unless the handler asked for a transaction."""
+"""Acting on claimed jobs: each that waits has a task of its own; no connection is held unless the handler asked."""
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +25,8 @@ from mainstay.kernel.work import Discard, Hold, Job, Outcome, Retry, Snooze, Tas
 _log = logger(__name__)
 _UNKNOWN_AFTER_SECONDS = 30.0
 _DATABASE_AWAY = timedelta(seconds=1)
+_STEP_SECONDS = 0.005
+_UNKNOWN_RULE = (Backoff(), _UNKNOWN_AFTER_SECONDS)
 
 
 class Runner:
@@ -46,6 +50,9 @@ class Runner:
         self._settle = settle
         self._release = release
         self._loading: set[asyncio.Task[None]] = set()
+        self._line: deque[Held] = deque()
+        self._step = 0
+        self._step_until = 0.0
         self.running: dict[int, Held] = {}
 
     def start(self, station: Station, rows: Sequence[Record]) -> list[Held]:
@@ -61,9 +68,14 @@ class Runner:
             elif task.batch is not None:
                 self.running[held.job.id] = held
                 batches.setdefault(held.job.kind, []).append(held)
+            elif task.run is not None:
+                self.running[held.job.id] = held
+                self._line.append(held)
             else:
                 self.running[held.job.id] = held
-                held.handle = asyncio.create_task(self._run(held) if task.run is not None else self._run_in_tx(held))
+                held.handle = asyncio.create_task(self._run_in_tx(held))
+        if self._line:
+            self._send_walkers(1)
         for kind, group in batches.items():
             loading = asyncio.create_task(self._load(self._tasks[kind], group))
             self._loading.add(loading)
@@ -73,17 +85,19 @@ class Runner:
     async def watch_once(self) -> int:
         """Every job over its time has been told to stop; how many were."""
         now = time.monotonic()
-        late = [held for held in self.running.values() if held.deadline < now and not held.is_timed_out]
-        for held in late:
-            held.is_timed_out = True
-            if held.handle is not None:
+        count = 0
+        for held in self.running.values():
+            if held.deadline < now and held.handle is not None and not held.is_timed_out:
+                held.is_timed_out = True
                 held.handle.cancel()
-        return len(late)
+                count += 1
+        return count
 
     async def abandon(self) -> list[Held]:
         """Every handler has been cancelled (and given a second to end); the jobs that had not ended."""
         left = list(self.running.values())
         self.running.clear()
+        self._line.clear()
         handles = [*self._loading, *(held.handle for held in left if held.handle is not None)]
         for handle in handles:
             handle.cancel()
@@ -97,7 +111,7 @@ class Runner:
             backoff,
         ) = row  # fmt: skip
         task = self._tasks.get(kind)
-        rule, timeout_seconds = self._rules.get(kind, (Backoff(), _UNKNOWN_AFTER_SECONDS))
+        rule, timeout_seconds = self._rules.get(kind, _UNKNOWN_RULE)
         outcome: Outcome = None
         try:
             body = orjson.loads(payload)
@@ -112,25 +126,60 @@ class Runner:
                 rule = Backoff.parse(backoff)
             except (ValueError, TypeError, KeyError) as error:
                 outcome = Discard(f"the backoff cannot be read: {error}")
-        held = Held(job, (priority, pos), task, rule, station, time.monotonic() + timeout_seconds)
-        held.started = time.monotonic()
+        now = time.monotonic()
+        held = Held(job, (priority, pos), task, rule, station, now + timeout_seconds)
+        held.started = now
         if task is None:
             _log.warning("no task for this kind here", kind=kind, queue=job.queue, job=job_id)
             outcome = Snooze(Backoff("fixed").delay * 15, "no task for this kind")
         held.outcome = outcome
         return held
 
-    async def _run(self, held: Held) -> None:
-        run, job = held.task.run if held.task is not None else None, held.job
-        assert run is not None
-        await self._attempt(held, lambda: run(job))
+    def _send_walkers(self, count: int) -> None:
+        """Whoever is in line will be served: by so many walkers, and if they all have to wait by twice as many more."""
+        self._step_until = time.monotonic() + _STEP_SECONDS
+        for _ in range(count):
+            asyncio.create_task(self._walk())  # noqa: RUF006 (a task that waits is the handle of its job)
+        asyncio.get_running_loop().call_soon(self._walkers_sent, count)
 
-    async def _attempt(self, held: Held, body: Callable[[], Awaitable[Outcome]]) -> None:
-        job = held.job
-        telemetry.enter_trace(telemetry.Trace(job.trace_id, ids.new_span_id(), job.trace_id))
+    def _walkers_sent(self, count: int) -> None:
+        self._step += 1
+        if self._line:
+            have_waited = time.monotonic() < self._step_until
+            self._send_walkers(min(2 * count, len(self._line)) if have_waited else 1)
+
+    async def _walk(self) -> None:
+        """Runs those in line one after another. A handler that waited, was cancelled or left context is its last.
+
+        So each handler has, as far as it can tell, an asyncio task to itself; handlers that never wait cost none.
+        """
+        task, step = asyncio.current_task(), self._step
+        assert task is not None
+        while self._line:
+            held = self._line.popleft()
+            run = held.task.run if held.task is not None else None
+            assert run is not None
+            held.handle = task
+            held.deadline += time.monotonic() - held.started
+            self._enter(held)
+            entered = copy_context()
+            await self._attempt(held, run)
+            if step != self._step or task.cancelling() or copy_context() != entered:
+                return
+            if time.monotonic() > self._step_until:
+                return
+
+    @staticmethod
+    def _enter(held: Held) -> None:
+        """The current task works under the job's trace, and its attempt begins."""
+        trace_id = held.job.trace_id
+        telemetry.enter_trace(telemetry.Trace(trace_id, ids.new_span_id(), trace_id))
         held.started = time.monotonic()
+
+    async def _attempt(self, held: Held, body: Callable[[Job], Awaitable[Outcome]]) -> None:
+        job = held.job
         try:
-            given: object = await body()
+            given: object = await body(job)
             if given is None or isinstance(given, Retry | Snooze | Hold | Discard):
                 held.outcome = given
             else:
@@ -156,7 +205,7 @@ class Runner:
         run, job = held.task.run_in_tx if held.task is not None else None, held.job
         assert run is not None
 
-        async def body() -> Outcome:
+        async def body(_: Job) -> Outcome:
             async with self._in_tx, self._db.begin() as tx:
                 held.deadline += time.monotonic() - held.started
                 held.started = time.monotonic()
@@ -171,6 +220,7 @@ class Runner:
             count_ended([held], {job.id})
             return held.outcome
 
+        self._enter(held)
         await self._attempt(held, body)
 
     async def _load(self, task: Task, group: Sequence[Held]) -> None:
@@ -194,10 +244,11 @@ class Runner:
                 self._ended(held)
 
     async def _act(self, held: Held, act: Callable[[Job, Any], Awaitable[tuple[Outcome, Any]]], context: Any) -> None:
-        async def body() -> Outcome:
-            outcome, held.result = await act(held.job, context)
+        async def body(job: Job) -> Outcome:
+            outcome, held.result = await act(job, context)
             return outcome
 
+        self._enter(held)
         await self._attempt(held, body)
 
     @staticmethod

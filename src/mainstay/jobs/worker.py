@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -296,15 +297,20 @@ class Worker:
 
     def _release(self, helds: Sequence[Held]) -> None:
         was_full = self.claimer.total_free() <= 0
+        ended: Counter[tuple[Station, str]] = Counter()
+        on_hold: list[Held] = []
         for held in helds:
             if self._held.get(held.job.id) is held:
                 del self._held[held.job.id]
-                was_full = was_full or held.station.free <= 0
-                held.station.held -= 1
-                held.station.book.ended(held.job.lane)
-                if isinstance(held.outcome, Hold) and held.job.lane:
-                    priority, pos = held.place
-                    held.station.book.learn(priority, held.job.lane, pos)
+                ended[held.station, held.job.lane] += 1
+                if held.outcome is not None and isinstance(held.outcome, Hold) and held.job.lane:
+                    on_hold.append(held)
+        for (station, lane), count in ended.items():
+            was_full = was_full or station.free <= 0
+            station.held -= count
+            station.book.ended(lane, count)
+        for held in on_hold:
+            held.station.book.learn(held.place[0], held.job.lane, held.place[1])
         if was_full or self.claimer.can_claim_more():
             self._wake.set()
 
