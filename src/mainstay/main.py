@@ -5,7 +5,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fastapi import FastAPI
 
@@ -13,7 +13,7 @@ from mainstay import __version__, console, events, identity, jobs, observability
 from mainstay.kernel import outbox, partitions, telemetry
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.db import Database
+from mainstay.kernel.db import Connection, Database
 from mainstay.kernel.errors import MainstayError, Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.kernel.outbound import Outbound
@@ -112,6 +112,8 @@ def build_api(settings: Settings) -> Front:
     app.state.callers = who
     app.include_router(events.tail_router(base.db, tails, plans.Book.of(settings)))
     app.include_router(events.router(regions, cursors, base.keyring))
+    app.include_router(plans.router(plan_parts(base)))
+    app.include_router(plans.operator_router(regions, plans.Book.of(settings)))
     app.include_router(identity.router(regions, who, passwords, cursors))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(observability.router(settings, regions, _runway))
@@ -137,6 +139,22 @@ async def _open(name: str, db: Database) -> None:
 async def _runway(db: Database) -> timedelta:
     async with db.begin(readonly=True) as tx:
         return min([await partitions.runway(tx, spec) for spec in partitioned()])
+
+
+def plan_parts(base: Foundation) -> plans.Parts:
+    """What the routes of usage stand on, and what they ask of rooms above them."""
+
+    async def per_minute(db: Connection, company_id: str, minutes: int) -> list[tuple[datetime, int]]:
+        return await events.per_minute(db, company_id=company_id, minutes=minutes)
+
+    async def tries(db: Connection, company_id: str) -> dict[str, int]:
+        totals = (await webhooks.read_figures(db, company_id=company_id))["totals"]
+        return {f"{name}24h": totals[name] for name in ("attempts", "delivered", "failed")}
+
+    settings = base.settings
+    return plans.Parts(
+        base.regions, plans.Book.of(settings), base.keyring, settings.outbound_allow, per_minute, tries
+    )
 
 
 def build_console(base: Foundation, passwords: identity.Passwords, cursors: Cursors) -> console.Ground:
@@ -190,12 +208,19 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
         *webhooks.tasks(db, outbound, base.keyring, base.settings),
         *events.tasks(events.Sealer(base.keyring)),
         *identity.tasks(db),
+        *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
 
 
 def schedules() -> list[Schedule]:
     """Every recurring job of every room."""
-    return [*jobs.schedules(), *webhooks.schedules(), *events.schedules(), *identity.schedules()]
+    return [
+        *jobs.schedules(),
+        *webhooks.schedules(),
+        *events.schedules(),
+        *identity.schedules(),
+        *plans.schedules(),
+    ]
 
 
 def build_worker(settings: Settings) -> WorkerParts:
