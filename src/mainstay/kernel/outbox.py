@@ -183,7 +183,10 @@ class Relay:
         return facts
 
     async def _put_off(self, tx: Tx, fact: Announcement, error: Exception) -> None:
-        _log.error("reaction failed", announcement=fact.name, id=fact.id, exc_info=error)
+        if isinstance(error, Unavailable):
+            _log.warning("an announcement waits for its database", announcement=fact.name, id=fact.id)
+        else:
+            _log.error("reaction failed", announcement=fact.name, id=fact.id, exc_info=error)
         await tx.run(_FAILED, fact.id, f"{type(error).__name__}: {error}"[:2000])
 
     async def _react(self, tx: Tx, fact: Announcement) -> bool:

@@ -24,15 +24,19 @@ class Regions:
     @classmethod
     def connect(cls, settings: Settings, *, size: int, name: str) -> "Regions":
         """Pools of `size` connections, one a database, none of them opened yet."""
+        cache = settings.database_statement_cache
+        return cls.at(settings.database_url, settings.region_urls, size=size, statement_cache=cache, name=name)
 
-        def pool(url: str) -> Database:
-            return Database(url, size=size, statement_cache=settings.database_statement_cache, name=name)
-
-        pools = {settings.database_url: pool(settings.database_url)}
-        for url in settings.region_urls.values():
-            if url not in pools:
-                pools[url] = pool(url)
-        return cls(pools[settings.database_url], {region: pools[url] for region, url in settings.region_urls.items()})
+    @classmethod
+    def at(
+        cls, home_url: str, own_urls: Mapping[str, str], *, size: int, statement_cache: int, name: str
+    ) -> "Regions":
+        """The same for addresses: of home, and of the regions that have databases of their own."""
+        pools = {
+            url: Database(url, size=size, statement_cache=statement_cache, name=name)
+            for url in dict.fromkeys([home_url, *own_urls.values()])
+        }
+        return cls(pools[home_url], {region: pools[url] for region, url in own_urls.items()})
 
     def of(self, region: str) -> Database:
         """The database of what belongs to companies of that region; KeyError for what is no region."""
