@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from fastapi import FastAPI
 
-from mainstay import __version__, console, events, identity, jobs, observability, plans, reactions, webhooks
+from mainstay import __version__, archive, console, events, identity, jobs, observability, plans, reactions, webhooks
 from mainstay.kernel import outbox, partitions, telemetry
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.crypto import Keyring
@@ -114,6 +114,7 @@ def build_api(settings: Settings) -> Front:
     app.include_router(events.router(regions, cursors, base.keyring))
     app.include_router(plans.router(plan_parts(base)))
     app.include_router(plans.operator_router(regions, plans.Book.of(settings)))
+    app.include_router(archive.router(settings, regions, plans.Book.of(settings), cursors))
     app.include_router(identity.router(regions, who, passwords, cursors))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(observability.router(settings, regions, _runway))
@@ -207,6 +208,7 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
         *jobs.tasks(db, partitioned()),
         *webhooks.tasks(db, outbound, base.keyring, base.settings),
         *events.tasks(events.Sealer(base.keyring)),
+        *archive.tasks(archive.ground_of(base.settings, base.regions, db, base.keyring)),
         *identity.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
@@ -218,6 +220,7 @@ def schedules() -> list[Schedule]:
         *jobs.schedules(),
         *webhooks.schedules(),
         *events.schedules(),
+        *archive.schedules(),
         *identity.schedules(),
         *plans.schedules(),
     ]

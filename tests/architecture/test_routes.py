@@ -53,6 +53,8 @@ EVENT = {"action": "user.signed_in", "actor": {"id": "u-1"}}
 ENDPOINT = {"url": "http://127.0.0.1:9/hook", "events": ["never.sent"]}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/key/workspace/events"): EVENT,
+    ("PATCH", "/v1/key/company/retention"): {"graceDays": 30},
+    ("POST", "/internal/archive/runs"): {"step": "mark"},
     ("POST", "/v1/key/workspace/events/batch"): {"events": [EVENT]},
     **{
         (method, family + path): body

@@ -29,7 +29,7 @@ from mainstay.archive.reading import Range, export
 from mainstay.archive.retention import grace_days_of, grant_grace, override_retention
 from mainstay.archive.routes import router
 from mainstay.archive.tasks import ask, ground_of, schedules, tasks
-from mainstay.archive.verifying import Verified, verify_day, verify_workspace
+from mainstay.archive.verifying import Verified, verify_all, verify_day, verify_workspace
 
 __all__ = [
     "ArchiveDay",
@@ -54,6 +54,7 @@ __all__ = [
     "router",
     "schedules",
     "tasks",
+    "verify_all",
     "verify_day",
     "verify_workspace",
 ]

@@ -34,13 +34,8 @@ class Due:
 
     company_id: str
     workspace_id: str
+    seq: int
     days: list[tuple[Record, Why]]
-
-    @property
-    def seq(self) -> int:
-        """The last event that may leave."""
-        last: int = self.days[-1][0]["last_seq"]
-        return last
 
 
 @dataclass(slots=True)
@@ -58,6 +53,7 @@ async def cut(ground: Ground) -> CutReport:
     grace period after that, while their object is verified; by whole months.
     """
     report = CutReport()
+    await ground.retirement.end_cuts(batch=_BATCH)
     if not (ground.deletes or ground.cuts):
         return report
     now = await queries.now_everywhere(ground.db)
@@ -110,7 +106,7 @@ async def _due(ground: Ground, now: datetime) -> dict[str, Due]:
                     due = due[:place]
                     break
             if due:
-                found[workspace_id] = Due(company_id, workspace_id, due)
+                found[workspace_id] = Due(company_id, workspace_id, due[-1][0]["last_seq"], due)
         after = str(heads[-1]["workspace_id"])
     return found
 

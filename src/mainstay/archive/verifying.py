@@ -69,6 +69,18 @@ async def verify_workspace(ground: Ground, company_id: str, workspace_id: str, *
     return found
 
 
+async def verify_all(ground: Ground, *, company_id: str | None = None) -> list[Verified]:
+    """Every archived day of the database, or of one company, was verified just now."""
+    now = await queries.now_everywhere(ground.db)
+    workspaces = await queries.archived_workspaces_everywhere(ground.db)
+    return [
+        verified
+        for row in workspaces
+        if company_id is None or str(row["company_id"]) == company_id
+        for verified in await verify_workspace(ground, str(row["company_id"]), str(row["workspace_id"]), before=now)
+    ]
+
+
 async def _verify(ground: Ground, day: Day, row: Record) -> Verified:
     store = ground.stores.get(row["data_region"])
     stretch = events.Stretch(day.company_id, day.workspace_id, row["first_seq"], row["archived_seq"])

@@ -1,8 +1,8 @@
 """The command line: one program that runs Mainstay, administers it and talks to it.
 
     run         up (everything on this machine) | api | worker | migrate | doctor
-    administer  companies | workspaces | keys            straight on DATABASE_URL, as the operator
-    use         events send, list, import                over HTTP with an API key
+    administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
+    use         events send, list, export, import        over HTTP with an API key
                 webhooks listen | verify                 what a customer's developer or auditor needs
 
 Guarantees: exit 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. What a script reads goes to standard
@@ -30,6 +30,7 @@ _COMMANDS = {
     "workspaces": ("companies", "workspaces"),
     "keys": ("keys", "keys"),
     "events": ("events", "events"),
+    "archive": ("archive", "archive"),
     "webhooks": ("webhooks", "webhooks"),
     "verify": ("verify", "verify"),
 }

@@ -200,11 +200,19 @@ class Retirement:
                 if last is None or not await self._begin_behind(tx, stretch, last):
                     return False
                 await told(tx)
+        await self._delete(stretch.company_id, stretch.workspace_id, batch)
+        return True
+
+    async def end_cuts(self, *, batch: int) -> None:
+        """What cuts that were broken off left before the beginning of a chain is gone."""
+        for row in await queries.left_behind_everywhere(self.db):
+            await self._delete(str(row["company_id"]), str(row["workspace_id"]), batch)
+
+    async def _delete(self, company_id: str, workspace_id: str, batch: int) -> None:
         gone = batch
         while gone == batch:
             async with self.db.begin() as tx:
-                gone = await queries.delete_before_start(tx, stretch.company_id, stretch.workspace_id, limit=batch)
-        return True
+                gone = await queries.delete_before_start(tx, company_id, workspace_id, limit=batch)
 
     async def droppable(self, due: Mapping[str, int], partition: str) -> list[Record] | None:
         """The last event of each workspace in the partition where all of them are due by seq; None where one is not."""

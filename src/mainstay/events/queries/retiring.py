@@ -59,6 +59,11 @@ _DELETE = Sql(
           order by seq limit $3) old
         where e.workspace_id = $1 and e.company_id = $2 and e.seq = old.seq and e.received_at = old.received_at""",
 )
+_LEFT_BEHIND = Sql(
+    "events.left_before_start",
+    """select s.workspace_id, s.company_id from mainstay.chain_starts s
+        where exists (select from mainstay.events e where e.workspace_id = s.workspace_id and e.seq <= s.seq)""",
+)
 _PARTITIONS = Sql(
     "events.partitions",
     """select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -106,6 +111,11 @@ async def move_start(tx: Tx, company_id: str, workspace_id: str, *, seq: int, ev
 async def delete_before_start(tx: Tx, company_id: str, workspace_id: str, *, limit: int) -> int:
     """Up to so many events before the chain's start are gone; how many."""
     return count_of(await tx.run(_DELETE, workspace_id, company_id, limit))
+
+
+async def left_behind_everywhere(connection: Connection) -> list[Record]:
+    """Workspaces that still have events before their chain's start."""
+    return await connection.rows(_LEFT_BEHIND)
 
 
 async def partitions_everywhere(connection: Connection) -> list[str]:
