@@ -9,8 +9,9 @@ import pytest
 
 from mainstay import events
 from mainstay.events import ingest, intake, reading
+from mainstay.events.queries import lists
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.db import Database, Tx
+from mainstay.kernel.db import Database, Sql, Tx
 from mainstay.kernel.errors import Invalid
 from mainstay.kernel.paging import Cursors
 from tests.events.test_reading import COMPANY, EVENTS, read, send, walk
@@ -63,6 +64,26 @@ async def test_what_is_newer_than_a_second_is_left_for_later(
     assert await walk(api, tenancy.company_auth, COMPANY, order="asc") == []
     await sql_clock.move(timedelta(seconds=1.1))
     assert await walk(api, tenancy.company_auth, COMPANY, order="asc") == ids
+
+
+async def test_only_who_may_store_an_event_holds_others_back(db: Database) -> None:
+    """What a vacuum of hours would hold back, nobody would see for hours."""
+    activity = Sql("test", lists._CERTAIN_UNTIL.text.replace("pg_stat_activity", "mainstay.test_activity"))
+    async with db.begin() as tx:
+        await tx.connection.execute(
+            """create view mainstay.test_activity as
+                 select pid, datname, xact_start, backend_type from pg_stat_activity
+                 union all select 1, current_database(), now() - interval '3 hours', 'autovacuum worker'"""
+        )
+        until = await tx.value(activity, timedelta(seconds=1))
+        assert await tx.value(Sql("test", "select mainstay.now() - $1 < interval '2 hours'"), until)
+        await tx.connection.execute(
+            """create or replace view mainstay.test_activity as
+                 select pid, datname, xact_start, backend_type from pg_stat_activity
+                 union all select 1, current_database(), now() - interval '3 hours', 'client backend'"""
+        )
+        until = await tx.value(activity, timedelta(seconds=1))
+        assert await tx.value(Sql("test", "select mainstay.now() - $1 >= interval '3 hours'"), until)
 
 
 @pytest.mark.usefixtures("at_once")

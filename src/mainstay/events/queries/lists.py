@@ -41,7 +41,8 @@ _CERTAIN_UNTIL = Sql(
     "events.certain_until",
     """select mainstay.now() - greatest($1::interval, max(own.xact_start - a.xact_start))
          from pg_stat_activity a, (select xact_start from pg_stat_activity where pid = pg_backend_pid()) own
-        where a.datname = current_database() and a.xact_start is not null""",
+        where a.datname = current_database() and a.xact_start is not null
+          and a.backend_type is distinct from 'autovacuum worker'""",
 )
 
 
