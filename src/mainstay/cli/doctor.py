@@ -17,6 +17,7 @@ from mainstay.cli.checks import CHECKS, Finding, failed, passed
 from mainstay.cli.places import Place
 from mainstay.kernel import settings
 from mainstay.kernel.db import Database
+from mainstay.kernel.regions import own_urls
 
 MARKS = {"pass": "ok  ", "fail": "FAIL", "skip": "-   "}
 CHECK_SECONDS = 15.0
@@ -40,7 +41,7 @@ def doctor(
     """Check what Mainstay needs and how it is doing; exits with 1 where a check fails.
 
     \b
-    Looks at DATABASE_URL, else at the 'mainstay up' that runs in the data directory.
+    Looks at DATABASE_URL and DATABASE_URL_US|EU|APAC, else at the 'mainstay up' that runs in the data directory.
       mainstay doctor
       mainstay doctor --json
     """
@@ -85,7 +86,26 @@ async def examine(patient: Patient) -> list[Finding]:
                 break
     finally:
         await db.close(1.0)
+    for region, own_url in own_urls(patient.environment).items():
+        findings += await _examine_region(region, own_url)
     return [*findings, _logs(patient.place), _redis(patient.environment)]
+
+
+async def _examine_region(region: str, url: str) -> list[Finding]:
+    """The same checks of the database that a region has of its own; only the first where it does not answer."""
+    db = Database(url, size=2, statement_cache=0, name="mainstay doctor")
+    findings: list[Finding] = []
+    try:
+        for name, check in CHECKS:
+            found = await _ask(name, check, db)
+            hint = found.hint.replace("DATABASE_URL", f"DATABASE_URL_{region}")
+            detail = found.detail.replace("DATABASE_URL", f"DATABASE_URL_{region}")
+            findings.append(Finding(f"{region} {name}", found.verdict, detail, hint))
+            if name == "database" and found.verdict == "fail":
+                break
+    finally:
+        await db.close(1.0)
+    return findings
 
 
 async def _ask(name: str, check: Callable[[Database], Awaitable[Finding]], db: Database) -> Finding:

@@ -9,11 +9,12 @@ import typer
 
 from mainstay import identity
 from mainstay.cli import output
-from mainstay.cli.operating import OPERATOR, company_named, moment_of, operators_database, workspace_named
+from mainstay.cli.operating import OPERATOR, company_named, moment_of, operators_regions, workspace_named
 from mainstay.cli.output import USAGE, CommandFailed
 from mainstay.kernel import ids, paging
 from mainstay.kernel.clock import iso
 from mainstay.kernel.errors import NotFound
+from mainstay.kernel.regions import Regions
 
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys. Works on DATABASE_URL as the operator.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -53,13 +54,16 @@ def create(
         if (chosen == "workspace") != (workspace is not None):
             needs = "needs --workspace" if chosen == "workspace" else "takes no --workspace"
             raise CommandFailed(f"a {chosen} key {needs}", code=USAGE)
-        async with operators_database() as db, db.begin() as tx:
-            owner = await company_named(tx, company)
-            place = None if workspace is None else await workspace_named(tx, owner, workspace)
-            return await identity.issue_key(
-                tx, OPERATOR, owner.id, kind="workspace" if place else "company", name=name, read_only=read_only,
-                workspace_id=None if place is None else place.id, allow_list=allow or [], expires_at=expires_at,
-            )  # fmt: skip
+        async with operators_regions() as regions:
+            home = regions.home
+            owner = await company_named(home, company)
+            place = None if workspace is None else await workspace_named(home, owner, workspace)
+            async with regions.of(owner.data_region).begin() as tx:
+                return await identity.issue_key(
+                    tx, OPERATOR, owner.id, kind="workspace" if place else "company", name=name, read_only=read_only,
+                    workspace_id=None if place is None else place.id, allow_list=allow or [], expires_at=expires_at,
+                    home=home,
+                )  # fmt: skip
 
     issued = output.run(issue())
     if as_json:
@@ -85,11 +89,15 @@ def list_keys(
 
     async def find() -> list[identity.ApiKey]:
         found: list[identity.ApiKey] = []
-        async with operators_database() as db:
-            owner = await company_named(db, company)
-            place = None if workspace is None else (await workspace_named(db, owner, workspace)).id
+        async with operators_regions() as regions:
+            owner = await company_named(regions.home, company)
+            place = None if workspace is None else (await workspace_named(regions.home, owner, workspace)).id
             while page := await identity.list_keys(
-                db, owner.id, workspace_id=place, after=found[-1].id if found else None, limit=paging.MAX_LIMIT
+                regions.of(owner.data_region),
+                owner.id,
+                workspace_id=place,
+                after=found[-1].id if found else None,
+                limit=paging.MAX_LIMIT,
             ):
                 found += page
         return found
@@ -119,14 +127,15 @@ def revoke(
         if not ids.is_uuid(key_id):
             hint = "'mainstay keys list --company SLUG' shows the ids."
             raise CommandFailed("a key is revoked by its id, not by its secret", hint, code=USAGE)
-        async with operators_database() as db, db.begin() as tx:
+        async with operators_regions() as regions:
             if company is not None:
-                return await identity.revoke_key(tx, OPERATOR, (await company_named(tx, company)).id, key_id)
+                return await _revoke(regions, await company_named(regions.home, company), key_id)
             after = None
-            while page := await identity.list_companies(tx, after=after, limit=paging.MAX_LIMIT):
+            while page := await identity.list_companies(regions.home, after=after, limit=paging.MAX_LIMIT):
                 for owner in page:
                     with suppress(NotFound):
-                        return await identity.revoke_key(tx, OPERATOR, owner.id, key_id)
+                        await identity.get_key(regions.of(owner.data_region), owner.id, key_id)
+                        return await _revoke(regions, owner, key_id)
                 after = page[-1].id
         raise CommandFailed(f"there is no key {key_id}", "'mainstay keys list --company SLUG' shows the ids.")
 
@@ -135,6 +144,11 @@ def revoke(
         output.show_json(_shown(ended))
     else:
         output.tell(f"key {ended.id} ('{ended.name}') is revoked since {_time(ended.revoked_at)}")
+
+
+async def _revoke(regions: Regions, owner: identity.Company, key_id: str) -> identity.ApiKey:
+    async with regions.of(owner.data_region).begin() as tx:
+        return await identity.revoke_key(tx, OPERATOR, owner.id, key_id)
 
 
 def _row(key: identity.ApiKey) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from mainstay.cli.output import USAGE, CommandFailed
 from mainstay.kernel import paging
 from mainstay.kernel.db import Connection, Database
 from mainstay.kernel.outbox import Actor
+from mainstay.kernel.regions import Regions, own_urls
 
 OPERATOR: Final = Actor(kind="operator", id="cli")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -19,6 +20,13 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 @asynccontextmanager
 async def operators_database() -> AsyncIterator[Database]:
     """A small pool on DATABASE_URL."""
+    async with operators_regions() as regions:
+        yield regions.home
+
+
+@asynccontextmanager
+async def operators_regions() -> AsyncIterator[Regions]:
+    """A small pool on DATABASE_URL, and on each DATABASE_URL_<REGION>."""
     url = os.environ.get("DATABASE_URL", "").strip()
     if not url.startswith(("postgresql://", "postgres://")):
         raise CommandFailed(
@@ -26,11 +34,11 @@ async def operators_database() -> AsyncIterator[Database]:
             "This command works on the database itself: set DATABASE_URL to Mainstay's database.",
             code=USAGE,
         )
-    db = Database(url, size=2, statement_cache=0, name="mainstay cli")
+    regions = Regions.at(url, own_urls(os.environ), size=2, statement_cache=0, name="mainstay cli")
     try:
-        yield db
+        yield regions
     finally:
-        await db.close()
+        await regions.close()
 
 
 async def company_named(db: Connection, wanted: str) -> identity.Company:

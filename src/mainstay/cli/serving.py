@@ -91,7 +91,7 @@ def worker() -> None:
 
 
 def migrate() -> None:
-    """Bring the database to this version's shape.
+    """Bring the database, and those that regions have of their own, to this version's shape.
 
     Safe to run again, and from several places at once.
 
@@ -104,6 +104,23 @@ def migrate() -> None:
         output.fail(output.explain(error) or CommandFailed(str(error)))
     output.run(migrations.migrate(found.direct_url, main.partitioned()))
     output.tell(f"the database is at revision {migrations.newest()}")
+    failed = [region for region, url in found.region_urls.items() if not _is_migrated(found, region, url)]
+    if failed:
+        output.fail(CommandFailed(f"not migrated: {', '.join(failed)}", "The lines above say why; run this again."))
+
+
+def _is_migrated(found: Settings, region: str, url: str) -> bool:
+    """Whether the database of the region has this version's shape now; what is in the way is told."""
+    try:
+        asyncio.run(migrations.migrate(found.direct_url_of(url), main.partitioned()))
+    except Exception as error:
+        known = output.explain(error)
+        if known is None:
+            raise
+        output.tell(f"{region}: {known.what.replace('DATABASE_URL', f'DATABASE_URL_{region}')}")
+        return False
+    output.tell(f"{region}: its database is at revision {migrations.newest()}")
+    return True
 
 
 async def _work(found: Settings) -> None:

@@ -99,6 +99,9 @@ class Session:
             await self._database.empty()
         environment = self._environment()
         settings = _checked(environment)
+        if settings.region_urls:
+            named = ", ".join(f"DATABASE_URL_{region}" for region in settings.region_urls)
+            raise UpRefused(f"it serves one database: with {named}, run 'mainstay migrate', 'api' and 'worker'")
         await self._migrate(settings)
         db = self._db = Database(settings.database_url, size=2, statement_cache=0, name="mainstay up")
         company = await self._open_demo(settings, db) if self._has_demo else None

@@ -9,11 +9,14 @@ import typer
 
 from mainstay import events, identity
 from mainstay.cli import output
-from mainstay.cli.operating import all_workspaces, company_named, operators_database, workspace_named
+from mainstay.cli.operating import all_workspaces, company_named, operators_regions, workspace_named
 from mainstay.cli.output import FAILED, USAGE, CommandFailed
 from mainstay.events import BadCheckpoint, Verdict
+from mainstay.kernel.db import Database
+from mainstay.kernel.errors import NotFound, Unavailable
 
 NO_CHECKPOINT = "no signed checkpoint was compared (--key): events missing at the end could not be seen"
+_EMPTY = Verdict(True, 0, None, (0, bytes(32)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +150,46 @@ def _start_of(text: str) -> tuple[int, bytes]:
 async def _verify_database(company: str, workspace: str | None, *, every: bool) -> list[Judged]:
     if every == (workspace is not None):
         raise CommandFailed("name a --workspace, or say --all", code=USAGE)
-    async with operators_database() as db:
-        owner = await company_named(db, company)
-        wanted = [await workspace_named(db, owner, workspace)] if workspace else await all_workspaces(db, owner)
-        keys = await events.public_keys(db)
-        return [Judged(f"{owner.slug}/{one.slug}", await _verdict_of(db, one, keys)) for one in wanted]
+    async with operators_regions() as regions:
+        home = regions.home
+        owner = await company_named(home, company)
+        wanted = [await workspace_named(home, owner, workspace)] if workspace else await all_workspaces(home, owner)
+        own = regions.of(owner.data_region)
+        judged = await _judge(own, owner, wanted)
+        judged = [
+            one or Judged(f"{owner.slug}/{place.slug}", _EMPTY) for one, place in zip(judged, wanted, strict=True)
+        ]
+        for region, db in regions.all():
+            if db is not own:
+                judged += await _judge_elsewhere(region, db, owner, wanted)
+        return [one for one in judged if one is not None]
 
 
-async def _verdict_of(db: Any, workspace: identity.Workspace, keys: Any) -> Verdict:
+async def _judge(
+    db: Database, owner: identity.Company, wanted: list[identity.Workspace], note: str = ""
+) -> list[Judged | None]:
+    """The verdict on each workspace's chain in that database; None where it has none."""
+    keys = await events.public_keys(db)
+    verdicts = [(one, await _verdict_of(db, one, keys)) for one in wanted]
+    return [None if found is None else Judged(f"{owner.slug}/{one.slug}{note}", found) for one, found in verdicts]
+
+
+async def _judge_elsewhere(
+    region: str, db: Database, owner: identity.Company, wanted: list[identity.Workspace]
+) -> list[Judged | None]:
+    """The same of what the company stored in another region before it moved."""
+    try:
+        found = await _judge(db, owner, wanted, f" ({region})")
+    except Unavailable:
+        output.tell(f"{region} does not answer: what {owner.slug} may have there was not looked at")
+        return []
+    return [one for one in found if one is not None and (one.verdict.checked or not one.verdict.ok)]
+
+
+async def _verdict_of(db: Database, workspace: identity.Workspace, keys: Any) -> Verdict | None:
     try:
         return await events.verify_workspace(db, workspace.company_id, workspace.id, public_keys=keys)
+    except NotFound:
+        return None
     except BadCheckpoint as error:
         raise CommandFailed(f"a stored checkpoint of {workspace.slug} cannot be relied on: {error}") from None

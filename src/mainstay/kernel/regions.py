@@ -14,6 +14,13 @@ REGIONS: tuple[Region, ...] = get_args(Region)
 DEFAULT_REGION: Region = "US"
 
 
+def own_urls(environment: Mapping[str, str]) -> dict[str, str]:
+    """The addresses of the databases that regions have of their own, as an environment names them."""
+    home = environment.get("DATABASE_URL", "").strip()
+    named = {region: environment.get(f"DATABASE_URL_{region}", "").strip() for region in REGIONS}
+    return {region: url for region, url in named.items() if url and url != home}
+
+
 class Regions:
     """The home database and those that regions have of their own; a region without one lives in the home database."""
 
@@ -28,9 +35,7 @@ class Regions:
         return cls.at(settings.database_url, settings.region_urls, size=size, statement_cache=cache, name=name)
 
     @classmethod
-    def at(
-        cls, home_url: str, own_urls: Mapping[str, str], *, size: int, statement_cache: int, name: str
-    ) -> "Regions":
+    def at(cls, home_url: str, own_urls: Mapping[str, str], *, size: int, statement_cache: int, name: str) -> "Regions":
         """The same for addresses: of home, and of the regions that have databases of their own."""
         pools = {
             url: Database(url, size=size, statement_cache=statement_cache, name=name)
