@@ -140,6 +140,7 @@ def describe(document: dict[str, Any]) -> None:
             ("409", "The same key is being stored now"),
             ("413", "Too large"),
             ("422", "The key was used for other content"),
+            ("429", "The company chose to be stopped at its limit, which is reached; `resetsAt` says when it may go on"),
             ("503", "The database is away"),
         )
     }
