@@ -15,6 +15,9 @@ from mainstay.jobs.queues import QueueConfig
 from mainstay.kernel.db import Database, Record, Tx
 
 BATCH = 1_000
+WIDE = 100
+"""Slots from which on the end of a handler frees one, while its job waits to be acknowledged. In narrower queues that
+takes a slot, too, so that nobody ever sees more active jobs there than slots."""
 _LOOK_JOBS = 2_000
 _LOOK_JOBS_MOST = 20_000
 _SWEEP_LINES = 1_000
@@ -32,12 +35,17 @@ class Claims(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Station:
-    """One queue in one worker: its slots, what is known of its lines, and where to look for more."""
+    """One queue in one worker: its slots, what is known of its lines, and where to look for more.
+
+    `held` counts its jobs from claim to acknowledgement, `ended` those of them whose handler has ended. Bound: no more
+    jobs than slots wait to be acknowledged, and of a lane no more are held than its limit.
+    """
 
     config: QueueConfig
     book: LaneBook
     horizon: Horizon = field(default_factory=lambda: Horizon(0))
     held: int = 0
+    ended: int = 0
     is_paused: bool = False
     look_jobs: int = _LOOK_JOBS
     sweep_due: float = 0.0
@@ -45,8 +53,14 @@ class Station:
 
     @property
     def free(self) -> int:
-        """Slots without a job."""
-        return self.config.concurrency - self.held
+        """Slots without a job that one may be claimed for."""
+        slots = self.config.concurrency
+        return min(slots - self.taken, 2 * slots - self.held)
+
+    @property
+    def taken(self) -> int:
+        """Slots with a job."""
+        return self.held - self.ended if self.config.concurrency >= WIDE else self.held
 
 
 class Claimer:
@@ -74,14 +88,14 @@ class Claimer:
         """Nothing is held any more; what is in line is looked up from the start."""
         for station in self.stations:
             station.book = LaneBook(station.book.lane_limit)
-            station.held = 0
+            station.held = station.ended = 0
             station.sweep_due = 0.0
         self._is_ready = False
 
     def total_free(self) -> int:
         """Slots that the worker as a whole has left."""
-        held = sum(station.held for station in self.stations)
-        return 1_000_000 if self._total_slots is None else self._total_slots - held
+        taken = sum(station.taken for station in self.stations)
+        return 1_000_000 if self._total_slots is None else self._total_slots - taken
 
     def can_claim_more(self) -> bool:
         """Whether a known line and a free slot meet."""

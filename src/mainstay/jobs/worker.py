@@ -98,7 +98,7 @@ class Worker:
         self.runner = Runner(
             db,
             by_kind,
-            ended=self.finisher.add,
+            ended=self._end,
             settle=self.finisher.settle,
             release=self._release,
             connections=db.size if engine_db is not None else max(1, db.size - _ENGINE_CONNECTIONS),
@@ -295,19 +295,27 @@ class Worker:
         if await self.claimer.sweep_once():
             self._wake.set()
 
+    def _end(self, held: Held) -> None:
+        """A handler has ended: its slot may be free for another job, its lane is when it has been acknowledged."""
+        if not self._wake.is_set() and (held.station.free <= 0 or self.claimer.total_free() <= 0):
+            self._wake.set()
+        held.station.ended += 1
+        self.finisher.add(held)
+
     def _release(self, helds: Sequence[Held]) -> None:
         was_full = self.claimer.total_free() <= 0
-        ended: Counter[tuple[Station, str]] = Counter()
+        ended: Counter[tuple[Station, str, bool]] = Counter()
         on_hold: list[Held] = []
         for held in helds:
             if self._held.get(held.job.id) is held:
                 del self._held[held.job.id]
-                ended[held.station, held.job.lane] += 1
+                ended[held.station, held.job.lane, held.is_settled] += 1
                 if held.outcome is not None and isinstance(held.outcome, Hold) and held.job.lane:
                     on_hold.append(held)
-        for (station, lane), count in ended.items():
+        for (station, lane, is_settled), count in ended.items():
             was_full = was_full or station.free <= 0
             station.held -= count
+            station.ended -= 0 if is_settled else count
             station.book.ended(lane, count)
         for held in on_hold:
             held.station.book.learn(held.place[0], held.job.lane, held.place[1])
