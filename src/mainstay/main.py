@@ -9,7 +9,19 @@ from datetime import datetime, timedelta
 
 from fastapi import FastAPI
 
-from mainstay import __version__, archive, console, events, identity, jobs, observability, plans, reactions, webhooks
+from mainstay import (
+    __version__,
+    archive,
+    console,
+    events,
+    identity,
+    jobs,
+    observability,
+    plans,
+    reactions,
+    streams,
+    webhooks,
+)
 from mainstay.kernel import outbox, partitions, telemetry
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.crypto import Keyring
@@ -111,12 +123,14 @@ def build_api(settings: Settings) -> Front:
     )
     app.state.callers = who
     app.include_router(events.tail_router(base.db, tails, plans.Book.of(settings)))
+    app.include_router(events.export_router(regions, base.keyring, plans.Book.of(settings)))
     app.include_router(events.router(regions, cursors, base.keyring))
+    app.include_router(archive.router(settings, regions, plans.Book.of(settings), cursors))
     app.include_router(plans.router(plan_parts(base)))
     app.include_router(plans.operator_router(regions, plans.Book.of(settings)))
-    app.include_router(archive.router(settings, regions, plans.Book.of(settings), cursors))
     app.include_router(identity.router(regions, who, passwords, cursors))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
+    app.include_router(streams.router(regions, settings, base.keyring))
     app.include_router(observability.router(settings, regions, _runway))
     pages = app.state.console = build_console(base, passwords, cursors)
     app.include_router(console.router(pages))
@@ -153,9 +167,7 @@ def plan_parts(base: Foundation) -> plans.Parts:
         return {f"{name}24h": totals[name] for name in ("attempts", "delivered", "failed")}
 
     settings = base.settings
-    return plans.Parts(
-        base.regions, plans.Book.of(settings), base.keyring, settings.outbound_allow, per_minute, tries
-    )
+    return plans.Parts(base.regions, plans.Book.of(settings), base.keyring, settings.outbound_allow, per_minute, tries)
 
 
 def build_console(base: Foundation, passwords: identity.Passwords, cursors: Cursors) -> console.Ground:
@@ -208,6 +220,7 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
         *jobs.tasks(db, partitioned()),
         *webhooks.tasks(db, outbound, base.keyring, base.settings),
         *events.tasks(events.Sealer(base.keyring)),
+        *streams.tasks(db, outbound, base.keyring, base.settings.brand),
         *archive.tasks(archive.ground_of(base.settings, base.regions, db, base.keyring)),
         *identity.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
@@ -220,6 +233,7 @@ def schedules() -> list[Schedule]:
         *jobs.schedules(),
         *webhooks.schedules(),
         *events.schedules(),
+        *streams.schedules(),
         *archive.schedules(),
         *identity.schedules(),
         *plans.schedules(),

@@ -51,6 +51,7 @@ FAMILIES = (
 )
 EVENT = {"action": "user.signed_in", "actor": {"id": "u-1"}}
 ENDPOINT = {"url": "http://127.0.0.1:9/hook", "events": ["never.sent"]}
+STREAM = {"name": "s", "destination": {"type": "https", "url": "http://127.0.0.1:9/in"}}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/key/workspace/events"): EVENT,
     ("PATCH", "/v1/key/company/retention"): {"graceDays": 30},
@@ -68,6 +69,18 @@ BODIES: dict[tuple[str, str], Any] = {
             ("POST", "/filter-test", {"filter": {"type": "x"}, "example": {"type": "x"}}),
             ("POST", "/{endpoint_id}/replays", {"scope": "messages", "since": "2026-01-01T00:00:00Z", "dryRun": True}),
             ("POST", "/{endpoint_id}/replays/{replay_id}/cancel", None),
+        )
+    },
+    **{
+        (method, f"{family}/streams{path}"): body
+        for family in ("/api/v1", "/v1/key/company")
+        for method, path, body in (
+            ("POST", "", STREAM),
+            ("PATCH", "/{stream_id}", {"name": "changed"}),
+            ("POST", "/{stream_id}/pause", None),
+            ("POST", "/{stream_id}/resume", None),
+            ("POST", "/{stream_id}/probe", None),
+            ("POST", "/{stream_id}/backfill", {"since": "2026-01-01T00:00:00Z"}),
         )
     },
     **{
@@ -231,6 +244,7 @@ async def _side(api: httpx.AsyncClient, db: Database) -> Side:
 
 async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     """The company has a fresh event, endpoint and delivery; every path parameter has its id here."""
+    earlier = side.ids
     event = await api.post("/v1/key/workspace/events", json=EVENT, headers=side.tenancy.auth)
     sibling = await api.post("/v1/key/workspace/events", json=EVENT, headers={"x-api-key": side.tenancy.other_key})
     endpoint = await api.post("/v1/key/company/webhooks", json=ENDPOINT, headers=side.tenancy.company_auth)
@@ -260,6 +274,18 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
         "type_name": type_name,
     }
     side.event_of_sibling = sibling.json()["id"]
+    side.ids["stream_id"] = await _stream(api, side, earlier.get("stream_id", ids.new_id()))
+
+
+async def _stream(api: httpx.AsyncClient, side: Side, earlier: str) -> str:
+    """The stream that is there, without a backfill, or a new one where it was deleted: there may be ten."""
+    path, headers = "/v1/key/company/streams", side.tenancy.company_auth
+    ended = await api.delete(f"{path}/{earlier}/backfill", headers=headers)
+    if ended.status_code == 200:
+        return earlier
+    made = await api.post(path, json=STREAM, headers=headers)
+    assert made.status_code == 201
+    return str(made.json()["id"])
 
 
 def assert_refused(answer: httpx.Response, status: int) -> None:
@@ -429,6 +455,7 @@ async def _standing(world: World) -> list[Any]:
                union all select to_jsonb(d)::text from mainstay.deliveries d where company_id = $1
                union all select to_jsonb(r)::text from mainstay.replays r where company_id = $1
                union all select to_jsonb(t)::text from mainstay.event_types t where company_id = $1
+               union all select to_jsonb(s)::text from mainstay.streams s where company_id = $1
                union all select to_jsonb(h)::text from mainstay.chain_heads h where company_id = $1
                union all select to_jsonb(a)::text from mainstay.thresholds a where company_id = $1
                order by 1""",

@@ -12,12 +12,14 @@ Refuses: what has no single exact JSON meaning, bodies over 1 MiB, batches over 
 
 Tables: events (by month), chain_heads (one row a workspace), checkpoints, signing_keys, event_minutes (by week) and
 event_samples, which a worker fills each 10 s from what the chain heads grew by, tail_streams (open tails, by node).
-`intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `tailing` follows live, `minutes` counts, `chain`
-and `proof` prove.
+`intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `exporting` streams all, `tailing` follows live,
+`minutes` counts, `chain` and `proof` prove.
 """
 
 from mainstay.events.checkpoints import BadCheckpoint, read_public_key, verify_note
+from mainstay.events.export_routes import export_router
 from mainstay.events.filters import Filters, filters_of
+from mainstay.events.following import Following
 from mainstay.events.hot import IngestRoutes
 from mainstay.events.ingest import Ingestion
 from mainstay.events.intake import Place
@@ -41,6 +43,7 @@ __all__ = [
     "Filters",
     "Finding",
     "Followed",
+    "Following",
     "IngestRoutes",
     "Ingestion",
     "Page",
@@ -54,6 +57,7 @@ __all__ = [
     "Verdict",
     "describe",
     "drop_empty_chains",
+    "export_router",
     "filters_of",
     "flat",
     "per_minute",

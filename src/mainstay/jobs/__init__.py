@@ -38,7 +38,18 @@ from mainstay.jobs.dead import (
 from mainstay.jobs.enqueueing import Enqueued, enqueue, enqueue_many, wake
 from mainstay.jobs.errors import JobNotFound, JobRefused, LeaseLost, QueueNotFound, RedriveRefused
 from mainstay.jobs.leases import confirm
-from mainstay.jobs.queues import EMAIL, REPORT, UPKEEP, WEBHOOK, WORKFLOW, QueueConfig, pause, queue_configs, resume
+from mainstay.jobs.queues import (
+    EMAIL,
+    REPORT,
+    STREAMS,
+    UPKEEP,
+    WEBHOOK,
+    WORKFLOW,
+    QueueConfig,
+    pause,
+    queue_configs,
+    resume,
+)
 from mainstay.jobs.stats import ListedJob, QueueStats, depths, list_jobs, stats
 from mainstay.jobs.tasks import PARTITIONED, schedules, tasks
 from mainstay.jobs.worker import Timing, Worker
@@ -47,6 +58,7 @@ __all__ = [
     "EMAIL",
     "PARTITIONED",
     "REPORT",
+    "STREAMS",
     "UPKEEP",
     "WEBHOOK",
     "WORKFLOW",

@@ -12,13 +12,14 @@ from mainstay.kernel.outbox import Actor
 from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Task
 
-EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP, ARCHIVE = (
+EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP, ARCHIVE, STREAMS = (
     "nova:email",
     "nova:webhook",
     "nova:workflow",
     "nova:report",
     "mainstay:upkeep",
     "mainstay:archive",
+    "mainstay:streams",
 )
 
 
@@ -45,6 +46,7 @@ RULES: Mapping[str, QueueRule] = {
     REPORT: QueueRule(priority=10, concurrency=2, ratio=0.4, attempts=2, backoff=_FIXED),
     UPKEEP: QueueRule(concurrency=4),
     ARCHIVE: QueueRule(priority=10, concurrency=2),
+    STREAMS: QueueRule(concurrency=50),
 }
 """C-14, C-15, G-15, G-16."""
 

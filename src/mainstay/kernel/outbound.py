@@ -14,7 +14,7 @@ import msgspec
 
 from mainstay.kernel.addresses import AllowList, RefusedAddress, check_url
 from mainstay.kernel.lookup import Lookup, LookupFailed, VettedLookup
-from mainstay.kernel.pinning import ErrorCode, NoAnswer, Place, Pool, Wire
+from mainstay.kernel.pinning import ErrorCode, NoAnswer, Place, Pool, Wire, dial
 
 HEADER_FIELDS_KEPT: Final = 32
 HEADER_BYTES_KEPT: Final = 4_096
@@ -121,6 +121,31 @@ class Outbound:
         except NoAnswer as failure:
             return _unanswered(failure.code, failure.detail, started)
         return _answer(wire, time.monotonic() - started)
+
+    async def dial(
+        self, host: str, port: int, *, tls: bool, authorities: str | None = None, timeout_seconds: float | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection of the caller's own to a vetted address of the host; NoAnswer says why there is none.
+
+        For what is not HTTP. With `authorities` (PEM), their certificates are trusted in place of the usual ones.
+        """
+        if self._closed:
+            raise RuntimeError("this Outbound is closed")
+        try:
+            checked = check_url(f"https://{host}:{port}/", self._allow)
+            context = self._ssl_context or ssl.create_default_context()
+            if authorities is not None:
+                context = ssl.create_default_context(cadata=authorities)
+            async with asyncio.timeout(self._timeout_seconds if timeout_seconds is None else timeout_seconds):
+                found = checked.address
+                addresses = [str(found)] if found is not None else await self._lookup.addresses(checked.host)
+                return await dial(checked.host, port, addresses, tls=context if tls else None, allow=self._allow)
+        except TimeoutError:
+            raise NoAnswer("timeout", "no connection in time") from None
+        except RefusedAddress as refusal:
+            raise NoAnswer("refused_address", refusal.reason) from None
+        except LookupFailed as failure:
+            raise NoAnswer("dns", str(failure)) from None
 
     async def close(self) -> None:
         """All connections are closed; requests under way end with 'closed' and later ones raise RuntimeError."""

@@ -13,7 +13,7 @@ from typing import Final
 from mainstay.kernel.addresses import AllowList, RefusedAddress, vet_address
 from mainstay.kernel.wire import HEAD_MAX_BYTES, ErrorCode, Wire
 
-__all__ = ["HEAD_MAX_BYTES", "ErrorCode", "NoAnswer", "Place", "Pool", "Wire"]
+__all__ = ["HEAD_MAX_BYTES", "ErrorCode", "NoAnswer", "Place", "Pool", "Wire", "dial"]
 
 Place = tuple[str, str, int]
 """Scheme, host and port: what a connection may be reused for."""
@@ -200,6 +200,33 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+
+async def dial(
+    host: str, port: int, addresses: Sequence[str], *, tls: ssl.SSLContext | None, allow: AllowList
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the first of these vetted addresses that takes it, for what is not HTTP; NoAnswer."""
+    problem: OSError | None = None
+    for address in addresses:
+        patience = None if address == addresses[-1] else NEXT_ADDRESS_SECONDS
+        try:
+            async with asyncio.timeout(patience):
+                reader, writer = await asyncio.open_connection(
+                    address, port, ssl=tls, server_hostname=host if tls is not None else None
+                )
+        except ssl.SSLError as refusal:
+            raise NoAnswer("tls", _tls_detail(refusal)) from None
+        except OSError as failure:
+            problem = failure
+            continue
+        try:
+            vet_address(writer.get_extra_info("peername")[0], allow, host=host)
+        except RefusedAddress:
+            writer.close()
+            raise
+        return reader, writer
+    number = problem.errno if problem is not None else None
+    raise NoAnswer("connect", os.strerror(number) if number else str(problem or "") or "no connection")
 
 
 def _tls_detail(problem: ssl.SSLError) -> str:

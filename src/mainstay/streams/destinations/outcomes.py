@@ -1,0 +1,70 @@
+"""What can become of a batch, and what an HTTP answer says of it: pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Protocol
+
+from mainstay.kernel.outbound import Answer
+from mainstay.streams.forms import Batch
+
+_TRANSIENT: Final = frozenset({408, 425, 429})
+_RETRY_AFTER_AT_MOST: Final = timedelta(minutes=15)
+_SHOWN_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether the destination has the batch; if not why, and whether trying again soon could help."""
+
+    ok: bool
+    reason: str = ""
+    is_permanent: bool = False
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much goes into one batch: events, bytes as they are stored (but at least one event), and the least gap."""
+
+    events: int
+    bytes: int
+    gap: timedelta = timedelta(0)
+
+
+class Sender(Protocol):
+    """Carries batches to one destination."""
+
+    @property
+    def bounds(self) -> Bounds: ...
+
+    async def send(self, batch: Batch) -> Outcome: ...
+
+
+TAKEN: Final = Outcome(True)
+
+
+def judge(answer: Answer, *, secrets: Sequence[str] = ()) -> Outcome:
+    """What an answer says: 2xx has it, 408, 425, 429, 5xx and silence may have it later, all else refuses it."""
+    if answer.status is None:
+        reason = f"no answer: {answer.error} ({answer.error_detail})"
+        return Outcome(False, reason, is_permanent=answer.error == "refused_address")
+    if 200 <= answer.status < 300:
+        return TAKEN
+    said = answer.body[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
+    said = "".join(c if c.isprintable() else " " for c in said)
+    for secret in secrets:
+        said = said.replace(secret, "(secret)")
+    is_transient = answer.status >= 500 or answer.status in _TRANSIENT
+    return Outcome(
+        False,
+        f"answered {answer.status}{': ' + said if said else ''}",
+        is_permanent=not is_transient,
+        retry_after=_retry_after(answer.headers.get("retry-after")) if is_transient else None,
+    )
+
+
+def _retry_after(text: str | None) -> timedelta | None:
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 9):
+        return None
+    return min(timedelta(seconds=int(text)), _RETRY_AFTER_AT_MOST)

@@ -1,0 +1,131 @@
+"""Streams over HTTP: the same acts for owners and managers by token, and for a company's key."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, params
+from fastapi.responses import Response
+
+from mainstay.kernel.addresses import AllowList
+from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.db import Database, Record
+from mainstay.kernel.regions import Regions
+from mainstay.kernel.settings import Settings
+from mainstay.streams import backfills, probing, streams
+from mainstay.streams.schemas import NewBackfill, NewStream, StreamChange
+from mainstay.web.callers import Caller, KeyGuard, PersonGuard
+from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
+
+_NOT_KEPT = {"cache-control": "no-store"}
+_FAMILIES: dict[str, params.Depends] = {
+    "/api/v1": Depends(PersonGuard(("owner", "manager"))),
+    "/v1/key/company": Depends(KeyGuard("company_key")),
+}
+
+
+def router(regions: Regions, settings: Settings, keyring: Keyring) -> APIRouter:
+    """Streams for owners and managers, and the same for company keys."""
+    whole = APIRouter(tags=["streams"], default_response_class=Answer)
+    for prefix, guard in _FAMILIES.items():
+        one = APIRouter(prefix=f"{prefix}/streams")
+        _add_streams(one, regions, keyring, settings.outbound_allow, guard)
+        _add_acts(one, regions, guard)
+        whole.include_router(one)
+    return whole
+
+
+async def _answer(db: Database, row: Record, status: int = 200, **more: Any) -> Answer:
+    return Answer({**await streams.shown(db, row), **more}, status, _NOT_KEPT)
+
+
+def _add_streams(
+    router: APIRouter, regions: Regions, keyring: Keyring, allow: AllowList, guard: params.Depends
+) -> None:
+    @router.post("", status_code=201, openapi_extra=dict(openapi_body(NewStream)))
+    async def create(
+        caller: Annotated[Caller, guard], wanted: Annotated[NewStream, Depends(json_body(NewStream))]
+    ) -> Answer:
+        """Makes a stream; where it signs, the answer shows the secret for the only time."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row, secret = await streams.create(
+                tx, caller.actor, caller.company_id, wanted, keyring=keyring, allow=allow
+            )
+        return await _answer(db, row, 201, **({} if secret is None else {"secret": secret}))
+
+    @router.get("")
+    async def list_all(request: Request, caller: Annotated[Caller, guard]) -> Answer:
+        """The company's streams, oldest first, each with its lag."""
+        refuse_unknown_query(request, frozenset())
+        return Answer({"data": await streams.read_all(regions.of(caller.region), caller.company_id)})
+
+    @router.get("/{stream_id}")
+    async def read(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
+        """One stream."""
+        return Answer(await streams.read(regions.of(caller.region), caller.company_id, stream_id))
+
+    @router.patch("/{stream_id}", openapi_extra=dict(openapi_body(StreamChange)))
+    async def change(
+        caller: Annotated[Caller, guard],
+        stream_id: str,
+        wanted: Annotated[StreamChange, Depends(json_body(StreamChange))],
+    ) -> Answer:
+        """Changes what is given."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await streams.change(
+                tx, caller.actor, caller.company_id, stream_id, wanted, keyring=keyring, allow=allow
+            )
+        return await _answer(db, row)
+
+    @router.delete("/{stream_id}", status_code=204)
+    async def delete(caller: Annotated[Caller, guard], stream_id: str) -> Response:
+        """Ends the stream for good."""
+        async with regions.of(caller.region).begin() as tx:
+            await streams.delete(tx, caller.actor, caller.company_id, stream_id)
+        return Response(status_code=204)
+
+
+def _add_acts(router: APIRouter, regions: Regions, guard: params.Depends) -> None:
+    @router.post("/{stream_id}/pause")
+    async def pause(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
+        """Nothing goes out until it is resumed; the log keeps what comes meanwhile."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await streams.pause(tx, caller.actor, caller.company_id, stream_id)
+        return await _answer(db, row)
+
+    @router.post("/{stream_id}/resume")
+    async def resume(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
+        """Goes on from where it stood."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await streams.resume(tx, caller.actor, caller.company_id, stream_id)
+        return await _answer(db, row)
+
+    @router.post("/{stream_id}/probe", status_code=202)
+    async def probe(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
+        """Sends a test event; the stream's `probe` tells what came of it."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await probing.start(tx, caller.actor, caller.company_id, stream_id)
+        return await _answer(db, row, 202)
+
+    @router.post("/{stream_id}/backfill", status_code=202, openapi_extra=dict(openapi_body(NewBackfill)))
+    async def backfill(
+        caller: Annotated[Caller, guard],
+        stream_id: str,
+        wanted: Annotated[NewBackfill, Depends(json_body(NewBackfill))],
+    ) -> Answer:
+        """Sends once more what was stored since then; the stream's `backfill` tells how far it is."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await backfills.start(tx, caller.actor, caller.company_id, stream_id, wanted.since)
+        return await _answer(db, row, 202)
+
+    @router.delete("/{stream_id}/backfill")
+    async def cancel_backfill(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
+        """Ends the backfill where it is."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await backfills.cancel(tx, caller.actor, caller.company_id, stream_id)
+        return await _answer(db, row)
