@@ -91,15 +91,10 @@ class Finisher:
     async def _flush(self, taken: Sequence[Held]) -> None:
         batch = taken[0].task.batch if taken[0].task is not None else None
         try:
-            if batch is None:
-                async with planning.begin_by_id(self._db) as tx:
-                    with _blaming(tx):
-                        kept = await self.settle(tx, taken)
-            else:
-                async with self._db.begin() as tx:
-                    await planning.plan_by_id(tx)
-                    with _blaming(tx):
-                        kept = await self.settle(tx, taken)
+            async with planning.begin_by_id(self._db) as tx:
+                with _blaming(tx):
+                    kept = await self.settle(tx, taken)
+                if batch is not None:
                     await planning.plan_freely(tx)
                     with _blaming(tx, their_own=True):
                         await _record(tx, batch, taken, kept)
