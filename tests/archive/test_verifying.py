@@ -13,7 +13,7 @@ from mainstay import archive, cli, events
 from mainstay.events.checkpoints import public_key_text
 from mainstay.kernel.db import Sql
 from mainstay.kernel.errors import Unavailable
-from tests.archive.conftest import Site
+from tests.archive.conftest import EXPORT, Site
 
 
 async def verify(site: Site) -> dict[str, archive.Verified]:
@@ -152,6 +152,12 @@ async def test_files_that_were_moved_prove_themselves_one_by_one_and_together(si
         assert (told["head"]["seq"], told["checkpointSeq"]) == (last, last)
     code, told_all = run(moved, "--key", keys)
     assert (code, [one["checked"] for one in told_all]) == (0, [3, 4, 5])
+
+    query = {"workspaceId": tenancy.workspace_id}
+    exported = await site.api.get(EXPORT, params=query, headers=tenancy.company_auth)
+    (tmp_path / "export-archive.json").write_bytes(exported.content)
+    code, [told] = run(tmp_path / "export-archive.json", "--key", keys)
+    assert (code, told["checked"], told["checkpointSeq"]) == (0, 12, 12)
 
     files[1].rename(tmp_path / "elsewhere")
     code, told_all = run(moved, "--key", keys)

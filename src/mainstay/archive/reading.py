@@ -38,17 +38,17 @@ class Range:
 
 
 async def export(db: Database, stores: Stores, wanted: Range) -> AsyncIterator[bytes]:
-    """Yields one JSON array, an event a line, each as it stands in its archive, by day and workspace.
+    """Yields `{"data": [...], "meta": {...}}`, an event a line as it stands in its archive, by day and workspace.
 
     The first piece comes when the first object was reached: Unavailable before it where the store does not answer.
-    Later trouble does not stop the rest: an element `{"incomplete": […]}` at the end names every object that is
-    damaged, missing or out of reach, and from which line on.
+    Later trouble does not stop the rest: `meta.incomplete` at the end names every object that is damaged, missing or
+    out of reach, and from which line on; `meta.rows` counts the events.
     """
     trouble: list[dict[str, Any]] = []
-    opening = b"[\n"
+    opening, rows = b'{"data":[\n', 0
     async for row in _days(db, wanted):
         day = Day(str(row["company_id"]), str(row["workspace_id"]), row["day"])
-        if opening == b"[\n":
+        if not rows and not trouble:
             await _reach(stores, row)
         lines = _events(stores, row, day)
         try:
@@ -57,13 +57,12 @@ async def export(db: Database, stores: Stores, wanted: Range) -> AsyncIterator[b
                 if kept:
                     yield opening + b",\n".join(kept)
                     opening = b",\n"
+                    rows += len(kept)
         except (Damaged, MainstayError) as error:
             line = error.line if isinstance(error, Damaged) else None
             trouble.append({"object": day.name, "line": line, "detail": str(error)})
-    if trouble:
-        yield opening + orjson.dumps({"incomplete": trouble})
-        opening = b",\n"
-    yield b"[]\n" if opening == b"[\n" else b"\n]\n"
+    meta = orjson.dumps({"rows": rows, "incomplete": trouble})
+    yield (b"\n" if rows else opening) + b'],"meta":' + meta + b"}\n"
 
 
 async def _reach(stores: Stores, row: Record) -> None:

@@ -73,9 +73,9 @@ def _company_routes(archives: _Archives) -> APIRouter:
 
     @routes.get(EXPORT_PATH, response_class=StreamingResponse)
     async def export_archive(request: Request, caller: CompanyKey) -> StreamingResponse:
-        """Archived events as one JSON array with proofs, by `from`, `to` (receivedAt) and `workspaceId`.
+        """Archived events with their proofs, by `from`, `to` (receivedAt) and `workspaceId`.
 
-        An element `{"incomplete": [...]}` at the end names objects that could not be given whole.
+        `meta.incomplete`, at the end, names objects that could not be given whole.
         """
         wanted = _range_of(
             request, caller, await archives.workspace_of(caller, request.query_params.get("workspaceId"))

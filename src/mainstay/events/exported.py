@@ -19,6 +19,7 @@ _TEXTS = (
 )
 _TEXTS_OR_NULL = ("projectId", "actorId", "actorEmail", "actorName", "targetId", "targetType")
 _VALUES: tuple[tuple[str, type], ...] = (("payload", dict), ("metadata", dict), ("changes", list))
+_BRACKETS = (b"", b"[", b"]", b'{"data":[')
 _HASH = re.compile("[0-9a-f]{64}")
 _SALT = re.compile("[0-9a-f]{32}")
 
@@ -55,7 +56,7 @@ def check_shape(event: Any) -> None:
 def read_events(path: Path) -> Iterator[tuple[int, Any]]:
     """Yields line number and event of a file with an event a line, with Malformed in place of a bad line.
 
-    Plain or gzip; NDJSON, or one JSON array whose brackets have lines of their own, as archives and JSON exports are.
+    Plain or gzip; NDJSON, or JSON whose brackets have lines of their own, as archives have and what is read from them.
     """
     for line, text in _read_lines(path):
         if isinstance(text, Malformed):
@@ -140,7 +141,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes | Malformed]]:
                     yield line, Malformed(f"longer than {MAX_LINE_BYTES} bytes")
                     return
                 text = text.strip()
-                if text not in (b"", b"[", b"]"):
+                if text not in _BRACKETS and not text.startswith(b'],"meta":'):
                     yield line, text.removesuffix(b",")
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             yield line + 1, Malformed(f"the compressed file is damaged: {error}")
