@@ -1,6 +1,7 @@
 """What the routes take and give: destinations with their limits, and a stream without its secrets."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -155,10 +156,19 @@ def check_destination(wanted: Destination, allow: AllowList) -> None:
             host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
             expect_url(f"https://{host}:{wanted.port}/", "host")
         expect(wanted.tls or wanted.authorities is None, "is for TLS", "authorities")
+        if wanted.tls and wanted.authorities is not None:
+            expect(_are_certificates(wanted.authorities), "must be certificates in PEM", "authorities")
     else:
         expect_url(wanted.url, "url")
     if faults:
         raise Invalid(faults=faults)
+
+
+def _are_certificates(text: str) -> bool:
+    try:
+        return bool(ssl.create_default_context(cadata=text).get_ca_certs())
+    except (ssl.SSLError, ValueError):
+        return False
 
 
 def check_filter(wanted: Filter) -> None:
