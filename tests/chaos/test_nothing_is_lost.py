@@ -13,7 +13,7 @@ from mainstay import events, plans, webhooks
 from tests.chaos.load import Load
 from tests.chaos.world import World, is_refused
 
-LOAD_SECONDS = 6.0
+LOAD_SECONDS = 4.0
 RECOVERY_SECONDS = 10.0
 IN_FLIGHT_TO_ONE_ENDPOINT = 10
 """What one worker has in flight to one endpoint at most, and so what one kill may send twice."""

@@ -89,6 +89,6 @@ async def test_jobs_accepted_before_wait_for_the_database_and_run_once(world: Wo
     await world.worker.said("a worker runs")
     assert (await world.post(EVENTS, EVENT))[0] == 503
     world.ground.start()
-    await world.settled(20)
+    await world.settled()
     heard = [it.headers["webhook-id"] for it in world.receiver.requests if it.target == "/good"]
     assert sorted(heard) == sorted(told)

@@ -13,7 +13,7 @@ from tests.receivers import Line, answer
 
 READY = "/api/v1/health/ready"
 PATH = "/v1/key/workspace/events"
-MARGIN_SECONDS = 2.0
+MARGIN_SECONDS = 5.0
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
@@ -23,6 +23,18 @@ def head(world: World, length: int) -> bytes:
         f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-api-key: {world.tenancy.key}\r\n"
         f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     ).encode()
+
+
+async def until_refused(port: int) -> None:
+    """Nobody listens on the port any more."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
+        except ConnectionRefusedError:
+            return
+        except OSError:
+            pass
+        await asyncio.sleep(0.02)
 
 
 @SIGNALS
@@ -49,13 +61,13 @@ async def test_the_api_answers_what_it_accepted_and_ends(world: World, number: s
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
     writer.write(head(world, len(body)) + body[:10])
     senders = [asyncio.create_task(send_on()) for _ in range(8)]
-    await asyncio.sleep(0.7)
+    while len(told) < 24:
+        await asyncio.sleep(0.01)
     world.api.process.send_signal(number)
     began = time.monotonic()
-    await asyncio.sleep(1.0)
+    await until_refused(world.port)
+    await asyncio.sleep(0.5)
     assert world.api.process.poll() is None, "the slow request was not waited for"
-    with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", world.port), timeout=2)
     writer.write(body[10:])
     async with asyncio.timeout(SHUTDOWN_SECONDS):
         assert (await reader.read(65_536)).startswith(b"HTTP/1.1 201 ")
@@ -89,7 +101,7 @@ async def test_the_worker_ends_what_runs_and_a_restart_takes_the_rest(world: Wor
     world.receiver.at("/good", slowly)
     told = {(await world.post(PATH, {"action": "a.b", "category": "t"}))[1]["id"] for _ in range(25)}
     world.worker.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not waiting:
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
@@ -106,7 +118,7 @@ async def test_the_worker_ends_what_runs_and_a_restart_takes_the_rest(world: Wor
     active = "select count(*) from mainstay.jobs where state = 'active'"
     assert await world.value(active) == 0, "what did not run was handed back"
     world.worker.start()
-    await world.settled(30)
+    await world.settled()
     heard = [it.headers["webhook-id"] for it in world.receiver.requests if it.target == "/good"]
     assert sorted(heard) == sorted(told), "each was sent once"
 
@@ -122,7 +134,7 @@ async def test_a_job_longer_than_the_shutdown_is_handed_back(world: World) -> No
     world.receiver.at("/good", for_ever)
     await world.post(PATH, {"action": "a.b", "category": "t"})
     world.worker.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "/good" not in {it.target for it in world.receiver.requests}:
             await asyncio.sleep(0.02)
     world.worker.process.send_signal(signal.SIGTERM)

@@ -97,7 +97,7 @@ class Program:
         """The exit code; the test fails if the process does not end in time."""
         return await asyncio.to_thread(self.process.wait, seconds)
 
-    async def said(self, text: str, seconds: float = 20.0) -> None:
+    async def said(self, text: str, seconds: float = 60.0) -> None:
         """The text stands in the log."""
         deadline = time.monotonic() + seconds
         while text not in self.log.read_text():
@@ -144,7 +144,7 @@ class World:
         except (aiohttp.ClientError, OSError):
             return 0
 
-    async def until_status(self, path: str, wanted: int, seconds: float = 20.0) -> float:
+    async def until_status(self, path: str, wanted: int, seconds: float = 60.0) -> float:
         """The GET gives the wanted status; after how many seconds it did."""
         began = time.monotonic()
         while (found := await self.status(path)) != wanted:
@@ -180,7 +180,7 @@ class World:
         """The rows of a statement."""
         return await self.db.rows(Sql("test", text), *args)
 
-    async def settled(self, seconds: float = 60.0) -> None:
+    async def settled(self, seconds: float = 90.0) -> None:
         """Every delivery has ended and none has a job left."""
         deadline = time.monotonic() + seconds
         while left := await self.value(SETTLED):

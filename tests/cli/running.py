@@ -37,7 +37,7 @@ def environment(**more: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **more}
 
 
-def mainstay(*arguments: str, env: Mapping[str, str] | None = None, given: bytes = b"", seconds: float = 60) -> Ran:
+def mainstay(*arguments: str, env: Mapping[str, str] | None = None, given: bytes = b"", seconds: float = 100) -> Ran:
     """The command has ended."""
     ran = subprocess.run(
         [*MAINSTAY, *arguments],
@@ -76,7 +76,7 @@ def running(*arguments: str, env: Mapping[str, str], log: Path, until: re.Patter
             [*MAINSTAY, *arguments], env=environment(**env), stdin=subprocess.DEVNULL, stdout=target, stderr=target
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not (found := until.search(log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -86,7 +86,7 @@ def running(*arguments: str, env: Mapping[str, str], log: Path, until: re.Patter
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

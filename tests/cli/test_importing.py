@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import subprocess
-import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
+from mainstay.embedded.postmaster import free_port
 from mainstay.kernel.db import Database, Sql
 from tests.cli.running import MAINSTAY, SECRETS, Ran, called, environment, mainstay, running
 from tests.cli.test_mappings import RECORD, lines_of
@@ -40,6 +40,37 @@ def listed(env: dict[str, str], *filters: str) -> list[dict[str, Any]]:
 
 async def keys_stored(db: Database) -> int:
     return int(await db.value(Sql("test.count", "select count(*) from mainstay.events")))
+
+
+_GATE = """create table mainstay.test_gate (most bigint);
+           insert into mainstay.test_gate values (%d);
+           create function mainstay.test_wait() returns trigger language plpgsql as $$ begin
+             while (select count(*) from mainstay.events) >= (select most from mainstay.test_gate) loop
+               perform pg_sleep(0.01);
+             end loop;
+             return null;
+           end $$;
+           create trigger test_wait before insert on mainstay.events for each statement
+             execute function mainstay.test_wait()"""
+
+
+async def hold_at(db: Database, count: int) -> None:
+    """Nothing more is stored once there are so many events, until `let_on`."""
+    async with db.connection() as connection:
+        await connection.execute(_GATE % count)
+
+
+async def let_on(db: Database, count: int = 1_000_000) -> None:
+    """More events are stored, up to that count."""
+    await db.run(Sql("test.let", "update mainstay.test_gate set most = $1"), count)
+
+
+async def until_stored(db: Database, count: int, process: "subprocess.Popen[bytes]") -> None:
+    """So many events are there, and the importer still runs."""
+    while await keys_stored(db) < count:
+        assert process.poll() is None
+        await asyncio.sleep(0.01)
+    assert process.poll() is None
 
 
 async def test_real_cloudtrail_records_are_imported_found_and_proven(
@@ -116,7 +147,7 @@ def public_key(env: dict[str, str]) -> str:
     request = urllib.request.Request(
         env["MAINSTAY_URL"] + "/v1/key/workspace/checkpoint", headers={"x-api-key": env["MAINSTAY_KEY"]}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         key: str = json.load(answer)["keys"][0]
     return key
 
@@ -127,17 +158,16 @@ async def test_an_import_that_was_killed_goes_on_and_stores_nothing_twice(
     source = tmp_path / "trail.ndjson.gz"
     source.write_bytes((shared_data / "cloudtrail.ndjson.gz").read_bytes())
     command = [*MAINSTAY, "events", "import", str(source), "--as", "cloudtrail", "--batch", "20"]
+    await hold_at(db, 300)
     for target in (300, 1_000):
+        await let_on(db, target)
         process = subprocess.Popen(
             command, env=environment(**client_env), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 30
-        while await keys_stored(db) < target:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        await until_stored(db, target, process)
         process.kill()
         process.wait()
+    await let_on(db)
     before = await keys_stored(db)
     assert 1_000 <= before < 2_900
 
@@ -246,15 +276,15 @@ async def test_an_import_outlives_a_restart_of_the_api(
     source = tmp_path / "lines.ndjson"
     source.write_bytes(b"".join(b'{"action":"a.b","payload":{"n":%d}}\n' % n for n in range(1_500)))
     env = {**SECRETS, "DATABASE_URL": fresh_url}
-    with running("api", "--port", "0", env=env, log=tmp_path / "api.log") as api:
+    await hold_at(db, 50)
+    with running("api", "--port", str(free_port()), env=env, log=tmp_path / "api.log") as api:
         client = {"MAINSTAY_URL": api.url, "MAINSTAY_KEY": tenancy.key}
         command = [*MAINSTAY, "events", "import", str(source), "--as", "ndjson", "--batch", "2", "--json"]
         importer = subprocess.Popen(command, env=environment(**client), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        while await keys_stored(db) < 50:
-            assert importer.poll() is None
-            time.sleep(0.01)
+        await until_stored(db, 50, importer)
         api.process.kill()
         api.process.wait()
+    await let_on(db)
     await asyncio.sleep(1)
     with running("api", "--port", api.url.rpartition(":")[2], env=env, log=tmp_path / "again.log"):
         out, err = await asyncio.to_thread(importer.communicate, timeout=60)
@@ -270,14 +300,14 @@ async def test_an_interrupted_import_ends_with_130_and_keeps_its_position(
 ) -> None:
     source = tmp_path / "lines.ndjson"
     source.write_bytes(b"".join(b'{"action":"a.b","payload":{"n":%d}}\n' % n for n in range(2_000)))
+    await hold_at(db, 50)
     command = [*MAINSTAY, "events", "import", str(source), "--as", "ndjson", "--batch", "2"]
     importer = subprocess.Popen(command, env=environment(**client_env), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while await keys_stored(db) < 50:
-        assert importer.poll() is None
-        time.sleep(0.01)
+    await until_stored(db, 50, importer)
     importer.send_signal(signal.SIGINT)
-    _, err = await asyncio.to_thread(importer.communicate, timeout=10)
+    _, err = await asyncio.to_thread(importer.communicate, timeout=60)
     assert (importer.returncode, err) == (130, b"error: interrupted\n")
+    await let_on(db)
     summary, ran = imported(client_env, source, "ndjson")
     assert (ran.code, summary["read"], await keys_stored(db)) == (0, 2_000, 2_000)
     assert "going on behind line" in ran.err

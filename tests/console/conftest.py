@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests import npm
 from tests.conftest import cut_database, drop_database
@@ -19,6 +19,7 @@ PEERS = Path(__file__).parent / "peers"
 FILES = ("package.json", "package-lock.json", ".npmrc")
 WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 390, "height": 844}
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def open_page(site: Site, browser: Browser) -> Opener:
         try:
             if role:
                 context.add_cookies(_session_of(site, browser, role))
+            context.set_default_timeout(60_000)
             page = context.new_page()
             trouble: list[str] = []
             page.on("console", lambda told: trouble.append(told.text) if told.type == "error" else None)
@@ -77,6 +79,7 @@ def _session_of(site: Site, browser: Browser, role: str) -> Any:
     """The cookies of somebody who signed in once; tests of signing in itself do it again."""
     if (site.url, role) not in _sessions:
         context: BrowserContext = browser.new_context(base_url=site.url)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.goto("/console")
         page.fill("#field-email", site.emails[role])
@@ -85,7 +88,14 @@ def _session_of(site: Site, browser: Browser, role: str) -> Any:
         page.wait_for_url("**/console")
         _sessions[site.url, role] = context.cookies()
         context.close()
+        site.settle()
     return _sessions[site.url, role]
+
+
+def follow(page: Page, selector: str) -> None:
+    """The page that the link leads to is there."""
+    with page.expect_navigation():
+        page.click(selector)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from mainstay import identity
-from mainstay.kernel.db import Database
+from mainstay.kernel.db import Database, Sql
 from tests.cli.running import MAINSTAY, SECRETS
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy
 
@@ -54,6 +54,16 @@ class Site:
         with ThreadPoolExecutor(1) as elsewhere:
             return elsewhere.submit(lambda: asyncio.run(with_database())).result()
 
+    def settle(self) -> None:
+        """The worker has written down all that was announced; no such event will surprise a list that is looked at."""
+
+        async def settled(db: Database) -> None:
+            async with asyncio.timeout(90):
+                while await db.value(Sql("test.left", "select exists (select from mainstay.announcements)")):
+                    await asyncio.sleep(0.05)
+
+        self.run(settled)
+
 
 async def people_of(db: Database, company_id: str) -> dict[str, str]:
     """One person for each role of the company, all with the same password; their emails."""
@@ -86,7 +96,7 @@ async def sign_in(client: httpx.AsyncClient, email: str, password: str = PASSWOR
 
 
 @contextlib.contextmanager
-def running_site(database_url: str) -> Iterator[Site]:
+def running_site(database_url: str, *, shutdown_seconds: int = 3) -> Iterator[Site]:
     """API and worker run on the database, in which a company is opened; its owner operates the service."""
 
     async def furnish() -> tuple[Tenancy, dict[str, str]]:
@@ -99,7 +109,7 @@ def running_site(database_url: str) -> Iterator[Site]:
     tenancy, emails = asyncio.run(furnish())
     environment = {
         **os.environ, **SECRETS, "DATABASE_URL": database_url, "CONSOLE_OPERATORS": emails["owner"],
-        "OUTBOUND_ALLOW": "127.0.0.0/8,localhost", "SHUTDOWN_SECONDS": "3",
+        "OUTBOUND_ALLOW": "127.0.0.0/8,localhost", "SHUTDOWN_SECONDS": str(shutdown_seconds),
     }  # fmt: skip
     with TemporaryDirectory(prefix="mainstay-console-") as place:
         logs = [(Path(place) / name).open("wb") for name in ("api", "worker")]
@@ -109,17 +119,19 @@ def running_site(database_url: str) -> Iterator[Site]:
             for command, log in zip(commands, logs, strict=True)
         ]
         try:
-            yield Site(_address(Path(place) / "api", processes[0]), database_url, tenancy, emails, processes[0])
+            site = Site(_address(Path(place) / "api", processes[0]), database_url, tenancy, emails, processes[0])
+            site.settle()
+            yield site
         finally:
             for process in processes:
                 process.terminate()
             for process, log in zip(processes, logs, strict=True):
-                process.wait(15)
+                process.wait(60)
                 log.close()
 
 
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
-    for _ in range(600):
+    for _ in range(1_800):
         found = _LISTENS.search(log.read_text())
         if found is not None and _answers(found.group(1)):
             return found.group(1)
@@ -130,5 +142,5 @@ def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
 
 def _answers(url: str) -> bool:
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/api/v1/health/ready", timeout=1).status_code == 200
+        return httpx.get(f"{url}/api/v1/health/ready", timeout=10).status_code == 200
     return False

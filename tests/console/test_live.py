@@ -102,7 +102,7 @@ async def test_readers_are_told_while_the_database_is_away_and_it_is_asked_less(
     world.parts = {"a": "3"}
     kind, data = "", b""
     while kind != "patch":
-        kind, data = await asyncio.wait_for(news(reader), 5)
+        kind, data = await asyncio.wait_for(news(reader), 60)
     assert orjson.loads(data) == {"a": "3"}
 
 

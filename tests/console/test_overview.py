@@ -14,7 +14,10 @@ from tests.console.site import Site
 def _send_events(site: Site, many: int) -> None:
     event = {"action": "user.signed_in", "actor": {"id": "u-1"}}
     answer = httpx.post(
-        f"{site.url}/v1/key/workspace/events/batch", json={"events": [event] * many}, headers=site.tenancy.auth
+        f"{site.url}/v1/key/workspace/events/batch",
+        json={"events": [event] * many},
+        headers=site.tenancy.auth,
+        timeout=60,
     )
     assert answer.status_code in (200, 201), answer.text
 
@@ -29,7 +32,6 @@ def test_the_first_line_answers_and_the_figures_are_live(site: Site, open_page: 
         page.wait_for_function(
             """() => [...document.querySelectorAll("#chart-events-data td:last-child")]
                        .some((cell) => Number(cell.textContent) >= 40)""",
-            timeout=20_000,
         )
 
 

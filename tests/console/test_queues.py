@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from mainstay import jobs
 from mainstay.console.queues import tabs_of
 from mainstay.kernel.db import Database
-from tests.console.conftest import NARROW, WIDE, Opener
+from tests.console.conftest import NARROW, WIDE, Opener, follow
 from tests.console.site import Site
 
 PATH = "/console/queues"
@@ -60,7 +60,7 @@ def stats(site: Site, queue: str) -> jobs.QueueStats:
 def told(site: Site, action: str) -> list[tuple[str, Any]]:
     """Who did that, by email, and the facts of it, from the audit log; the worker records them within moments."""
     statement = "select actor_email, payload from mainstay.events where action = $1 order by seq"
-    for _ in range(100):
+    for _ in range(600):
         found = sql(site, statement, action)
         if found:
             return [(row["actor_email"], orjson.loads(row["payload"])) for row in found]
@@ -117,7 +117,7 @@ def test_the_figures_follow(site: Site, open_page: Opener) -> None:
         before = stats(site, jobs.EMAIL).dead
         die(site, 2, queue=jobs.EMAIL)
         cell = page.locator(f"[id='queue-{jobs.EMAIL}-dead']")
-        expect(cell).to_have_text(str(before + 2), timeout=15_000)
+        expect(cell).to_have_text(str(before + 2))
         page.locator("tr", has_text=jobs.EMAIL).locator(".row-link").click()
         expect(page).to_have_url(f"{site.url}{PATH}/{jobs.EMAIL}")
         expect(page.locator("[aria-current=true]")).to_have_text(f"Dead {before + 2}")
@@ -159,8 +159,7 @@ def test_all_dead_jobs_are_paged_and_cleared_once_the_name_is_typed(site: Site, 
     with open_page("owner") as page:
         page.goto(f"{PATH}/{jobs.WORKFLOW}")
         found = [int(text) for text in page.locator(".row-link").all_inner_texts()]
-        page.click("text=Older")
-        page.wait_for_load_state()
+        follow(page, "text=Older")
         found += [int(text) for text in page.locator(".row-link").all_inner_texts()]
         assert found == ids
         page.click("text=Newer")

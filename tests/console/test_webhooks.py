@@ -39,7 +39,7 @@ class Elsewhere:
         self._do(self.receiver.__aenter__())
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def behave(self, *behaviours: Behaviour) -> None:
         """From the next request on, these answers."""
@@ -49,7 +49,7 @@ class Elsewhere:
         """Nobody listens any more."""
         self._do(self.receiver.__aexit__())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(60)
         self._loop.close()
 
 
@@ -62,7 +62,7 @@ def receiver() -> Iterator[Elsewhere]:
 
 def signed_in(site: Site, role: str) -> httpx.Client:
     """A browser profile without a browser."""
-    client = httpx.Client(base_url=site.url, timeout=20)
+    client = httpx.Client(base_url=site.url, timeout=60)
     token = csrf_of(client.get("/console/sign-in").text)
     data = {"csrf": token, "email": site.emails[role], "password": PASSWORD}
     assert client.post("/console/sign-in", data=data).status_code == 303
@@ -85,7 +85,7 @@ def post(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
 def make(site: Site, url: str, **more: Any) -> dict[str, Any]:
     """A webhook of the company, made over the API."""
     body = {"url": url, "events": ["never.sent"], **more}
-    answer = httpx.post(f"{site.url}{API}", json=body, headers=site.tenancy.company_auth)
+    answer = httpx.post(f"{site.url}{API}", json=body, headers=site.tenancy.company_auth, timeout=60)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
@@ -93,10 +93,10 @@ def make(site: Site, url: str, **more: Any) -> dict[str, Any]:
 def send(site: Site, endpoint: dict[str, Any], status: str) -> str:
     """The id of a test delivery that came to that status."""
     path = f"{site.url}{API}/{endpoint['id']}"
-    sent = httpx.post(f"{path}/test", headers=site.tenancy.company_auth)
+    sent = httpx.post(f"{path}/test", headers=site.tenancy.company_auth, timeout=60)
     assert sent.status_code == 202, sent.text
-    for _ in range(200):
-        log = httpx.get(f"{path}/logs", headers=site.tenancy.company_auth).json()["data"]
+    for _ in range(1_200):
+        log = httpx.get(f"{path}/logs", headers=site.tenancy.company_auth, timeout=60).json()["data"]
         found = {one["id"]: one["status"] for one in log}
         if found.get(sent.json()["deliveryId"]) == status:
             return str(sent.json()["deliveryId"])
@@ -132,7 +132,7 @@ def test_by_keyboard_made_tested_and_delivered(site: Site, open_page: Opener, re
         go_to(page, "Send test event", "button")
         page.keyboard.press("Enter")
         page.wait_for_url("**/deliveries/*")
-        expect(page.locator("#delivery-state .chip")).to_have_text("delivered", timeout=15_000)
+        expect(page.locator("#delivery-state .chip")).to_have_text("delivered")
         expect(page.locator(".try summary")).to_contain_text("200")
         (request,) = receiver.receiver.requests
         signing.verify([secret], request.headers, request.body, now_seconds=time.time())
@@ -166,13 +166,13 @@ def test_a_failed_delivery_is_understood_and_replayed(site: Site, open_page: Ope
         go_to(page, "Replay", "button")
         page.keyboard.press("Enter")
         expect(page.locator("#notice")).to_contain_text("Sent again")
-        expect(page.locator("#delivery-state .chip")).to_have_text("delivered", timeout=15_000)
+        expect(page.locator("#delivery-state .chip")).to_have_text("delivered")
         expect(page.locator(".delivery")).to_contain_text("A replay of")
         first, again = receiver.receiver.requests
         assert first.headers["webhook-id"] == again.headers["webhook-id"]
         page.keyboard.press("Escape")
         page.wait_for_url(re.compile("/webhooks/[^/]*$"))
-        expect(page.locator("#webhook-verdict strong")).to_have_text("Healthy.", timeout=15_000)
+        expect(page.locator("#webhook-verdict strong")).to_have_text("Healthy.")
 
 
 def test_the_list_of_deliveries_is_live(site: Site, open_page: Opener, receiver: Elsewhere) -> None:
@@ -181,7 +181,7 @@ def test_the_list_of_deliveries_is_live(site: Site, open_page: Opener, receiver:
         page.goto(f"{PATH}/{endpoint['id']}")
         expect(page.get_by_text("No deliveries yet")).to_be_visible()
         send(site, endpoint, "DELIVERED")
-        expect(page.locator("#webhook-deliveries .chip")).to_have_text("delivered", timeout=15_000)
+        expect(page.locator("#webhook-deliveries .chip")).to_have_text("delivered")
         expect(page.get_by_role("button", name="Send test event")).to_have_count(0)
 
 
@@ -203,9 +203,9 @@ def test_many_are_replayed_after_a_count(site: Site, open_page: Opener, receiver
         go_to(page, "Start the replay", "button")
         page.keyboard.press("Enter")
         expect(page.locator("#notice")).to_contain_text("Started: 3 messages")
-        expect(page.locator("#replays-rows .chip")).to_have_text("done", timeout=20_000)
+        expect(page.locator("#replays-rows .chip")).to_have_text("done")
         expect(page.locator("#replays-rows progress")).to_have_attribute("value", "100")
-    for _ in range(200):
+    for _ in range(1_200):
         if len(receiver.receiver.requests) == 6:
             break
         time.sleep(0.05)
@@ -247,7 +247,7 @@ def test_a_fault_is_told_at_its_field_and_nothing_typed_is_lost(
         expect(page.locator("#notice")).to_contain_text("Saved.")
         expect(page.locator("dl.facts", has_text="20 a second")).to_be_visible()
     path = f"{site.url}{API}/{endpoint['id']}"
-    stored = httpx.get(path, headers=site.tenancy.company_auth).json()
+    stored = httpx.get(path, headers=site.tenancy.company_auth, timeout=60).json()
     assert (stored["rateLimitPerSecond"], stored["description"]) == (20, "Kept <i>as typed</i>")
     assert stored["headers"] == {"X-Api-Key": "•••• cdef"}
     send(site, stored, "DELIVERED")
@@ -309,7 +309,7 @@ def test_without_scripts_forms_work(site: Site, open_page: Opener, receiver: Els
         expect(page.locator(".secret-value")).to_contain_text("whsec_")
         page.click("button:has-text('Send test event')")
         page.wait_for_url("**/deliveries/*")
-        for _ in range(100):
+        for _ in range(600):
             if "failed" in page.locator("#delivery-state").inner_text():
                 break
             page.reload()
@@ -382,7 +382,7 @@ def test_the_samples_verify_what_is_sent_and_nothing_else(
         )
         runs.append([node, str(module), str(given)])
     for command in runs:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.stdout.strip() == str([True] * len(cases)), done.stdout + done.stderr
     for language in ("Go", "Ruby"):
         assert "webhook-signature" in sample(answer.text, language)
@@ -398,7 +398,7 @@ def test_a_pull_webhook_shows_its_credential_and_a_line_that_reads(site: Site, c
     (line,) = set(re.findall(r"<code>(curl [^<]+)</code>", answer.text))
     path = re.search(r"(/v1/pull/[0-9a-f-]+)", line)
     assert path is not None
-    read = httpx.get(site.url + path.group(1), headers={"authorization": f"Bearer {credential}"})
+    read = httpx.get(site.url + path.group(1), headers={"authorization": f"Bearer {credential}"}, timeout=60)
     assert (read.status_code, read.json()["data"]) == (200, [])
     endpoint_id = path.group(1).rpartition("/")[2]
     page = client.get(f"{PATH}/{endpoint_id}")
@@ -458,7 +458,7 @@ BAD_FORMS: list[dict[str, str]] = [
 
 def test_bad_input_is_told_in_words_and_makes_nothing(site: Site, client: httpx.Client) -> None:
     def count() -> int:
-        listed = httpx.get(f"{site.url}{API}?limit=1000", headers=site.tenancy.company_auth)
+        listed = httpx.get(f"{site.url}{API}?limit=1000", headers=site.tenancy.company_auth, timeout=60)
         return len(listed.json()["data"])
 
     before = count()

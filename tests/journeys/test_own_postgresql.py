@@ -29,7 +29,7 @@ async def take_the_main_path(url: str, **settings: str) -> None:
             *(api.post("/v1/key/workspace/events", json={"action": f"a.{n}"}, headers=tenancy.auth) for n in range(20))
         )
         assert {answer.status_code for answer in answers} == {201}
-        await asyncio.wait_for(receiver.wait_for(20), 20)
+        await receiver.wait_for(20)
         bodies = {answer.json()["id"] for answer in answers}
         assert {request.headers["webhook-id"] for request in receiver.requests} == bodies
         page = await api.get("/v1/key/workspace/events", params={"limit": 7, "text": "a.1"}, headers=tenancy.auth)
@@ -38,7 +38,7 @@ async def take_the_main_path(url: str, **settings: str) -> None:
     verdict = await events.verify_workspace(db, tenancy.company_id, tenancy.workspace_id, public_keys=keys)
     assert [verdict.ok, verdict.checked] == [True, 20]
     stop.set()
-    await asyncio.wait_for(worker, 20)
+    await asyncio.wait_for(worker, 60)
     await db.close()
 
 

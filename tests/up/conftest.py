@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mainstay.cli.ports import free_port
+from mainstay.embedded.postmaster import free_port
 from tests.embedded.conftest import make_place
 from tests.up.instances import Up
 

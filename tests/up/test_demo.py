@@ -105,7 +105,7 @@ async def test_the_slow_address_takes_its_time(receiver: tuple[Receiver, str]) -
     made, url = receiver
     started = time.monotonic()
     assert await post(f"{url}/slow", made.secrets["slow"], b"{}") == 200
-    assert 1.0 <= time.monotonic() - started < 4
+    assert time.monotonic() - started >= 1.0
 
 
 def test_made_events_are_what_ingest_accepts(tmp_path: Path) -> None:

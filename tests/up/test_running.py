@@ -17,7 +17,7 @@ def test_the_offered_line_sends_an_event(up: Up) -> None:
     line = up.curl()
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    sent = subprocess.run(line, capture_output=True, text=True, timeout=20, check=True)
+    sent = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
     event = json.loads(sent.stdout)
     assert event["action"] == "report.exported"
     assert len(event["hash"]) == 64
@@ -29,7 +29,6 @@ def test_events_come_by_themselves_and_reach_a_receiver_that_accepts_their_signa
     before = wait_until(up.figures)["events in"]
     figures = wait_until(
         lambda: (f := up.figures())["receiver verified"] > 5 and f["delivered"] > 5 and f["events in"] > before and f,
-        30,
     )
     assert figures["receiver refused"] == 0
 
@@ -42,7 +41,7 @@ def test_a_failing_endpoint_is_retried_and_the_others_are_not_held_up(up: Up) ->
     ids = {endpoint["name"]: endpoint["id"] for endpoint in company["endpoints"]}
 
     def state(name: str) -> set[str]:
-        _, log = call(f"{up.url}/v1/key/company/webhooks/{ids[name]}/logs", key=company["company_key"])
+        _, log = call(f"{up.url}/v1/key/company/webhooks/{ids[name]}/logs?limit=100", key=company["company_key"])
         return {one["status"] for one in log["data"] if one["traceId"] == stored["traceId"]}
 
     wait_until(lambda: (state("good"), state("failing")) == ({"DELIVERED"}, {"RETRYING"}))
@@ -61,7 +60,7 @@ def test_its_people_can_log_in(up: Up) -> None:
 def test_the_console_opens_with_what_is_printed(up: Up) -> None:
     console = up.said(r"console: +(\S+)").group(1)
     email, password = up.said(r"  email +(\S+)").group(1), up.said(r"  password +(\S+)").group(1)
-    with httpx.Client(timeout=10) as client:
+    with httpx.Client(timeout=60) as client:
         form = client.get(f"{console}/sign-in").text
         token = re.search(r'name="csrf" value="([^"]+)"', form)
         assert token is not None
@@ -75,7 +74,7 @@ def test_the_console_opens_with_what_is_printed(up: Up) -> None:
 
 def test_the_reference_page_and_the_description_answer(up: Up) -> None:
     page = up.said(r"API reference: +(\S+)").group(1)
-    with urllib.request.urlopen(page, timeout=10) as answer:
+    with urllib.request.urlopen(page, timeout=60) as answer:
         assert (answer.status, answer.headers.get_content_type()) == (200, "text/html")
     assert "/v1/key/workspace/events" in call(f"{up.url}/openapi.json")[1]["paths"]
 
@@ -117,17 +116,17 @@ def test_a_process_that_is_killed_starts_again(up: Up, name: str) -> None:
     killed.kill()
     up.said(rf"the {name} ended by SIGKILL; it starts again in 0\.5 s")
     assert up.child(name) != killed
-    wait_until(lambda: _is_ready(up), 30)
+    wait_until(lambda: _is_ready(up))
     before = up.events_in_production()
-    wait_until(lambda: up.events_in_production() > before, 30)
+    wait_until(lambda: up.events_in_production() > before)
 
 
 def test_postgresql_that_is_killed_starts_again_and_nothing_is_lost(up: Up) -> None:
     before = up.events_in_production()
     up.child("postgres").kill()
     up.said("PostgreSQL ended by itself; it starts again")
-    wait_until(lambda: _is_ready(up), 40)
-    wait_until(lambda: up.events_in_production() > before, 30)
+    wait_until(lambda: _is_ready(up))
+    wait_until(lambda: up.events_in_production() > before)
 
 
 def _is_ready(up: Up) -> bool:

@@ -50,7 +50,7 @@ class Checkout:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
 
@@ -121,7 +121,7 @@ def test_every_script_parses_and_may_be_run() -> None:
 
 def test_make_tells_what_there_is_from_any_directory(tmp_path: Path) -> None:
     told = subprocess.run(
-        ["make", "-f", str(ROOT / "Makefile")], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True
+        ["make", "-f", str(ROOT / "Makefile")], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
     assert {"make up", "make test", "make bench", "make lock"} <= {
         line.strip()[:10].strip() for line in told.stdout.splitlines()

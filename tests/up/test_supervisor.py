@@ -56,11 +56,11 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield made
     for child in made.children:
         child.kill()
-        await child.stop(5)
+        await child.stop(30)
     made.leash.close()
 
 
-async def until(holds: object, seconds: float = 10) -> None:
+async def until(holds: object, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline, "did not happen in time"
@@ -94,7 +94,7 @@ async def test_one_that_fails_at_its_start_is_told_with_its_last_lines(stage: St
     stage.is_well = False
     child = stage.child("import sys; sys.exit('the port is taken')")
     with pytest.raises(UpRefused, match=r"(?s)the thing ended with code 1 while starting.*thing \| the port is taken"):
-        await child.until_well(10)
+        await child.until_well(60)
     with pytest.raises(UpRefused, match="not ready within 0 s"):
         await stage.child(WAIT).until_well(0.1)
 
@@ -104,7 +104,7 @@ async def test_a_stop_asks_first_and_kills_past_the_time(stage: Stage) -> None:
         "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); print(1, flush=True);" + WAIT
     )
     await until(polite.log_path.read_text)
-    await polite.stop(5)
+    await polite.stop(30)
     assert stage.said == []
     deaf = stage.child("import signal; signal.signal(15, signal.SIG_IGN); print(2, flush=True);" + WAIT)
     await until(lambda: "2" in deaf.log_path.read_text())
@@ -117,8 +117,8 @@ async def test_a_stopped_one_stays_down(stage: Stage) -> None:
     child = stage.child(WAIT)
     keeping = asyncio.create_task(child.keep())
     await asyncio.sleep(0.1)
-    await child.stop(5)
-    await asyncio.wait_for(keeping, 5)
+    await child.stop(30)
+    await asyncio.wait_for(keeping, 30)
     assert (child.is_alive(), stage.said) == (False, [])
 
 
@@ -136,7 +136,7 @@ async def test_a_log_is_bounded_while_its_writer_goes_on(stage: Stage, monkeypat
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own way is Linux's")
 def test_the_kernel_ends_it_with_us(tmp_path: Path) -> None:
     pid = _grandchild(tmp_path, "[sys.executable, '-c', 'import time; time.sleep(60)']")
-    wait_until(lambda: not psutil.pid_exists(pid), 5)
+    wait_until(lambda: not psutil.pid_exists(pid))
 
 
 def test_the_pipe_ends_it_with_us_where_the_kernel_does_not(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_the_pipe_ends_it_with_us_where_the_kernel_does_not(tmp_path: Path) -> N
         "end_with(int(sys.argv[1])); print('watching', flush=True); time.sleep(60)"
     )
     pid = _grandchild(tmp_path, f"[sys.executable, '-c', {program!r}, str(leash.reader)]", wait_for="watching")
-    wait_until(lambda: not psutil.pid_exists(pid), 5)
+    wait_until(lambda: not psutil.pid_exists(pid))
 
 
 def _grandchild(tmp_path: Path, command: str, wait_for: str = "") -> int:
