@@ -64,7 +64,7 @@ class Story:
         ]
 
 
-@pytest.mark.timeout(100 + 30 * ROUNDS)
+@pytest.mark.timeout(300 + 60 * ROUNDS)
 async def test_nothing_acknowledged_is_lost(world: World) -> None:
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(1 << 32)))
     print(f"CHAOS_SEED={seed}")

@@ -232,7 +232,6 @@ async def test_a_run_hands_over_after_its_share(
         assert numbers_of(receiver) == list(range(10))
 
 
-@pytest.mark.timeout(110)
 async def test_no_message_is_left_in_a_line_without_a_job_however_its_end_and_an_arrival_meet(
     tenant: Tenant, db: Database
 ) -> None:
@@ -289,7 +288,6 @@ async def test_the_receivers_word_ends_a_line_where_it_stands(tenant: Tenant, db
     assert await count(db, "jobs", "queue = 'nova:webhook'") == 0
 
 
-@pytest.mark.timeout(100)
 async def test_workers_that_are_killed_over_and_over_neither_lose_nor_reorder(tenant: Tenant, db: Database) -> None:
     """More kills than the job has starts: what counts is whether a try was recorded since."""
     settings = make_settings()
