@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from mainstay import events, plans
+from mainstay import events, identity, plans
 from mainstay.events import intake
 from mainstay.events.ingest import append
 from mainstay.kernel.db import Database, Sql
@@ -111,6 +111,31 @@ async def test_many_writers_of_many_workspaces_and_processes_never_pass_it(db: D
     assert taken[1] <= 40
     assert taken[0] > 21
     assert taken[2] == sum(n % 4 + 1 for n in range(150) if n % 3 == 2)
+
+
+async def test_companies_that_are_stopped_do_not_lock_one_another_out(db: Database) -> None:
+    """Their workspaces lie in opposite orders, and transactions take from both at once."""
+    companies = [await open_tenancy(db) for _ in range(2)]
+    places = [[(one.company_id, one.workspace_id), (one.company_id, one.other_workspace_id)] for one in companies]
+    for one, of_company in zip(reversed(companies), reversed(places), strict=True):
+        async with db.begin() as tx:
+            opened = await identity.open_workspace(tx, OPERATOR, one.company_id, name="Late")
+        of_company.append((one.company_id, opened.id))
+        await stop_at(db, one, 100_000)
+
+    async def write(n: int) -> None:
+        for step in range(25):
+            late = (n + step) % 2 == 0
+            chosen = [of_company[2 if late else n % 2] for of_company in places]
+            prepared = [
+                intake.prepare(b'{"action":"a.b"}', events.Place(workspace_id, company_id, "US", None), "0" * 31 + "1")
+                for company_id, workspace_id in chosen
+            ]
+            await append(db, prepared)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(write(n) for n in range(6)))
+    assert [await used(db, one) for one in companies] == [150, 150]
 
 
 async def test_others_in_the_same_transaction_are_stored(
