@@ -13,6 +13,8 @@ from tests.tenancy import Tenancy, open_tenancy
 
 EVENTS = "/v1/key/workspace/events"
 COMPANY = "/v1/key/company/events"
+OLD = {"occurredAt": "2020-01-01T00:00:00Z"}
+"""What no index finds."""
 
 
 async def send(api: httpx.AsyncClient, headers: dict[str, str], events: list[dict[str, Any]]) -> list[str]:
@@ -163,25 +165,25 @@ async def test_a_search_goes_on_behind_its_window(
     api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "SCAN_WINDOW", 10)
-    kinds = [{"action": "a", "category": "rare" if n % 17 == 0 else "common"} for n in range(40)]
+    kinds = [{"action": "a", **(OLD if n % 17 == 0 else {})} for n in range(40)]
     ids = await send(api, tenancy.auth, kinds)
-    first = await read(api, tenancy.auth, category="rare", limit=5)
+    first = await read(api, tenancy.auth, occurredTo="2021-01-01", limit=5)
     assert len(first["data"]) < 3
     assert first["meta"]["nextCursor"]
-    assert await walk(api, tenancy.auth, category="rare", limit=5) == [ids[34], ids[17], ids[0]]
+    assert await walk(api, tenancy.auth, occurredTo="2021-01-01", limit=5) == [ids[34], ids[17], ids[0]]
 
 
 async def test_pages_of_a_search_skip_nothing(
     api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "SCAN_WINDOW", 20)
-    kinds = [{"action": "a", "category": "rare" if n % 4 == 0 else "common"} for n in range(40)]
+    kinds = [{"action": "a", **(OLD if n % 4 == 0 else {})} for n in range(40)]
     ids = await send(api, tenancy.auth, kinds)
     rare = [identifier for number, identifier in enumerate(ids) if number % 4 == 0][::-1]
-    first = await read(api, tenancy.auth, category="rare", limit=3, page=1)
-    second = await read(api, tenancy.auth, category="rare", limit=3, page=2)
+    first = await read(api, tenancy.auth, occurredTo="2021-01-01", limit=3, page=1)
+    second = await read(api, tenancy.auth, occurredTo="2021-01-01", limit=3, page=2)
     assert [event["id"] for event in first["data"] + second["data"]] == rare[:5]
-    rest = await walk(api, tenancy.auth, category="rare", limit=3, cursor=second["meta"]["nextCursor"])
+    rest = await walk(api, tenancy.auth, occurredTo="2021-01-01", limit=3, cursor=second["meta"]["nextCursor"])
     assert rest == rare[5:]
 
 
@@ -213,12 +215,12 @@ async def test_a_searchs_total_is_a_floor_beyond_its_window(
     api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "SCAN_WINDOW", 20)
-    kinds = [{"action": "a", "category": "rare" if n % 5 == 0 else "common"} for n in range(19)]
+    kinds = [{"action": "a", **(OLD if n % 5 == 0 else {})} for n in range(19)]
     await send(api, tenancy.auth, kinds)
-    meta = (await read(api, tenancy.auth, category="rare", limit=1))["meta"]
+    meta = (await read(api, tenancy.auth, occurredTo="2021-01-01", limit=1))["meta"]
     assert [meta["total"], meta["totalIsFloor"]] == [4, False]
     await send(api, tenancy.auth, [{"action": "a"}] * 6)
-    meta = (await read(api, tenancy.auth, category="rare", limit=1))["meta"]
+    meta = (await read(api, tenancy.auth, occurredTo="2021-01-01", limit=1))["meta"]
     assert [meta["total"], meta["totalIsFloor"]] == [3, True]
 
 

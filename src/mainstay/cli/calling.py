@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -18,6 +18,8 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 GIVE_UP_SECONDS = 5.0
 """How long one call is repeated while the service is away or asks to wait, unless a command says otherwise."""
 _LONGEST_PAUSE_SECONDS = 30.0
+_SILENT_SECONDS = 120.0
+"""How long an answer that is streamed may stay silent."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _IN_FLIGHT = "idempotency-in-flight"
 
@@ -89,6 +91,16 @@ class Service:
         """The answer's JSON; Refused, CommandFailed. Only for calls that bear repetition."""
         typed = {"content-type": "application/json", **(headers or {})}
         return await self._call("POST", path, body=body, headers=typed)
+
+    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The answer's bytes as they come, however long it takes; Refused, and aiohttp's errors where it is cut."""
+        assert self._session is not None
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENT_SECONDS)
+        async with self._session.get(self.url + path, params=query, allow_redirects=False, timeout=timeout) as answer:
+            if answer.status >= 300:
+                raise _refusal_of(answer.status, await answer.read())[0]
+            async for chunk in answer.content.iter_any():
+                yield chunk
 
     async def _call(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: bytes | None = None,

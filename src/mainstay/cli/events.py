@@ -1,4 +1,4 @@
-"""Sending, listing and importing events over HTTP."""
+"""Sending, listing, exporting and importing events over HTTP."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 
 from mainstay.cli import output
 from mainstay.cli.calling import DEFAULT_URL, Key, Refused, Service, Url
+from mainstay.cli.exporting import export_events
 from mainstay.cli.importing import import_events
 from mainstay.cli.output import USAGE, CommandFailed
 from mainstay.kernel import ids
@@ -21,6 +22,7 @@ events = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
     help="Events, over HTTP with an API key: MAINSTAY_URL (or --url) and MAINSTAY_KEY.",
 )  # fmt: skip
+events.command("export")(export_events)
 events.command("import")(import_events)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, an event a line.")]
 

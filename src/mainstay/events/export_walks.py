@@ -51,7 +51,7 @@ class Walk(Protocol):
 
 async def begin(db: Database, company_id: str, filters: Filters, workspace_id: str | None) -> Walk:
     """The way through everything that is stored at this moment, in a company or one workspace of it."""
-    scope = searching.scope_of(company_id, filters, workspace_id)
+    scope = await searching.scope_of(db, company_id, filters, workspace_id)
     if workspace_id is None:
         certain = await lists.certain_until_everywhere(db, SETTLING)
         return _ByTime(scope, certain, await rows.heads_of(db, company_id, since=certain))
@@ -70,7 +70,7 @@ class _BySeq:
         self._high = high
         self.whole = self._between(low, high)
         self.at_most = max(0, high - low)
-        self.widest = WIDEST_LED if scope.bounds else WIDEST
+        self.widest = WIDEST_LED if scope.lead else WIDEST
 
     @property
     def is_over(self) -> bool:
@@ -84,9 +84,7 @@ class _BySeq:
         self._low = step.place
 
     def _between(self, low: int, high: int) -> lists.Slice:
-        return replace(
-            self._scope, bounds=[*self._scope.bounds, lists.seq_from(low), lists.seq_below(high)], ascending=True
-        )
+        return replace(self._scope, ascending=True).between(low, high)
 
 
 class _ByTime:
@@ -110,12 +108,11 @@ class _ByTime:
         return not self._parts
 
     async def next(self, tx: Tx, width: int) -> Step:
-        bounds = [*self._parts[0]]
+        rest = self._bounded(self._parts[0])
         if self._position is not None:
-            bounds.append(lists.beyond(self._position, None, ascending=True))
-        rest = self._bounded(bounds)
+            rest = lists.beyond(rest, self._position)
         edge = await rows.find_edge_everywhere(tx, rest, width=width)
-        return Step(rest if edge is None else self._bounded([*bounds, rows.up_to(edge)]), edge)
+        return Step(rest if edge is None else replace(rest, bounds=[*rest.bounds, rows.up_to(edge)]), edge)
 
     def pass_on(self, step: Step) -> None:
         if step.place is None:

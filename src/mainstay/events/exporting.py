@@ -8,7 +8,7 @@ the next one is read while the client takes this one, and waits for it with noth
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -34,6 +34,8 @@ STEP_BYTES: Final = 8 * 1024 * 1024
 """A step that grows larger is read again in smaller ones, down to a single event."""
 _FIRST_WIDTH: Final = 500
 _TRIES: Final = 5
+_PAUSE_SECONDS: Final = 0.25
+_PASSED_OVER: Final = 8
 _STEP_TIMEOUT = "set local statement_timeout = '30s'"
 _PROBE_TIMEOUT = "set local statement_timeout = '500ms'"
 
@@ -153,21 +155,29 @@ class Export:
                 tries += 1
                 if tries == _TRIES:
                     raise
-                await asyncio.sleep(0.25 * 2**tries)
+                await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
 
     async def _read(self) -> list[bytes]:
         """One step in a transaction of its own; nothing of it counts unless all of it was read."""
         wanted, width = self._wanted, self._width
         most_rows = None if wanted.cap is None else wanted.cap - self._rows
         taken = _Taken(STEP_BYTES if width > 1 else None)
-        async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
-            started = time.perf_counter()
-            await tx.connection.execute(_STEP_TIMEOUT)
-            step = await self._walk.next(tx, width)
-            count = await rows.copy_rows_everywhere(
-                tx, step.slice, wanted.form, taken.add, with_proof=wanted.with_proof, most_rows=most_rows
-            )
-            seconds = time.perf_counter() - started
+        try:
+            async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
+                started = time.perf_counter()
+                await tx.connection.execute(_STEP_TIMEOUT)
+                step = await self._walk.next(tx, width)
+                taken.give_up = tx.connection.terminate
+                count = await rows.copy_rows_everywhere(
+                    tx, step.slice, wanted.form, taken.add, with_proof=wanted.with_proof, most_rows=most_rows
+                )
+                seconds = time.perf_counter() - started
+        except Unavailable:
+            if taken.is_too_much:
+                raise _TooMuch from None
+            raise
+        if taken.is_too_much:
+            raise _TooMuch
         self._rows += count
         self._walk.pass_on(step)
         self._width = export_forms.next_width(width, taken.size, seconds, most=self._walk.widest)
@@ -196,12 +206,23 @@ class _TooMuch(Exception):
 
 @dataclass(slots=True)
 class _Taken:
+    """What a step gave; of one too large nothing is kept, and one that goes on and on loses its connection."""
+
     most_bytes: int | None
     chunks: list[bytes] = field(default_factory=list)
     size: int = 0
+    give_up: Callable[[], None] = lambda: None
+
+    @property
+    def is_too_much(self) -> bool:
+        return self.most_bytes is not None and self.size > self.most_bytes
 
     async def add(self, chunk: bytes) -> None:
-        self.chunks.append(chunk)
         self.size += len(chunk)
-        if self.most_bytes is not None and self.size > self.most_bytes:
+        if not self.is_too_much:
+            self.chunks.append(chunk)
+            return
+        self.chunks.clear()
+        if self.size > (self.most_bytes or 0) * _PASSED_OVER:
+            self.give_up()
             raise _TooMuch

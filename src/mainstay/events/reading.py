@@ -1,6 +1,6 @@
 """Lists of events: cursor and page, pages bounded by bytes, and totals that never count the whole."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from mainstay.events import searching
 from mainstay.events.errors import EventNotFound
 from mainstay.events.filters import Filters
 from mainstay.events.queries import chains, lists
@@ -19,13 +20,14 @@ from mainstay.kernel.paging import Cursors
 
 TOTAL_EXACT_TO = 10_000
 DEEPEST_PAGED_ROW = 10_000
-SCAN_WINDOW = 50_000
+SCAN_WINDOW = 20_000
 SCAN_WINDOW_BYTES = 64 * 1024 * 1024
 PAGE_BYTES = 8 * 1024 * 1024
 SETTLING = timedelta(seconds=1)
-_COUNT_TIMEOUT = "set local statement_timeout = '1s'"
-_LIST_TIMEOUT = "set local statement_timeout = '10s'"
-_MICROSECOND = timedelta(microseconds=1)
+# Every list follows an index in its order. Where few rows are expected the planner would rather read all of them and
+# sort, which takes seconds where it is wrong.
+_COUNT_TIMEOUT = "set local statement_timeout = '1s'; set local enable_sort = off"
+_LIST_TIMEOUT = "set local statement_timeout = '10s'; set local enable_sort = off"
 _NIL = "00000000-0000-0000-0000-000000000000"
 _BEFORE_ALL = {"received_at": datetime(1970, 1, 1, tzinfo=UTC), "workspace_id": _NIL, "seq": 0}
 
@@ -81,7 +83,7 @@ class Reader:
     ) -> Page:
         """One page of events, newest first unless ascending; up to `limit` and up to 8 MiB, but at least one.
 
-        By cursor, filters without an index look through at most 50,000 events a page (64 MiB for text): the page may
+        By cursor, what no index finds is looked for among at most 20,000 events a page (64 MiB for text): the page may
         then be short and still have a next cursor. By page number, no further than the first 10,000 events, and
         Invalid where the page is over 8 MiB. Ascending over a company, up to what is certain to be complete.
         """
@@ -96,8 +98,7 @@ class Reader:
         if ascending and workspace_id is None:
             wanted = await self._certain(wanted)
         if cursor is not None:
-            beyond = lists.beyond(self._cursors.open(scope, cursor), workspace_id, ascending=ascending)
-            wanted = replace(wanted, bounds=[*wanted.bounds, beyond])
+            wanted = lists.beyond(wanted, self._cursors.open(scope, cursor))
         offset = 0 if cursor is not None or page is None else (page - 1) * limit
         async with self._reading() as tx:
             found = await _read(tx, wanted, limit, offset)
@@ -124,16 +125,23 @@ class Reader:
             wanted = await self._certain(wanted)
         position = _position(_BEFORE_ALL, workspace_id) if cursor is None else self._cursors.open(scope, cursor)
         if cursor is not None:
-            beyond = lists.beyond(position, workspace_id, ascending=True)
-            wanted = replace(wanted, bounds=[*wanted.bounds, beyond], ascending=True)
+            wanted = lists.beyond(replace(wanted, ascending=True), position)
         async with self._reading() as tx:
             found = await _read(tx, wanted, limit, 0)
             last = found.last if cursor is not None else None
             has_more = last is not None
-            last = last or await lists.find_last_everywhere(tx, wanted)
+            last = last or await lists.find_last_everywhere(tx, replace(wanted, lead=None))
         rows = found.rows if cursor is not None else found.rows[::-1]
         position = position if last is None else _position(last, workspace_id)
         return Followed(rows, self._cursors.seal(scope, position), has_more)
+
+    def cursor_at(self, company_id: str, row: Any, *, ascending: bool) -> str:
+        """The cursor that goes on behind this event in the company's list."""
+        return self._cursors.seal(_scope(company_id, None, ascending=ascending), _position(row, None))
+
+    def place_in(self, company_id: str, cursor: str, *, ascending: bool) -> list[Any]:
+        """Where a cursor of the company's list goes on: behind this time, workspace and seq."""
+        return self._cursors.open(_scope(company_id, None, ascending=ascending), cursor)
 
     async def get(self, company_id: str, event_id: str, *, workspace_id: str | None) -> Record:
         """The event of that id in the scope, or EventNotFound."""
@@ -165,34 +173,9 @@ class Reader:
             yield tx
 
     async def _slice(self, company_id: str, filters: Filters, workspace_id: str | None) -> lists.Slice:
-        bounds = filters.lead(workspace_id)
-        if workspace_id is None:
-            bounds += filters.bounds()
-        else:
-            bounds += await self._seqs(company_id, filters, workspace_id)
-
-        def matches(columns: Any) -> Sequence[Any]:
-            return filters.matches(columns, workspace_id)
-
-        return lists.Slice(
-            company_id,
-            workspace_id,
-            bounds,
-            matches,
-            window=SCAN_WINDOW if filters.is_searched_for(workspace_id) else None,
-            window_bytes=SCAN_WINDOW_BYTES if filters.text else None,
+        return await searching.slice_of(
+            self._db, company_id, filters, workspace_id, window=SCAN_WINDOW, window_bytes=SCAN_WINDOW_BYTES
         )
-
-    async def _seqs(self, company_id: str, filters: Filters, workspace_id: str) -> list[Any]:
-        """The bounds on createdAt as bounds of seq, which is the order that a workspace's indexes follow."""
-        bounds: list[Any] = []
-        if filters.since is not None:
-            first = await lists.first_seq_from(self._db, company_id, workspace_id, filters.since)
-            bounds.append(lists.seq_from(first))
-        if filters.until is not None:
-            after = filters.until + _MICROSECOND
-            bounds.append(lists.seq_below(await lists.first_seq_from(self._db, company_id, workspace_id, after)))
-        return bounds
 
     async def _certain(self, wanted: lists.Slice) -> lists.Slice:
         """The slice without what could still get an earlier neighbour."""

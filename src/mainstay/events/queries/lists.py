@@ -7,7 +7,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from sqlalchemy import Uuid, and_, func, literal, or_, select, tuple_
+from sqlalchemy import BigInteger, Uuid, and_, func, literal, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement, Select
 
 from mainstay.events.tables import chain_heads, events
@@ -19,6 +19,7 @@ _BODIES = ("payload", "metadata", "changes")
 _TEXTS = ("action", "actor_id", "actor_email", "actor_name", "target_id", *_BODIES)
 _FIXED_BYTES = 1_024
 """About what an event takes in an answer beside its texts."""
+_BEHIND_ALL = 2**62
 # seq and time rise together in a chain, so halving finds the place of a moment in some thirty steps; what is not
 # kept any more lies before every moment.
 _FIRST_SEQ_FROM = Sql(
@@ -76,8 +77,9 @@ async def certain_until_everywhere(connection: Connection, slack: timedelta) -> 
 class Slice:
     """Which events a list is about: the scope, bounds that an index follows in its order, and filters that it does not.
 
-    `matches` gives the filters as conditions on a set of columns; `window` and `window_bytes` say among how many of
-    the next events within the bounds they are looked for.
+    Within a workspace `lead` names the column, with its value, whose index gives the events in the order of seq; `low`
+    and `high` bound seq, `high` itself left out. `matches` gives the other filters as conditions on a set of columns;
+    `window` and `window_bytes` say among how many of the next events within the bounds they are looked for.
     """
 
     company_id: str
@@ -87,6 +89,13 @@ class Slice:
     ascending: bool = False
     window: int | None = None
     window_bytes: int | None = None
+    lead: tuple[str, str] | None = None
+    low: int = 0
+    high: int = _BEHIND_ALL
+
+    def between(self, low: int, high: int | None) -> "Slice":
+        """The same from one seq on, and below another."""
+        return replace(self, low=max(self.low, low), high=self.high if high is None else min(self.high, high))
 
     def near(self, columns: Select[Any]) -> Select[Any]:
         """The scope within its bounds, before any filter."""
@@ -96,11 +105,26 @@ class Slice:
         # company to find the few of a small workspace.
         of_company = (chain_heads.c.workspace_id == self.workspace_id) & (chain_heads.c.company_id == self.company_id)
         is_theirs = select(literal(1)).select_from(chain_heads).where(of_company).exists()
-        return columns.where(events.c.workspace_id == self.workspace_id, is_theirs, *self.bounds)
+        return columns.where(events.c.workspace_id == self.workspace_id, is_theirs, *self._seqs(), *self.bounds)
+
+    def _seqs(self) -> list[ColumnElement[bool]]:
+        if self.lead is None:
+            return [events.c.seq >= self.low, events.c.seq < self.high]
+        # As a range of the lead's index. As an equality it would leave the planner free to walk the whole workspace by
+        # seq in the hope of meeting the value soon, which takes seconds where the value is rare.
+        name, value = self.lead
+        place, exact = tuple_(events.c[name], events.c.seq), literal(value, events.c[name].type)
+        low, high = (tuple_(exact, literal(seq, BigInteger)) for seq in (self.low, self.high))
+        # Not null is said for the planner, which does not conclude it from a range: some of these indexes leave it out.
+        return [place >= low, place < high, events.c[name].is_not(None)]
 
     def in_order(self, columns: Select[Any]) -> Select[Any]:
         """The same in the order of the list."""
-        return self.near(columns).order_by(*self.order(events.c))
+        keys = self.order(events.c)
+        if self.lead is not None:
+            first = events.c[self.lead[0]]
+            keys = [first.asc() if self.ascending else first.desc(), *keys]
+        return self.near(columns).order_by(*keys)
 
     def order(self, columns: Any) -> list[Any]:
         """The order of the list: by seq in one workspace, by time, workspace and seq over a company."""
@@ -180,6 +204,13 @@ async def find_last_everywhere(connection: Connection, wanted: Slice) -> Record 
     )
 
 
+async def lead_weight_everywhere(connection: Connection, wanted: Slice, *, most: int) -> int:
+    """How many events a lead's index has for the slice, counted no further than `most`."""
+    one = wanted.in_order(select(literal(1).label("one"))).limit(most).subquery("one")
+    found: int = await connection.value(*compose("events.lead_weight", select(func.count()).select_from(one)))
+    return found
+
+
 async def count_events_everywhere(connection: Connection, wanted: Slice, *, most: int) -> int:
     """How many events the slice has, counted no further than `most`, and no further than its window."""
     counted = select(func.count()).select_from(wanted.counted(most).subquery("counted"))
@@ -187,35 +218,25 @@ async def count_events_everywhere(connection: Connection, wanted: Slice, *, most
     return found
 
 
-def seq_from(seq: int) -> ColumnElement[bool]:
-    """This seq and those behind it."""
-    return events.c.seq >= seq
-
-
-def seq_below(seq: int) -> ColumnElement[bool]:
-    """What comes before this seq."""
-    return events.c.seq < seq
-
-
 def stored_before(moment: datetime) -> ColumnElement[bool]:
     """What was stored before that moment."""
     return events.c.received_at < moment
 
 
-def beyond(position: list[Any], workspace_id: str | None, *, ascending: bool) -> ColumnElement[bool]:
+def beyond(wanted: Slice, position: list[Any]) -> Slice:
     """What comes after a position of the list: [seq] in one workspace, [time, workspace, seq] over a company."""
-    if workspace_id is not None:
-        by_seq: ColumnElement[bool] = events.c.seq > position[0] if ascending else events.c.seq < position[0]
-        return by_seq
+    if wanted.workspace_id is not None:
+        seq = position[0]
+        return wanted.between(seq + 1, None) if wanted.ascending else wanted.between(0, seq)
     moment = datetime.fromisoformat(position[0])
     here, there = (
         tuple_(events.c.workspace_id, events.c.seq),
         tuple_(literal(position[1], Uuid(as_uuid=False)), position[2]),
     )
-    if ascending:
+    if wanted.ascending:
         after: ColumnElement[bool] = and_(
             events.c.received_at >= moment, or_(events.c.received_at > moment, here > there)
         )
-        return after
+        return replace(wanted, bounds=[*wanted.bounds, after])
     before: ColumnElement[bool] = and_(events.c.received_at <= moment, or_(events.c.received_at < moment, here < there))
-    return before
+    return replace(wanted, bounds=[*wanted.bounds, before])
