@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from mainstay.events import filters, hot, schemas, sealing, shape
+from mainstay.events import across_routes, filters, hot, schemas, sealing, shape
+from mainstay.events.across import Across
 from mainstay.events.checkpoints import public_key_text, read_note
 from mainstay.events.filters import filters_of
 from mainstay.events.reading import Page, Reader
@@ -30,6 +31,7 @@ def router(regions: Regions, cursors: Cursors, keyring: Keyring) -> APIRouter:
     routes = APIRouter(tags=["events"], default_response_class=Answer)
     readers = regions.each(lambda db: Reader(db, cursors))
     sealers = regions.each(lambda _: Sealer(keyring))
+    across_routes.add(routes, Across(regions, readers, cursors))
 
     async def answer_page(
         request: Request, caller: Caller, cursor: Cursor, page: PageNumber, limit: int, order: str, include: str | None

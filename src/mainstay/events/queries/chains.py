@@ -67,6 +67,9 @@ _START_CHAIN_OF_KEY = Sql(
 _DROP_EMPTY_CHAINS = Sql(
     "events.drop_empty_chains", "delete from mainstay.chain_heads where seq = 0 and workspace_id = any($1::uuid[])"
 )
+_COUNT_STORED = Sql(
+    "events.count_stored", "select coalesce(sum(seq), 0)::bigint from mainstay.chain_heads where company_id = $1"
+)
 _CHECKPOINT_AT = Sql(
     "events.checkpoint_at",
     "select note from mainstay.checkpoints where workspace_id = $1 and company_id = $2 and seq = $3",
@@ -116,6 +119,12 @@ async def start_chain_of_key(connection: Connection, company_id: str, workspace_
 async def drop_empty_chains_everywhere(connection: Connection, workspace_ids: Sequence[str]) -> None:
     """Those of the workspaces that never had an event here have no chain here."""
     await connection.run(_DROP_EMPTY_CHAINS, workspace_ids)
+
+
+async def count_stored(connection: Connection, company_id: str) -> int:
+    """How many events of the company were ever stored here."""
+    count: int = await connection.value(_COUNT_STORED, company_id)
+    return count
 
 
 async def chain_of(
