@@ -12,7 +12,8 @@ from mainstay.kernel import outbox
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
-from mainstay.webhooks import json_checks, schemas, versions
+from mainstay.web import json_checks
+from mainstay.webhooks import schemas, versions
 from mainstay.webhooks.errors import TooManyTypes, TypeNotFound, TypeReserved
 from mainstay.webhooks.queries import catalogue as rows
 from mainstay.webhooks.schemas import TypeWanted

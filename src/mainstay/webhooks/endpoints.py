@@ -13,8 +13,9 @@ from mainstay.kernel.crypto import Keyring, Unsealable, digest_of, new_token
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
+from mainstay.web import json_checks
 from mainstay.web.bodies import MAX_BODY_BYTES
-from mainstay.webhooks import filters, json_checks, schemas, signing
+from mainstay.webhooks import filters, schemas, signing
 from mainstay.webhooks.errors import EndpointBusy, EndpointNotFound, TooManyEndpoints
 from mainstay.webhooks.ladder import PROFILES
 from mainstay.webhooks.queries import endpoints as rows

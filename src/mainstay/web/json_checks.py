@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
@@ -48,30 +49,52 @@ def nul_faults(value: Any, under: str) -> list[Fault]:
     return [Fault("must not hold the character NUL", under)] if held else []
 
 
+class NotTaken(Exception):
+    """A schema that is not taken; `fault` says why."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A schema ready to check with; `parts` is how many it has with every reference written out."""
+
+    validator: jsonschema_rs.Draft202012Validator
+    parts: int
+
+
+def compile_schema(schema: Any, under: str = "#/schema") -> Compiled:
+    """The schema ready to check with; NotTaken says what is wrong. Nothing is ever fetched from elsewhere."""
+    try:
+        parts = _Weight(schema, under).of(schema, under)
+        options = jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES)
+        return Compiled(jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=options), parts)
+    except RecursionError:
+        raise NotTaken(Fault("is nested too deeply", under)) from None
+    except jsonschema_rs.ValidationError as broken:
+        detail = _cut(f"is no JSON Schema of 2020-12: {broken.message}")
+        raise NotTaken(Fault(detail, pointer_to(under, broken.instance_path))) from None
+
+
 def schema_faults(schema: Any, example: Any) -> Iterator[Fault]:
-    """What is wrong with a schema, or with an example under it. Nothing is ever fetched from elsewhere."""
+    """What is wrong with a schema, or with an example under it."""
     if schema is None:
         return
     try:
-        parts = _Weight(schema).of(schema, "#/schema")
-        if parts * _nodes(example) > CHECKS_AT_MOST:
-            yield Fault("the schema and the example are too large to be checked together", "#/example")
-            return
-        validator = jsonschema_rs.Draft202012Validator(
-            schema, offline=True, pattern_options=jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES)
-        )
-    except _Refused as refused:
+        compiled = compile_schema(schema)
+    except NotTaken as refused:
         yield refused.fault
-    except RecursionError:
-        yield Fault("is nested too deeply", "#/schema")
-    except jsonschema_rs.ValidationError as broken:
-        yield Fault(_cut(f"is no JSON Schema of 2020-12: {broken.message}"), _pointer("#/schema", broken.instance_path))
-    else:
-        if example is not None and not validator.is_valid(example):
-            told = len(orjson.dumps(schema)) * _nodes(example) + len(orjson.dumps(example)) * parts
-            for error in _errors(validator, example, every=told <= TOLD_WHOLE):
-                said = _cut(f"does not satisfy the schema: {error.message}")
-                yield Fault(said, _pointer("#/example", error.instance_path))
+        return
+    if compiled.parts * _nodes(example) > CHECKS_AT_MOST:
+        yield Fault("the schema and the example are too large to be checked together", "#/example")
+        return
+    if example is not None and not compiled.validator.is_valid(example):
+        told = len(orjson.dumps(schema)) * _nodes(example) + len(orjson.dumps(example)) * compiled.parts
+        for error in _errors(compiled.validator, example, every=told <= TOLD_WHOLE):
+            said = _cut(f"does not satisfy the schema: {error.message}")
+            yield Fault(said, pointer_to("#/example", error.instance_path))
 
 
 def _errors(
@@ -91,56 +114,49 @@ def _cut(text: str) -> str:
     return text if len(text) <= FAULT_CHARACTERS else text[: FAULT_CHARACTERS - 1] + "…"
 
 
-class _Refused(Exception):
-    """A schema that is not taken; `fault` says why."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.detail)
-        self.fault = fault
-
-
 class _Weight:
     """Counts the parts of a schema with every reference written out; refuses what it cannot count."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, under: str) -> None:
         self._root = root
+        self._under = under
         self._known: dict[int, int] = {}
         self._open: set[int] = set()
 
     def of(self, schema: Any, at: str) -> int:
-        """How many parts; _Refused for references to elsewhere, to itself, and past the limit."""
+        """How many parts; NotTaken for references to elsewhere, to itself, and past the limit."""
         if not isinstance(schema, Mapping):
             return 1
         key = id(schema)
         if key in self._open:
-            raise _Refused(Fault("must not refer to itself", at))
+            raise NotTaken(Fault("must not refer to itself", at))
         if key not in self._known:
             self._open.add(key)
             self._known[key] = 1 + sum(self._of_member(name, value, at) for name, value in schema.items())
             self._open.discard(key)
             if self._known[key] > SCHEMA_PARTS:
-                raise _Refused(Fault(f"must have at most {SCHEMA_PARTS:,} parts with its references written out", at))
+                raise NotTaken(Fault(f"must have at most {SCHEMA_PARTS:,} parts with its references written out", at))
         return self._known[key]
 
     def _of_member(self, name: str, value: Any, at: str) -> int:
-        at = _pointer(at, [name])
+        at = pointer_to(at, [name])
         if name == "$ref":
             return self.of(self._target(value, at), at)
-        if name in ("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$id") and at != "#/schema/$id":
-            raise _Refused(Fault("is not supported: use $ref with a pointer into this schema", at))
+        if name in ("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$id") and at != f"{self._under}/$id":
+            raise NotTaken(Fault("is not supported: use $ref with a pointer into this schema", at))
         if name in _COMPARED:
             return _nodes(value)
         if name in _IGNORED:
             return 1
         if name in _BY_NAME and isinstance(value, Mapping):
-            return sum(self.of(one, _pointer(at, [inner])) for inner, one in value.items())
+            return sum(self.of(one, pointer_to(at, [inner])) for inner, one in value.items())
         if isinstance(value, list):
-            return sum(self.of(one, _pointer(at, [index])) for index, one in enumerate(value))
+            return sum(self.of(one, pointer_to(at, [index])) for index, one in enumerate(value))
         return self.of(value, at)
 
     def _target(self, reference: Any, at: str) -> Any:
         if not isinstance(reference, str) or not reference.startswith("#/"):
-            raise _Refused(Fault("must point into this schema: '#/…'", at))
+            raise NotTaken(Fault("must point into this schema: '#/…'", at))
         target = self._root
         for step in reference[2:].split("/"):
             name = step.replace("~1", "/").replace("~0", "~")
@@ -149,7 +165,7 @@ class _Weight:
             elif isinstance(target, list) and _INDEX.fullmatch(name) and int(name) < len(target):
                 target = target[int(name)]
             else:
-                raise _Refused(Fault("points to nothing in this schema", at))
+                raise NotTaken(Fault("points to nothing in this schema", at))
         return target
 
 
@@ -159,7 +175,8 @@ def _nodes(value: Any) -> int:
     return 1 + sum(map(_nodes, value)) if isinstance(value, list) else 1
 
 
-def _pointer(under: str, path: Any) -> str:
+def pointer_to(under: str, path: Any) -> str:
+    """The JSON pointer of a path below another pointer."""
     return under + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
 
 
