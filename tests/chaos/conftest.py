@@ -47,7 +47,7 @@ async def world(ground: Ground, tmp_path: Path) -> AsyncIterator[World]:
     url = await cut_database(ground.dsn, database_url(ground.dsn, "template_chaos"))
     port, api, worker = lay_out(url, tmp_path)
     db = Database(url, size=4)
-    timeout = aiohttp.ClientTimeout(total=10)
+    timeout = aiohttp.ClientTimeout(total=30)
     connector = aiohttp.TCPConnector(limit=0)
     async with Receiver() as receiver:
         session = aiohttp.ClientSession(timeout=timeout, connector=connector)

@@ -15,6 +15,7 @@ from tests.chaos.world import World, is_refused
 
 LOAD_SECONDS = 4.0
 RECOVERY_SECONDS = 10.0
+"""Or five times what the first start took, where the machine is so busy that this is more."""
 IN_FLIGHT_TO_ONE_ENDPOINT = 10
 """What one worker has in flight to one endpoint at most, and so what one kill may send twice."""
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "3"))
@@ -71,7 +72,7 @@ async def test_nothing_acknowledged_is_lost(world: World) -> None:
     story = Story(world, Load(world), random.Random(seed))
     world.api.start()
     world.worker.start()
-    await world.until_status("/api/v1/health/ready", 200)
+    bound = max(RECOVERY_SECONDS, 5 * await world.until_status("/api/v1/health/ready", 200))
     await world.subscribe()
     for number in range(ROUNDS):
         await story.round(("api", "worker", "postgres")[number % 3])
@@ -85,8 +86,8 @@ async def test_nothing_acknowledged_is_lost(world: World) -> None:
     everybody_heard(story)
     for victim, until_event, until_delivery in story.recoveries():
         print(f"{victim}: first event after {until_event:.2f} s, first delivery after {until_delivery:.2f} s")
-        assert until_event < RECOVERY_SECONDS
-        assert until_delivery < RECOVERY_SECONDS
+        assert until_event < bound
+        assert until_delivery < bound
 
 
 async def each_event_is_stored_once(load: Load) -> None:

@@ -10,13 +10,14 @@ from tests.chaos.world import World
 LIVE, READY = "/api/v1/health/live", "/api/v1/health/ready"
 EVENTS = "/v1/key/workspace/events"
 BACK_SECONDS = 10.0
+"""Or five times what the start took, where the machine is so busy that this is more."""
 EVENT = {"action": "a.b", "category": "t"}
 
 
-async def until_heard(world: World, event_id: str, began: float) -> None:
+async def until_heard(world: World, event_id: str, deadline: float) -> None:
     """The good endpoint hears of the event within the time that recovery may take."""
     while event_id not in {it.headers["webhook-id"] for it in world.receiver.requests if it.target == "/good"}:
-        assert time.monotonic() < began + BACK_SECONDS, world.tails()
+        assert time.monotonic() < deadline, world.tails()
         await asyncio.sleep(0.05)
 
 
@@ -24,7 +25,7 @@ async def until_heard(world: World, event_id: str, began: float) -> None:
 async def test_the_database_going_away_gives_503_and_comes_back(world: World) -> None:
     world.api.start()
     world.worker.start()
-    await world.until_status(READY, 200)
+    bound = max(BACK_SECONDS, 5 * await world.until_status(READY, 200))
     await world.subscribe()
     processes = world.api.process.pid, world.worker.process.pid
     status, _, _ = await world.post(EVENTS, EVENT)
@@ -38,7 +39,7 @@ async def test_the_database_going_away_gives_503_and_comes_back(world: World) ->
         assert (status, told["status"], told["code"]) == (503, 503, "unavailable")
         assert headers["Content-Type"].startswith("application/problem+json")
         assert int(headers["Retry-After"]) >= 1
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < bound - 2
     assert await world.status(f"{EVENTS}?limit=1", **world.tenancy.auth) == 503
     assert (await world.status(LIVE), await world.status(READY)) == (200, 503)
     await asyncio.sleep(2.0)
@@ -48,9 +49,9 @@ async def test_the_database_going_away_gives_503_and_comes_back(world: World) ->
     began = time.monotonic()
     while (answer := await world.post(EVENTS, EVENT))[0] != 201:
         assert answer[0] == 503
-        assert time.monotonic() < began + BACK_SECONDS, world.tails()
+        assert time.monotonic() < began + bound, world.tails()
         await asyncio.sleep(0.05)
-    await until_heard(world, answer[1]["id"], began)
+    await until_heard(world, answer[1]["id"], began + bound)
     assert (await world.status(LIVE), await world.status(READY)) == (200, 200)
     assert (world.api.process.pid, world.worker.process.pid) == processes
     assert (world.api.process.poll(), world.worker.process.poll()) == (None, None)
@@ -64,18 +65,18 @@ async def test_a_start_without_the_database_waits_for_it(world: World) -> None:
     world.ground.stop()
     world.api.start()
     world.worker.start()
-    await world.until_status(LIVE, 200)
+    bound = max(BACK_SECONDS, 5 * await world.until_status(LIVE, 200))
     assert await world.status(READY) == 503
     status, told, _ = await world.post(EVENTS, EVENT)
     assert (status, told["code"]) == (503, "unavailable")
     assert world.worker.process.poll() is None, world.tails()
     world.ground.start()
     began = time.monotonic()
-    await world.until_status(READY, 200, BACK_SECONDS)
+    await world.until_status(READY, 200, bound)
     await world.subscribe()
     status, event, _ = await world.post(EVENTS, EVENT)
     assert status == 201
-    await until_heard(world, event["id"], began)
+    await until_heard(world, event["id"], began + bound)
     assert (world.api.process.poll(), world.worker.process.poll()) == (None, None)
 
 
