@@ -1,6 +1,7 @@
 """Events leave their window, are marked, and go into a day's object: whole, once, and whatever happens meanwhile."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from mainstay import archive, events, plans
 from mainstay.archive import archiving, marking
+from mainstay.events.chain import digest
 from mainstay.kernel.db import Sql
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.objects import Objects
@@ -302,3 +304,27 @@ async def test_without_a_store_events_are_marked_and_stay(site: Site, fresh_url:
     await archive.mark(ground)
     assert await archive.due_days(ground) == []
     assert await site.marks(tenancy) == [(True, False)] * 3
+
+
+async def test_an_archived_day_can_be_rewritten_as_far_as_its_proofs_allow(any_site: Site) -> None:
+    site = any_site
+    tenancy = await site.company()
+    day = await site.aged(tenancy, 3)
+    await site.run()
+
+    def without_payload(line: bytes) -> bytes:
+        event = json.loads(line)
+        salt = bytes.fromhex(event["proof"]["salts"].pop("payload"))
+        event["proof"]["digests"] = {
+            "payload": digest(salt, json.dumps(event["payload"], separators=(",", ":")).encode())
+        }
+        return json.dumps(event | {"payload": None}).encode()
+
+    assert await archive.rewrite_day(site.ground, day, without_payload) is True
+    assert [one["payload"] for one in await site.content(day)] == [None] * 3
+    verified = await archive.verify_day(site.ground, day)
+    assert verified is not None
+    assert verified.outcome == "sound"
+    with pytest.raises(events.Unproven):
+        await archive.rewrite_day(site.ground, day, lambda line: line.replace(b"a.n1", b"b.n1"))
+    assert [one["action"] for one in await site.content(day)] == ["a.n0", "a.n1", "a.n2"]

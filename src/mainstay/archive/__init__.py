@@ -19,7 +19,7 @@ Tables: archive_days (a row a workspace and day), workspace_retention and compan
 of the events room.
 """
 
-from mainstay.archive.archiving import Day, archive_day, due_days
+from mainstay.archive.archiving import Day, archive_day, due_days, rewrite_day
 from mainstay.archive.cutting import CutReport, cut
 from mainstay.archive.days import ArchiveDay, figures, list_days
 from mainstay.archive.ground import Ground
@@ -51,6 +51,7 @@ __all__ = [
     "list_days",
     "mark",
     "override_retention",
+    "rewrite_day",
     "router",
     "schedules",
     "tasks",

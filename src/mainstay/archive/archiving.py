@@ -74,6 +74,32 @@ async def archive_day(ground: Ground, day: Day, fence: Fence | None = None) -> i
         raise
 
 
+async def rewrite_day(ground: Ground, day: Day, change: Callable[[bytes], bytes], fence: Fence | None = None) -> bool:
+    """The day's object holds each event's JSON as `change` gives it, still proven; False where there is no object.
+
+    For what may leave an event without breaking its proof. A rewriting that was cut off is ended by running it again;
+    until then a verification says `changed`. Raises as `archive_day`, and ObjectNotFound.
+    """
+    for _ in range(_TRIES):
+        row = await _get(ground, day)
+        if not row["archived_seq"]:
+            return False
+        store = ground.stores.get(row["data_region"])
+        there = await store.head(day.name)
+        row = await _get(ground, day)
+        stretch = events.Stretch(day.company_id, day.workspace_id, row["first_seq"], row["archived_seq"])
+        lines = forms.unpacked(store.get(day.name, etag=there.etag))
+        packed = forms.Packed(ground.retirement.proven_changes(stretch, lines, change))
+        try:
+            stored = await store.put(day.name, packed.pieces(), replaces=there.etag)
+            await _read_back(store, stored, packed)
+            await _record(ground, day, stretch.last_seq, packed, fence)
+        except ObjectChanged:
+            continue
+        return True
+    raise Contended
+
+
 async def _stored_whole(ground: Ground, day: Day, fence: Fence | None) -> Record:
     """The object holds every candidate; ObjectExists or ObjectChanged where another writer was first."""
     row = await _get(ground, day)
@@ -90,20 +116,18 @@ async def _stored_whole(ground: Ground, day: Day, fence: Fence | None) -> Record
         day.name, packed.pieces(), create_only=there is None, replaces=None if there is None else there.etag
     )
     await _read_back(store, stored, packed)
+    await _record(ground, day, stretch.last_seq, packed, fence)
+    return await _get(ground, day)
+
+
+async def _record(ground: Ground, day: Day, seq: int, packed: forms.Packed, fence: Fence | None) -> None:
     async with ground.db.begin() as tx:
         if fence is not None:
             await fence(tx)
         if not await queries.record_archived(
-            tx,
-            day.company_id,
-            day.workspace_id,
-            day.day,
-            seq=stretch.last_seq,
-            sha256=packed.sha256,
-            size=packed.bytes,
+            tx, day.company_id, day.workspace_id, day.day, seq=seq, sha256=packed.sha256, size=packed.bytes
         ):
             raise ObjectChanged
-    return await _get(ground, day)
 
 
 async def _read_back(store: Objects, stored: Stored, packed: forms.Packed) -> None:

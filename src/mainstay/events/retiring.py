@@ -145,6 +145,19 @@ class Retirement:
         note = await self._note_at(stretch, proof.head, received_at)
         yield [*held[:-1], _with_note(held[-1], "checkpoint", note)]
 
+    async def proven_changes(
+        self, stretch: Stretch, lines: AsyncIterator[list[bytes]], change: Callable[[bytes], bytes]
+    ) -> AsyncIterator[list[bytes]]:
+        """Yields archived lines as `change` gives them, each proven anew; Unproven names the first bad one."""
+        proof = await self.proof_of(stretch)
+        async for given in lines:
+            changed = [change(line) for line in given]
+            if (found := await asyncio.to_thread(proof.take, changed)) is not None:
+                raise Unproven(found)
+            yield changed
+        if (found := proof.end()) is not None:
+            raise Unproven(found)
+
     async def _lines(
         self, stretch: Stretch, stored_from: int, earlier: AsyncIterator[list[bytes]] | None
     ) -> AsyncIterator[list[bytes]]:
@@ -173,11 +186,13 @@ class Retirement:
     async def proof_of(self, stretch: Stretch) -> StretchProof:
         """A proof of the stretch from what this database knows: where it begins, and what was signed along it."""
         before = stretch.first_seq - 1
+        kept = await queries.checkpoints_between(
+            self.db, stretch.company_id, stretch.workspace_id, first=before, last=stretch.last_seq
+        )
+        # Read after the notes: the key of a note that is there is there, too.
         keys = await public_keys(self.db)
         signed = {}
-        for row in await queries.checkpoints_between(
-            self.db, stretch.company_id, stretch.workspace_id, first=before, last=stretch.last_seq
-        ):
+        for row in kept:
             try:
                 signed[row["seq"]] = verify_note(row["note"], keys).hash
             except BadCheckpoint:
