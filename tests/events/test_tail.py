@@ -475,3 +475,68 @@ async def test_a_cursor_from_before_a_restored_backup_shows_what_comes_from_now_
         await stream.frame()
         stored = await send(api, tenancy.auth, [{"action": "new"}])
         assert ids_of(await stream.events(1)) == stored
+
+
+class Held:
+    """A statement of the tail that can be held before or after the database has answered it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, *, after: bool, limit: int | None = None) -> None:
+        self.reached, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.is_on = False
+        real = getattr(tailing.rows, name)
+
+        async def held(*args: Any, **more: Any) -> Any:
+            is_meant = self.is_on and limit in (None, more.get("limit"))
+            found = await real(*args, **more) if after or not is_meant else None
+            if is_meant:
+                self.reached.set()
+                await self.goes_on.wait()
+            return found if after or not is_meant else await real(*args, **more)
+
+        monkeypatch.setattr(tailing.rows, name, held)
+
+
+async def test_a_tail_that_comes_while_the_last_one_leaves_misses_nothing(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader asks on from where the last tail was; the new one's place was read before."""
+    opening = Held(monkeypatch, "open_tail", after=True)
+    reading = Held(monkeypatch, "newer_everywhere", after=False, limit=tailing._ROUND_EVENTS)
+    async with open_tail(api, tenancy.auth) as first:
+        await first.frame()
+        opening.is_on = True
+        second = open_tail(api, tenancy.auth)
+        entering = asyncio.create_task(second.__aenter__())
+        await asyncio.wait_for(opening.reached.wait(), 20)
+        stored = await send(api, tenancy.auth, [{"action": "a"}] * 3)
+        await first.events(3)
+        reading.is_on = True
+        await asyncio.wait_for(reading.reached.wait(), 20)
+        stored += await send(api, tenancy.auth, [{"action": "a"}])
+    opening.goes_on.set()
+    stream = await entering
+    await stream.frame()
+    reading.goes_on.set()
+    assert ids_of(await stream.events(4)) == stored
+    await second.__aexit__(None, None, None)
+
+
+async def test_a_tail_that_looks_for_what_is_not_kept_misses_nothing_that_comes_meanwhile(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_tail(api, tenancy.auth) as steady:
+        await steady.frame()
+        start = str(steady.last_id)
+        await send(api, tenancy.auth, [{"action": "a"}] * 3)
+        await steady.events(3)
+        async with db.begin() as tx:
+            await tx.connection.execute("delete from mainstay.events where workspace_id = $1", tenancy.workspace_id)
+        looking = Held(monkeypatch, "newer_everywhere", after=True, limit=tailing._PAGE_EVENTS)
+        looking.is_on = True
+        async with open_tail(api, tenancy.auth, lastEventId=start) as late:
+            await late.frame()
+            await asyncio.wait_for(looking.reached.wait(), 20)
+            stored = await send(api, tenancy.auth, [{"action": "b"}])
+            assert ids_of(await steady.events(1)) == stored
+            looking.goes_on.set()
+            assert ids_of(await late.events(1)) == stored

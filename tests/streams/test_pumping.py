@@ -280,6 +280,18 @@ async def test_what_is_not_kept_any_more_holds_nothing_up(pumping: Pumping, coll
     assert collector.ids == later
 
 
+async def test_events_that_the_filter_stops_are_no_sign_of_recovery(pumping: Pumping, collector: Collector) -> None:
+    stream = await pumping.create(splunk(collector), filter={"actions": ["a"]})
+    await pumping.send("a")
+    collector.answers = [403]
+    await pumping.settle()
+    await pumping.change(stream, filter={"actions": ["b"]})
+    await pumping.settle()
+    found = await pumping.read(stream)
+    assert (found["state"], found["lag"]["events"]) == ("failing", 0)
+    assert await pumping.announced("stream.recovered") == []
+
+
 @pytest.mark.parametrize(("answers", "state"), [([], "ok"), ([403], "failed")])
 async def test_a_probe_tells_whether_the_destination_takes_events(
     pumping: Pumping, collector: Collector, answers: list[int], state: str

@@ -130,8 +130,10 @@ class Tails:
             elif tail.is_behind:
                 pause = await self._catch_up(tail, pause)
             else:
+                # Not by wait_for, which loses a cancellation that meets the event.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(tail.changed.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await tail.changed.wait()
                 tail.changed.clear()
         data = orjson.dumps({"reason": tail.end, "detail": WHY[tail.end]})
         # Those who come again at once do not come at the same moment.
@@ -142,6 +144,7 @@ class Tails:
         """The tail is over here, and soon in the register."""
         if self._tails.pop(tail.id, None) is None:
             return
+        tail.over("ended")
         fronts = self._region_of(tail.caller).fronts
         if (front := fronts.get(tail.caller.workspace_id)) is not None:
             front.tails.discard(tail)

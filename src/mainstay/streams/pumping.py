@@ -95,7 +95,7 @@ class Pump:
                 return False
             turn = Turn(part, found.marks, len(batch.events), is_whole)
             await self._record(tx, row, turn, rest=sender.bounds.gap)
-        return not (is_whole and sender.bounds.gap and part == LIVE)
+        return not (batch.events and is_whole and sender.bounds.gap and part == LIVE)
 
     async def _record(self, tx: Tx, before: Record, turn: Turn, *, rest: timedelta) -> None:
         company_id, stream_id = str(before["company_id"]), str(before["id"])
@@ -103,19 +103,21 @@ class Pump:
         if row is None:
             return
         is_live = turn.part == LIVE
-        if is_live or row["backfill_began_at"] == before["backfill_began_at"]:
+        is_same = is_live or row["backfill_began_at"] == before["backfill_began_at"]
+        if is_same:
             await rows.move(tx, company_id, stream_id, turn.part, turn.marks)
-        await rows.count_sent(
-            tx,
-            company_id,
-            stream_id,
-            live=turn.sent if is_live else 0,
-            backfilled=0 if is_live else turn.sent,
-            rest=rest if is_live and turn.is_whole else timedelta(0),
-        )
-        if row["state"] == "failing":
-            await streams.tell(tx, _FAILING, "stream.recovered", row, failures=row["failures"])
-        if not is_live and turn.is_whole and row["backfill_began_at"] == before["backfill_began_at"]:
+        if turn.sent:
+            await rows.count_sent(
+                tx,
+                company_id,
+                stream_id,
+                live=turn.sent if is_live else 0,
+                backfilled=0 if is_live else turn.sent,
+                rest=rest if is_live and turn.is_whole else timedelta(0),
+            )
+            if row["state"] == "failing":
+                await streams.tell(tx, _FAILING, "stream.recovered", row, failures=row["failures"])
+        if not is_live and turn.is_whole and is_same:
             await backfills.finish(tx, company_id, stream_id)
 
     async def _fail(self, tx: Tx, before: Record, outcome: Outcome) -> None:

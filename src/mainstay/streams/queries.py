@@ -35,9 +35,8 @@ _NOW = Sql("streams.now", "select mainstay.now()")
 _SENT = Sql(
     "streams.sent",
     """update mainstay.streams set sent = sent + $3, failures = 0, failing_since = null, reason = null,
-              state = case state when 'failing' then 'active' else state end,
-              backfill_sent = backfill_sent + $4, next_turn_at = mainstay.now() + $5::interval,
-              last_sent_at = case when $3 + $4 > 0 then mainstay.now() else last_sent_at end
+              state = case state when 'failing' then 'active' else state end, backfill_sent = backfill_sent + $4,
+              next_turn_at = mainstay.now() + $5::interval, last_sent_at = mainstay.now()
         where company_id = $1 and id = $2""",
 )
 _FAILED = Sql(

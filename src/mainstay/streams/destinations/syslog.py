@@ -58,7 +58,8 @@ class Syslog:
         else:
             writer.close()
             with suppress(TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), _CLOSE_SECONDS)
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await writer.wait_closed()
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
