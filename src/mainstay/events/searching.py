@@ -16,7 +16,7 @@ from mainstay.kernel.db import Connection, Database
 
 MICROSECOND = timedelta(microseconds=1)
 """The smallest step of a stored time."""
-LED_WINDOW = 5_000
+LED_WINDOW = 3_000
 """Behind an index events lie scattered, each in another place of the table: fewer are looked at in the same time."""
 _WEIGHED_TO = 10_000
 
