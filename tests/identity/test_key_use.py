@@ -107,4 +107,4 @@ async def test_old_counts_go_and_the_last_use_stays(
     async with db.connection() as connection:
         left = await connection.fetch("select key_id::text from mainstay.api_key_uses order by 1")
     assert [row[0] for row in left] == sorted([busy.id, idle.id])
-    assert await identity.prune_key_uses(db) == 0
+    assert await identity.key_use.prune_key_uses(db) == 0

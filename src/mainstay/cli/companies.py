@@ -9,9 +9,11 @@ import typer
 
 from mainstay import identity
 from mainstay.cli import output
-from mainstay.cli.operating import OPERATOR, all_workspaces, company_named, operators_database
+from mainstay.cli.operating import OPERATOR, all_workspaces, company_named, operators_database, operators_regions
+from mainstay.cli.queries import settings_left_behind
 from mainstay.kernel import paging
 from mainstay.kernel.clock import iso
+from mainstay.kernel.regions import REGIONS, Region
 
 companies = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Companies: the tenants. Works on DATABASE_URL as the operator."
@@ -71,6 +73,31 @@ def list_companies(as_json: AsJson = False) -> None:
         return
     rows = [(one.slug, one.name, one.data_region, one.plan, one.id) for one in found]
     output.show_table(("slug", "name", "region", "plan", "id"), rows, empty="There is no company yet.")
+
+
+@companies.command("move-region")
+def move_region(
+    company: Annotated[str, typer.Argument(help="Slug or id of the company.")],
+    region: Annotated[str, typer.Argument(help="US, EU or APAC.")],
+    as_json: AsJson = False,
+) -> None:
+    """Store a company's new events in another region.
+
+    Its keys go along; what was stored before stays where it is, and is read with it by events/global.
+
+    \b
+    Refused while webhooks, streams or thresholds are set up in a database that it leaves: note them, delete them there,
+    and make them again after the move. Run it again if it was interrupted.
+      mainstay companies move-region acme EU
+    """
+    wanted = next((one for one in REGIONS if one == region.upper()), None)
+    if wanted is None:
+        output.fail(output.CommandFailed(f"the region must be one of {', '.join(REGIONS)}", code=output.USAGE))
+    moved = _shown(output.run(_move(company, wanted)))
+    if as_json:
+        output.show_json(moved)
+    else:
+        output.tell(f"new events of {moved['slug']} are stored in {moved['dataRegion']}")
 
 
 @workspaces.command("create")
@@ -145,6 +172,18 @@ async def _create(
             )
         opened = [await identity.open_workspace(tx, OPERATOR, made.id, name=one) for one in workspaces]
     return {**_shown(made), "owner": owner and owner[0], "workspaces": [_shown(one) for one in opened]}
+
+
+async def _move(company: str, region: Region) -> identity.Company:
+    async with operators_regions() as regions:
+        owner = await company_named(regions.home, company)
+        for name, db in regions.all():
+            kept = {} if db is regions.of(region) else await settings_left_behind(db, owner.id)
+            if kept:
+                told = ", ".join(f"{many} {table}" for table, many in kept.items())
+                hint = "Note them, delete them with the company's key or in the console, and make them after the move."
+                raise output.CommandFailed(f"{owner.slug} has settings in the database of {name}: {told}", hint)
+        return await identity.move_company(regions, OPERATOR, owner.id, region)
 
 
 async def _list_companies() -> list[identity.Company]:

@@ -1,7 +1,20 @@
 """What `up` and `doctor` ask the database: figures and standing of the whole installation."""
 
-from mainstay.kernel.db import Connection, Record, Sql
+from typing import Final
 
+from sqlalchemy import func, select
+
+import mainstay.main  # noqa: F401 - brings in the tables of every room
+from mainstay.kernel.db import Connection, Record, Sql, compose, metadata
+
+_STAYS: Final = frozenset({
+    "alert_sends", "announcements", "api_key_uses", "api_keys", "chain_heads", "chain_starts", "checkpoints",
+    "deliveries", "endpoint_health", "endpoint_hours", "endpoint_minutes", "endpoint_paces", "endpoint_slots",
+    "event_minutes", "event_samples", "events", "fifo_lines", "jobs", "messages", "meter_caps", "meter_counts",
+    "meter_openings", "pull_items", "replays", "stream_positions", "tail_streams", "threshold_alerts",
+    "usage_snapshots",
+})  # fmt: skip
+"""Regional tables with a company's history, or with what follows from settings: they may stay where a company was."""
 _EVENTS = Sql("cli.count_events", "select coalesce(sum(seq), 0)::bigint from mainstay.chain_heads")
 _DELIVERIES = Sql("cli.count_deliveries", "select status, count(*) from mainstay.deliveries group by status")
 _JOBS = Sql("cli.count_jobs", "select state, count(*) from mainstay.jobs group by state")
@@ -83,3 +96,16 @@ async def server_everywhere(db: Connection) -> Record:
     row = await db.row(_SERVER)
     assert row is not None
     return row
+
+
+async def settings_left_behind(db: Connection, company_id: str) -> dict[str, int]:
+    """Rows of the company by table, of all regional tables but those that hold what happened, or follow from it."""
+    found = {}
+    for table in metadata.sorted_tables:
+        if table.info["scope"] == "regional" and "company_id" in table.c and table.name not in _STAYS:
+            is_live = [table.c.deleted_at.is_(None)] if "deleted_at" in table.c else []
+            counted = select(func.count()).select_from(table).where(table.c.company_id == company_id, *is_live)
+            many = await db.value(*compose("cli.settings_left_behind", counted))
+            if many:
+                found[table.name] = many
+    return found

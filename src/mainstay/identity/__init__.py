@@ -12,8 +12,9 @@ Guarantees: an email is unique, letter case aside, by the database itself. Passw
 SHA-256 digests; a key's secret is shown once. Once `revoke_key` has committed no later request succeeds with the key:
 readers ask the database, and writers that use the one-second cache re-check with `mainstay.key_is_valid` in the
 statement that writes. A login tells an unknown email from a wrong password neither by its answer nor by its work.
-Every change is announced with its actor: `company.opened`, `workspace.opened`, `person.added`, `key.issued`,
-`key.rotated`, `key.revoked`, `session.opened`, `session.ended`.
+Every change is announced with its actor: `company.opened`, `company.moved`, `workspace.opened`, `person.added`,
+`key.issued`, `key.rotated`, `key.revoked`, `session.opened`, `session.ended`. Where a region has a database of its own,
+its keys are there, companies and people at home; a key is looked for in both (`callers`).
 
 Refuses: another company's ids (404), a key of the wrong kind or from outside its allow-list (403), writing keys for a
 system workspace, a login for whom no thread is free (503), the eleventh wrong password for an email and the
@@ -37,8 +38,9 @@ from mainstay.identity.companies import (
     open_workspace,
     system_workspaces,
 )
-from mainstay.identity.key_use import KeyUse, prune_key_uses, usage_5m
+from mainstay.identity.key_use import KeyUse, usage_5m
 from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
+from mainstay.identity.moving import move_company
 from mainstay.identity.passwords import Passwords
 from mainstay.identity.people import Person, add_person, log_in
 from mainstay.identity.routes import router
@@ -72,9 +74,9 @@ __all__ = [
     "list_keys",
     "list_workspaces",
     "log_in",
+    "move_company",
     "open_company",
     "open_workspace",
-    "prune_key_uses",
     "revoke_key",
     "rotate_key",
     "router",

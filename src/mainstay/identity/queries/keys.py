@@ -40,6 +40,24 @@ _REVOKE = Sql(
     """update mainstay.api_keys set revoked_at = mainstay.now(), revoked_by = $3
        where company_id = $1 and id = $2 and revoked_at is null""",
 )
+_TAKE = Sql(
+    "identity.take_keys",
+    "delete from mainstay.api_keys k where k.company_id = $1 returning to_jsonb(k)::text as key",
+)
+_INSERT_MOVED = Sql(
+    "identity.insert_moved",
+    """insert into mainstay.api_keys as k
+       select r.* from unnest($2::text[]) given, jsonb_populate_record(null::mainstay.api_keys, given::jsonb) r
+       where r.company_id = $1
+       on conflict (id) do update
+         set revoked_at = coalesce(k.revoked_at, excluded.revoked_at),
+             revoked_by = case when k.revoked_at is null then excluded.revoked_by else k.revoked_by end,
+             overlap_ends_at = least(k.overlap_ends_at, excluded.overlap_ends_at)""",
+)
+_RETAG = Sql(
+    "identity.retag_keys",
+    "update mainstay.api_keys set data_region = $2 where company_id = $1 and data_region <> $2",
+)
 _IS_FUTURE = Sql("identity.is_future", "select $1::timestamptz > mainstay.now()")
 _ADD_USES = Sql(
     "identity.add_uses",
@@ -105,6 +123,22 @@ async def end_overlap(tx: Tx, company_id: str, key_id: str, overlap: timedelta) 
 async def revoke_key(tx: Tx, company_id: str, key_id: str, revoked_by: str) -> bool:
     """Whether the key was revoked just now."""
     return count_of(await tx.run(_REVOKE, company_id, key_id, revoked_by)) == 1
+
+
+async def take_keys(tx: Tx, company_id: str) -> list[str]:
+    """Every key of the company, as JSON; none is left here."""
+    return [row["key"] for row in await tx.rows(_TAKE, company_id)]
+
+
+async def insert_moved(tx: Tx, company_id: str, keys: Sequence[str]) -> None:
+    """The keys are here; one that was here already is revoked if either was."""
+    if keys:
+        await tx.run(_INSERT_MOVED, company_id, keys)
+
+
+async def retag_keys(tx: Tx, company_id: str, region: str) -> None:
+    """The company's keys are of that region."""
+    await tx.run(_RETAG, company_id, region)
 
 
 async def is_future_everywhere(db: Connection, moment: datetime) -> bool:

@@ -19,6 +19,11 @@ _SYSTEM_WORKSPACES = Sql(
     """select w.id, w.company_id, c.data_region from mainstay.workspaces w
        join mainstay.companies c on c.id = w.company_id where w.system and w.company_id = any($1::uuid[])""",
 )
+_LOCK_REGION = Sql("identity.lock_region", "select data_region from mainstay.companies where id = $1 for update")
+_MOVE_COMPANY = Sql(
+    "identity.move_company",
+    "update mainstay.companies set data_region = $2, updated_at = mainstay.now() where id = $1",
+)
 _ADD_MEMBERSHIP = Sql(
     "identity.add_membership",
     """insert into mainstay.memberships (company_id, person_id, role) values ($1, $2, $3)
@@ -86,6 +91,16 @@ async def list_workspaces(db: Connection, company_id: str, *, after: str | None,
 async def system_workspaces_everywhere(db: Connection, company_ids: Sequence[str]) -> list[Record]:
     """The system workspace of each company, with the company's region."""
     return await db.rows(_SYSTEM_WORKSPACES, company_ids)
+
+
+async def lock_region(tx: Tx, company_id: str) -> Any:
+    """The company's region, which nobody else can change meanwhile; None where there is no such company."""
+    return await tx.value(_LOCK_REGION, company_id)
+
+
+async def move_company(tx: Tx, company_id: str, region: str) -> None:
+    """The company is of that region."""
+    await tx.run(_MOVE_COMPANY, company_id, region)
 
 
 async def count_workspaces(db: Connection, company_id: str, *, most: int) -> int:
