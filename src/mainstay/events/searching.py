@@ -40,7 +40,8 @@ async def slice_of(
     if workspace_id is not None:
         scope = scope.between(*await seq_range(db, company_id, filters, workspace_id))
     is_searched = bool(filters.matches(events.c, scope.lead))
-    return replace(scope, window=window if is_searched else None, window_bytes=window_bytes if filters.text else None)
+    most = window if scope.lead is None else min(window, LED_WINDOW)
+    return replace(scope, window=most if is_searched else None, window_bytes=window_bytes if filters.text else None)
 
 
 async def seq_range(
