@@ -266,12 +266,14 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Jobs are run and announcements relayed until `stop` is set; then what runs is ended or handed back."""
     parts = build_worker(settings)
     tune_collector()
+    is_alone = len(parts.of_databases) == 1
     try:
-        async with asyncio.TaskGroup() as every:
-            for one in parts.of_databases:
-                every.create_task(_run_region(one, stop, is_alone=len(parts.of_databases) == 1))
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        ends = await asyncio.gather(
+            *(_run_region(one, stop, is_alone=is_alone) for one in parts.of_databases), return_exceptions=True
+        )
+        for failure in ends:
+            if failure is not None:
+                raise failure
     finally:
         await parts.outbound.close()
         await parts.engines.close()
