@@ -59,20 +59,22 @@ class Stream:
     async def events(self, count: int) -> list[dict[str, Any]]:
         """The next events, whatever else comes between them."""
         found: list[dict[str, Any]] = []
-        while len(found) < count:
-            frame = await self.frame()
-            assert frame is not None, f"the stream ended after {len(found)} events"
-            assert frame.event == "message", frame
-            if frame.data:
-                found.append(frame.json)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(found) < count:
+                frame = await self.frame()
+                assert frame is not None, f"the stream ended after {len(found)} events"
+                assert frame.event == "message", frame
+                if frame.data:
+                    found.append(frame.json)
         return found
 
     async def end(self) -> dict[str, Any]:
         """What the stream says at its end; events before it are passed over."""
         told: dict[str, Any] = {}
-        while (frame := await self.frame()) is not None:
-            if frame.event == "end":
-                told = frame.json
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (frame := await self.frame()) is not None:
+                if frame.event == "end":
+                    told = frame.json
         return told
 
 

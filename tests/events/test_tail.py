@@ -515,10 +515,12 @@ async def test_a_tail_that_comes_while_the_last_one_leaves_misses_nothing(
         stored += await send(api, tenancy.auth, [{"action": "a"}])
     opening.goes_on.set()
     stream = await entering
-    await stream.frame()
-    reading.goes_on.set()
-    assert ids_of(await stream.events(4)) == stored
-    await second.__aexit__(None, None, None)
+    try:
+        await stream.frame()
+        reading.goes_on.set()
+        assert ids_of(await stream.events(4)) == stored
+    finally:
+        await second.__aexit__(None, None, None)
 
 
 async def test_a_tail_that_looks_for_what_is_not_kept_misses_nothing_that_comes_meanwhile(
@@ -540,3 +542,20 @@ async def test_a_tail_that_looks_for_what_is_not_kept_misses_nothing_that_comes_
             assert ids_of(await steady.events(1)) == stored
             looking.goes_on.set()
             assert ids_of(await late.events(1)) == stored
+
+
+async def test_a_tail_begins_behind_what_the_reader_has_still_to_read(
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Held(monkeypatch, "newer_everywhere", after=False, limit=tailing._ROUND_EVENTS)
+    async with open_tail(api, tenancy.auth) as first:
+        await first.frame()
+        reading.is_on = True
+        await asyncio.wait_for(reading.reached.wait(), 20)
+        before = await send(api, tenancy.auth, [{"action": "before"}] * 2)
+        async with open_tail(api, tenancy.auth) as second:
+            await second.frame()
+            reading.goes_on.set()
+            after = await send(api, tenancy.auth, [{"action": "after"}])
+            assert ids_of(await first.events(3)) == before + after
+            assert ids_of(await second.events(1)) == after
