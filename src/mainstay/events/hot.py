@@ -71,7 +71,9 @@ class IngestRoutes:
         trace_id = telemetry.current_trace().trace_id
         idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
         prepared = await _prepare(body, place, trace_id, idempotency)
-        (result,) = await self._store(place, [prepared])
+        (result,) = await self._ingestions[place.region].submit([prepared])
+        if isinstance(result, NotFound):
+            (result,) = await self._store(place, [prepared])
         if isinstance(result, MainstayError):
             await self._confirm(scope, place)
             raise result
