@@ -35,10 +35,7 @@ async def test_depths_are_written_once_a_minute_a_queue_by_whoever_comes_first(
         await sql_clock.move(MINUTE)
     async with db.begin() as tx:
         found = await jobs.depths(tx)
-    assert set(found) == {
-        *(jobs.EMAIL, jobs.WEBHOOK, jobs.WORKFLOW, jobs.REPORT, jobs.UPKEEP),
-        *("mainstay:archive", "mainstay:streams"),
-    }
+    assert set(found) == {jobs.EMAIL, jobs.WEBHOOK, jobs.WORKFLOW, jobs.REPORT, jobs.UPKEEP}
     assert [tuple(counts) for _, *counts in found[jobs.EMAIL]] == [(3, 2, 4, 0), (4, 2, 4, 0), (5, 2, 4, 0)]
     minutes = [minute for minute, *_ in found[jobs.EMAIL]]
     assert [after - before for before, after in itertools.pairwise(minutes)] == [MINUTE] * 2
