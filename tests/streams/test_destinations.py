@@ -164,3 +164,18 @@ async def test_a_syslog_receiver_that_breaks_off_gets_the_batch_again(
         await pumping.settle()
         assert peer.ids == [*sent[:2], *sent]
         assert peer.taken[0]["_msgid"] == "a"
+
+
+async def test_a_receiver_of_an_unknown_authority_gets_nothing(
+    pumping: Pumping, s3_server: S3Server, tmp_path: Path
+) -> None:
+    async with peer_of("syslog over tls", s3_server, tmp_path) as (peer, destination):
+        stream = await pumping.create({**destination, "authorities": None})
+        await pumping.send("a")
+        await pumping.settle()
+        found = await pumping.read(stream)
+        assert found["reason"].startswith("no connection: tls")
+        assert (peer.taken, found["lag"]["events"]) == ([], 1)
+        await pumping.change(stream, destination=destination)
+        await pumping.settle()
+        assert (await pumping.read(stream))["lag"]["events"] == 0

@@ -306,6 +306,22 @@ async def test_a_probe_tells_whether_the_destination_takes_events(
     assert [event["action"] for event in collector.taken] == (["stream.probe"] if state == "ok" else [])
 
 
+async def test_a_stream_whose_secrets_cannot_be_opened_says_so(
+    pumping: Pumping, collector: Collector, db: Database, outbound: Outbound
+) -> None:
+    stream = await pumping.create(splunk(collector))
+    await pumping.send("a")
+    settings, right = test_settings(db.dsn), pumping.tasks
+    pumping.tasks = streams.tasks(db, outbound, Keyring("another-master-secret-of-forty-characters"), settings.brand)
+    await pumping.act(stream, "probe", 202)
+    await pumping.settle()
+    found = await pumping.read(stream)
+    assert (found["state"], found["probe"]["state"]) == ("failing", "failed")
+    assert "master secret" in found["reason"]
+    pumping.tasks = right
+    assert (await retried(pumping, stream))["lag"]["events"] == 0
+
+
 @pytest.mark.parametrize("kind", ["splunk", "syslog", "s3"])
 async def test_nothing_goes_to_an_address_of_a_private_network(
     pumping: Pumping, collector: Collector, db: Database, kind: str

@@ -142,3 +142,18 @@ async def test_a_backfill_begins_at_a_time_with_a_zone(pumping: Pumping, since: 
         f"{PATH}/{stream['id']}/backfill", json={"since": since}, headers=pumping.tenancy.company_auth
     )
     assert answer.status_code == 400
+
+
+async def test_a_new_master_secret_asks_for_the_secrets_anew(fresh_url: str, pumping: Pumping) -> None:
+    made = {one["type"]: await pumping.create(one) for one in (SPLUNK, HTTPS)}
+    async with running_app(fresh_url, MAINSTAY_SECRET="another-master-secret-of-forty-characters") as later:
+        headers = pumping.tenancy.company_auth
+        answers = {
+            one["type"]: await later.patch(
+                f"{PATH}/{made[one['type']]['id']}", json={"destination": one}, headers=headers
+            )
+            for one in (SPLUNK, HTTPS)
+        }
+        assert {name: answer.status_code for name, answer in answers.items()} == {"splunk": 200, "https": 409}
+        listed = await later.get(PATH, headers=headers)
+        assert listed.status_code == 200

@@ -14,7 +14,7 @@ Refuses: over 10 streams of a company, a second backfill at a time, another type
 Tables: streams, stream_positions. `pumping` carries, `destinations` speak, `standing` judges, `ocsf` and `forms` write.
 """
 
-from mainstay.streams.errors import BackfillRunning, StreamNotFound, TooManyStreams
+from mainstay.streams.errors import BackfillRunning, SecretsLost, StreamNotFound, TooManyStreams
 from mainstay.streams.pumping import QUEUE
 from mainstay.streams.routes import router
 from mainstay.streams.tasks import schedules, tasks
@@ -22,6 +22,7 @@ from mainstay.streams.tasks import schedules, tasks
 __all__ = [
     "QUEUE",
     "BackfillRunning",
+    "SecretsLost",
     "StreamNotFound",
     "TooManyStreams",
     "router",

@@ -11,5 +11,9 @@ class TooManyStreams(Conflict):
     """The company has as many streams as it may."""
 
 
+class SecretsLost(Conflict):
+    """The secret that signs was sealed under a master secret that is not here any more; make another stream."""
+
+
 class BackfillRunning(Conflict):
     """A backfill of this stream is running."""

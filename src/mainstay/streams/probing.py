@@ -42,7 +42,7 @@ async def run(db: Database, pump: Pump, job: Job) -> None:
     if row is None:
         return
     began = time.monotonic()
-    outcome = await pump.sender(row).send(Batch(stream_id, [forms.render(_event(row), row["form"])]))
+    outcome = await pump.deliver(pump.sender(row), Batch(stream_id, [forms.render(_event(row), row["form"])]))
     told = _told("ok" if outcome.ok else "failed", outcome.reason, round((time.monotonic() - began) * 1_000))
     async with db.begin() as tx:
         await jobs.confirm(tx, job)

@@ -12,17 +12,19 @@ from typing import Any, Final
 import orjson
 
 from mainstay import events, jobs
-from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.crypto import Keyring, Unsealable
 from mainstay.kernel.db import Database, Record, Tx
+from mainstay.kernel.logs import logger
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.work import Job
 from mainstay.streams import backfills, destinations, forms, standing, streams
 from mainstay.streams import queries as rows
-from mainstay.streams.destinations import Outcome, Sender
+from mainstay.streams.destinations import Outcome, Sender, Unopened
 from mainstay.streams.forms import Batch
 from mainstay.streams.streams import BACKFILL, LIVE
 
+_log = logger(__name__)
 TURN: Final = "streams.turn"
 QUEUE: Final = jobs.STREAMS
 TURN_SECONDS: Final = 60.0
@@ -63,8 +65,21 @@ class Pump:
 
     def sender(self, row: Record) -> Sender:
         """What carries the stream's batches."""
-        wanted, signing = streams.destination_of(row, self._keyring)
+        try:
+            wanted, signing = streams.destination_of(row, self._keyring)
+        except Unsealable:
+            return Unopened()
         return destinations.sender_of(wanted, self._outbound, signing=signing, brand=self._brand, now=datetime.now(UTC))
+
+    async def deliver(self, sender: Sender, batch: Batch) -> Outcome:
+        """What became of the batch; what goes wrong on our side is a failure that is tried again, as any other."""
+        if not batch.events:
+            return Outcome(True)
+        try:
+            return await sender.send(batch)
+        except Exception as error:
+            _log.exception("a batch of a stream failed here", stream=batch.stream_id)
+            return Outcome(False, f"it could not be sent from here: {type(error).__name__}")
 
     async def _carry(self, job: Job, row: Record) -> bool:
         """One batch of what is new, else of the backfill; whether there may be more that can go out now."""
@@ -86,7 +101,7 @@ class Pump:
         found = await chains.read_on(marks, ends, limit=sender.bounds.events, most_bytes=sender.bounds.bytes)
         wanted = orjson.loads(row["filter"])
         batch = Batch(stream_id, [forms.render(one, row["form"]) for one in found.rows if forms.wants(wanted, one)])
-        outcome = await sender.send(batch) if batch.events else Outcome(True)
+        outcome = await self.deliver(sender, batch)
         is_whole = len(found.rows) < sender.bounds.events and not _is_cut(found.rows, sender.bounds.bytes)
         async with self._db.begin() as tx:
             await jobs.confirm(tx, job)

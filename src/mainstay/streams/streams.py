@@ -11,13 +11,13 @@ from mainstay import events, webhooks
 from mainstay.kernel import ids, outbox
 from mainstay.kernel.addresses import AllowList
 from mainstay.kernel.clock import iso
-from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.crypto import Keyring, Unsealable
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
 from mainstay.streams import queries as rows
 from mainstay.streams import schemas
-from mainstay.streams.errors import StreamNotFound, TooManyStreams
+from mainstay.streams.errors import SecretsLost, StreamNotFound, TooManyStreams
 from mainstay.streams.schemas import Destination, NewStream, StreamChange
 
 STREAMS_AT_MOST: Final = 10
@@ -76,7 +76,7 @@ async def change(
         before = orjson.loads(row["destination"])
         if shown["type"] != before["type"]:
             raise Invalid(faults=[Fault(f"stays {before['type']}; make another stream", "#/destination/type")])
-        kept = {name: text for name, text in _open(keyring, row).items() if name == _SIGNING}
+        kept = _kept(keyring, row, wanted.destination)
         values |= {
             "destination": _text(shown),
             "secrets_sealed": _seal(keyring, str(row["id"]), {**kept, **secrets}),
@@ -194,6 +194,16 @@ def _seal(keyring: Keyring, stream_id: str, secrets: Mapping[str, str]) -> bytes
 def _open(keyring: Keyring, row: Record) -> dict[str, str]:
     found: dict[str, str] = orjson.loads(keyring.open(bytes(row["secrets_sealed"]), f"stream:{row['id']}".encode()))
     return found
+
+
+def _kept(keyring: Keyring, row: Record, wanted: Destination) -> dict[str, str]:
+    """The secret that signs, which a change of the destination leaves as it is; the others are given anew."""
+    if not isinstance(wanted, schemas.Https):
+        return {}
+    try:
+        return {_SIGNING: _open(keyring, row)[_SIGNING]}
+    except Unsealable:
+        raise SecretsLost from None
 
 
 def _text(value: Any) -> str:

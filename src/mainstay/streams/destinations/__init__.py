@@ -6,11 +6,11 @@ from mainstay import webhooks
 from mainstay.kernel.outbound import Outbound
 from mainstay.streams import schemas
 from mainstay.streams.destinations.collectors import Datadog, Https, Splunk
-from mainstay.streams.destinations.outcomes import Bounds, Outcome, Sender
+from mainstay.streams.destinations.outcomes import Bounds, Outcome, Sender, Unopened
 from mainstay.streams.destinations.s3 import S3
 from mainstay.streams.destinations.syslog import Syslog
 
-__all__ = ["Bounds", "Outcome", "Sender", "sender_of"]
+__all__ = ["Bounds", "Outcome", "Sender", "Unopened", "sender_of"]
 
 
 def sender_of(wanted: schemas.Destination, outbound: Outbound, *, signing: str, brand: str, now: datetime) -> Sender:

@@ -41,6 +41,16 @@ class Sender(Protocol):
     async def send(self, batch: Batch) -> Outcome: ...
 
 
+class Unopened:
+    """Stands for a destination whose secrets cannot be opened; takes nothing."""
+
+    bounds = Bounds(1, 1)
+
+    async def send(self, batch: Batch) -> Outcome:
+        """Refused, until the destination is given again or the old master secret is."""
+        return Outcome(False, "its secrets were sealed under a master secret that is not here any more", True)
+
+
 TAKEN: Final = Outcome(True)
 
 
