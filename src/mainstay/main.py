@@ -2,10 +2,11 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -20,6 +21,7 @@ from mainstay import (
     plans,
     reactions,
     streams,
+    templates,
     webhooks,
 )
 from mainstay.kernel import outbox, partitions, telemetry
@@ -128,6 +130,7 @@ def build_api(settings: Settings) -> Front:
     app.include_router(archive.router(settings, regions, plans.Book.of(settings), cursors))
     app.include_router(plans.router(plan_parts(base)))
     app.include_router(plans.operator_router(regions, plans.Book.of(settings)))
+    app.include_router(templates.router(regions, cursors))
     app.include_router(identity.router(regions, who, passwords, cursors))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(streams.router(regions, settings, base.keyring))
@@ -168,6 +171,20 @@ def plan_parts(base: Foundation) -> plans.Parts:
 
     settings = base.settings
     return plans.Parts(base.regions, plans.Book.of(settings), base.keyring, settings.outbound_allow, per_minute, tries)
+
+
+def chain_reader(db: Database) -> templates.ReadOn:
+    """How the check of templates reads the chains of one database: up to 1,000 events or 8 MiB a step."""
+
+    async def read_on(
+        company_id: str, workspace_id: str, seq: int, at: datetime
+    ) -> tuple[Sequence[Mapping[str, Any]], int, datetime]:
+        following = events.Following(db, company_id)
+        ends = {name: end for name, end in (await following.heads()).items() if name == workspace_id}
+        read = await following.read_on({workspace_id: (seq, at)}, ends, limit=1_000, most_bytes=8 * 1024 * 1024)
+        return read.rows, *read.marks.get(workspace_id, (seq, at))
+
+    return read_on
 
 
 def build_console(base: Foundation, passwords: identity.Passwords, cursors: Cursors) -> console.Ground:
@@ -222,6 +239,7 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
         *events.tasks(events.Sealer(base.keyring)),
         *streams.tasks(db, outbound, base.keyring, base.settings.brand),
         *archive.tasks(archive.ground_of(base.settings, base.regions, db, base.keyring)),
+        *templates.tasks(db, chain_reader(db)),
         *identity.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
@@ -235,6 +253,7 @@ def schedules() -> list[Schedule]:
         *events.schedules(),
         *streams.schedules(),
         *archive.schedules(),
+        *templates.schedules(),
         *identity.schedules(),
         *plans.schedules(),
     ]

@@ -6,8 +6,9 @@ company's region: what home announces of a company whose data live elsewhere is 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
-from mainstay import events, identity, webhooks
+from mainstay import archive, events, identity, templates, webhooks
 from mainstay.events import Place
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Connection, Database, Tx
@@ -15,17 +16,53 @@ from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.outbox import Announcement, Reaction, Relay
 from mainstay.kernel.regions import Regions
 
-REACTIONS: Mapping[str, Sequence[Reaction]] = {}
 _OPENED = "workspace.opened"
+
+
+def reactions_on(home: Database, db: Database) -> Mapping[str, Sequence[Reaction]]:
+    """Who reacts to what is announced in one of the databases."""
+    retention = Retention(home, is_home=db is home)
+    return {
+        "template.assigned": [retention.follow],
+        "template.unassigned": [retention.follow],
+        "template.changed": [retention.follow_all],
+    }
 
 
 def relay_of(regions: Regions, db: Database) -> Relay:
     """The relay of what is announced in one of the databases."""
+    reactions = reactions_on(regions.home, db)
     if regions.are_one:
-        return Relay(db, REACTIONS, record)
+        return Relay(db, reactions, record)
     if db is regions.home:
-        return Relay(db, REACTIONS, record, HandingOn(regions).hand_on)
-    return Relay(db, REACTIONS, Recording(regions.home, regions.names_on(db)).record)
+        return Relay(db, reactions, record, HandingOn(regions).hand_on)
+    return Relay(db, reactions, Recording(regions.home, regions.names_on(db)).record)
+
+
+class Retention:
+    """Keeps the retention that templates ask for their workspaces, at home, where archiving reads it."""
+
+    def __init__(self, home: Database, *, is_home: bool) -> None:
+        self._home = home
+        self._is_home = is_home
+
+    async def follow(self, tx: Tx, fact: Announcement) -> None:
+        """The workspace's retention is what its templates say now."""
+        if fact.data["retentionDays"] is not None:
+            await self._settle(tx, fact, [str(fact.data["workspaceId"])])
+
+    async def follow_all(self, tx: Tx, fact: Announcement) -> None:
+        """The same for every workspace of a template whose days were changed."""
+        if fact.data["retentionDays"] != fact.data["retentionDaysBefore"] and fact.company_id is not None:
+            template_id = str(fact.data["templateId"])
+            await self._settle(tx, fact, await templates.workspaces_of(tx, fact.company_id, template_id))
+
+    async def _settle(self, tx: Tx, fact: Announcement, workspace_ids: Sequence[str]) -> None:
+        company_id = str(fact.company_id)
+        wanted = {one: await templates.retention_days_of(tx, company_id, one) for one in workspace_ids}
+        async with nullcontext(tx) if self._is_home else self._home.begin() as home:
+            for workspace_id, days in wanted.items():
+                await archive.override_retention(home, fact.actor, company_id, workspace_id, days=days)
 
 
 async def record(tx: Tx, facts: Sequence[Announcement]) -> None:

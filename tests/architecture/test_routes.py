@@ -97,6 +97,19 @@ BODIES |= {
     ("PUT", _COMPANY + "/limits/{limit}"): {"amount": 1_000_000},
     ("PUT", _COMPANY + "/add-ons/{code}"): None,
 }
+BODIES |= {
+    ("POST", "/api/v1/templates"): {"name": "t", "rules": {}},
+    ("PATCH", "/api/v1/templates/{template_id}"): {"description": "changed"},
+    ("PUT", "/api/v1/templates/{template_id}/assignments/{workspace_id}"): None,
+    **{
+        (method, f"{family}/schemas{path}"): body
+        for family in ("/api/v1", "/v1/key/company", "/v1/key/workspace")
+        for method, path, body in (
+            ("POST", "", {"action": "never.sent", "schema": {}}),
+            ("PATCH", "/{schema_id}", {"mode": "off"}),
+        )
+    },
+}
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
 GUARDS = (KeyGuard, PersonGuard, OperatorGuard, PageGuard)
 ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
@@ -173,6 +186,7 @@ class Side:
     read_only: dict[str, Headers]
     ids: dict[str, str] = field(default_factory=dict)
     event_of_sibling: str = ""
+    schema_of_sibling: str = ""
 
     def credential(self, route: Route) -> Headers:
         """A credential that the route takes."""
@@ -274,7 +288,29 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
         "type_name": type_name,
     }
     side.event_of_sibling = sibling.json()["id"]
+    side.ids |= {"workspace_id": side.tenancy.workspace_id, **await _rules(api, side, earlier)}
     side.ids["stream_id"] = await _stream(api, side, earlier.get("stream_id", ids.new_id()))
+
+
+async def _rules(api: httpx.AsyncClient, side: Side, earlier: dict[str, str]) -> dict[str, str]:
+    """A template, and the schema of an action of the first workspace; those of routes that were called are gone."""
+    owner = {"headers": side.people["owner"]}
+    for path in ("templates", "schemas"):
+        for one in (await api.get(f"/api/v1/{path}", **owner)).json()["data"]:
+            if one["id"] not in (earlier.get("template_id"), earlier.get("schema_id")):
+                await api.delete(f"/api/v1/{path}/{one['id']}", **owner)
+    found = {}
+    for name, path, wanted in (
+        ("template_id", "templates", {"name": f"t-{ids.new_id()}", "rules": {}}),
+        ("schema_id", "schemas", {"action": "told.once", "schema": {}, "workspaceId": side.tenancy.workspace_id}),
+    ):
+        known = await api.get(f"/api/v1/{path}/{earlier.get(name, ids.new_id())}", **owner)
+        answer = known if known.status_code == 200 else await api.post(f"/api/v1/{path}", json=wanted, **owner)
+        found[name] = answer.json()["id"]
+    wanted = {"action": "told.once", "schema": {}}
+    made = await api.post("/v1/key/workspace/schemas", json=wanted, headers={"x-api-key": side.tenancy.other_key})
+    side.schema_of_sibling = made.json()["id"]
+    return found
 
 
 async def _stream(api: httpx.AsyncClient, side: Side, earlier: str) -> str:
@@ -425,8 +461,8 @@ async def test_with_ids_of_nothing_404(route: Route, value: str, world: World) -
 
 @each("route", [route for route in WITH_IDS if route.kind == "workspace_key"], ids=named)
 async def test_with_ids_of_another_workspace_404(route: Route, world: World) -> None:
-    given = {"event_id": world.ours.event_of_sibling}
-    assert set(route.parameters) == set(given)
+    given = {"event_id": world.ours.event_of_sibling, "schema_id": world.ours.schema_of_sibling}
+    assert set(route.parameters) <= set(given)
     assert_refused(await world.call(route, world.ours.credential(route), given), 404)
 
 

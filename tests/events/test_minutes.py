@@ -125,7 +125,7 @@ async def test_what_waited_long_for_a_worker_is_counted_in_the_oldest_kept_minut
 
 
 async def test_our_own_acts_are_not_counted(db: Database, tenancy: Tenancy) -> None:
-    assert await outbox.Relay(db, reactions.REACTIONS, reactions.record).run_once() > 0
+    assert await outbox.Relay(db, reactions.reactions_on(db, db), reactions.record).run_once() > 0
     await sample(db)
     assert sum(await counts(db, tenancy)) == 0
 

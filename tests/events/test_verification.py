@@ -191,7 +191,7 @@ async def test_our_own_acts_are_events_of_the_companys_system_workspace_exactly_
     tenancy = await open_tenancy(db)
     async with db.begin() as tx:
         await identity.revoke_key(tx, OPERATOR, tenancy.company_id, tenancy.key_id)
-    relay = outbox.Relay(db, reactions.REACTIONS, reactions.record)
+    relay = outbox.Relay(db, reactions.reactions_on(db, db), reactions.record)
     while await relay.run_once():
         pass
     await sql_clock.move(timedelta(seconds=2))
@@ -251,14 +251,14 @@ async def test_the_end_of_a_delivery_is_no_event_and_any_other_death_is(db: Data
             await outbox.announce(
                 tx, "job.died", company_id=tenancy.company_id, actor=OPERATOR, data={"id": 1, "queue": queue}
             )
-    await outbox.Relay(db, reactions.REACTIONS, reactions.record).run_once()
+    await outbox.Relay(db, reactions.reactions_on(db, db), reactions.record).run_once()
     died = await db.rows(Sql("test.died", "select payload from mainstay.events where action = 'job.died'"))
     assert [orjson.loads(row["payload"])["queue"] for row in died] == ["nova:email"]
     assert await db.value(Sql("test.left", "select count(*) from mainstay.announcements")) == 0
 
 
 async def test_a_fact_that_cannot_be_recorded_costs_no_other(db: Database, tenancy: Tenancy) -> None:
-    relay = outbox.Relay(db, reactions.REACTIONS, reactions.record)
+    relay = outbox.Relay(db, reactions.reactions_on(db, db), reactions.record)
     while await relay.run_once():
         pass
     async with db.begin() as tx:

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from mainstay.events import intake, schemas, shape
+from mainstay import templates
+from mainstay.events import ingest, intake, schemas, shape
 from mainstay.events.errors import EventNotFound, KeyUsedForAnotherEvent
 from mainstay.events.ingest import Ingestion, Result, Stored
 from mainstay.events.intake import Place, Prepared
@@ -57,6 +58,7 @@ class IngestRoutes:
         self._regions = regions
         self._ingestions = ingestions
         self._keys = keys
+        self._checkers = regions.each(templates.Checker)
 
     def routes(self) -> dict[tuple[str, str], App]:
         """(method, path) of each handler."""
@@ -70,8 +72,12 @@ class IngestRoutes:
         body = await bodies.read(scope, receive)
         trace_id = telemetry.current_trace().trace_id
         idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
-        prepared = await _prepare(body, place, trace_id, idempotency)
-        (result,) = await self._ingestions[place.region].submit([prepared])
+        checks = await self._checkers[place.region].checks_of(place.company_id, place.workspace_id)
+        prepared = await _prepare(body, place, trace_id, idempotency, checks)
+        if prepared.refusal is None:
+            (result,) = await self._ingestions[place.region].submit([prepared])
+        else:
+            (result,) = await self._earlier(place, [prepared])
         if isinstance(result, NotFound):
             (result,) = await self._store(place, [prepared])
         if isinstance(result, MainstayError):
@@ -90,13 +96,14 @@ class IngestRoutes:
         body = await bodies.read(scope, receive, most=schemas.MAX_BATCH_BYTES)
         idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
         raw_events = intake.split_batch(body)
-        batch = _Batch(place, telemetry.current_trace().trace_id, idempotency)
+        checks = await self._checkers[place.region].checks_of(place.company_id, place.workspace_id)
+        batch = _Batch(place, telemetry.current_trace().trace_id, idempotency, checks)
         for index, raw in enumerate(raw_events):
             await batch.add(index, bytes(raw))
             if index % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         if batch.good:
-            batch.settle(await self._store(place, batch.good))
+            batch.settle(await self._settled(place, batch.good))
         if not batch.has_fresh:
             await self._confirm(scope, place)
         if any(isinstance(result, Unauthenticated) for result in batch.results):
@@ -112,6 +119,24 @@ class IngestRoutes:
         callers.check_key(caller, "workspace_key", "POST")
         self._keys.count_use(caller.id, key.region)
         return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
+
+    async def _settled(self, place: Place, events: list[Prepared]) -> list[Result]:
+        """What became of each: stored, or refused by the rules of its workspace."""
+        if all(event.refusal is None for event in events):
+            return await self._store(place, events)
+        kept = [event for event in events if event.refusal is None]
+        refused = [event for event in events if event.refusal is not None]
+        stored = iter(await self._store(place, kept) if kept else [])
+        earlier = iter(await self._earlier(place, refused))
+        return [next(stored if event.refusal is None else earlier) for event in events]
+
+    async def _earlier(self, place: Place, refused: list[Prepared]) -> list[Result]:
+        """The refusal of each event, or what its key stored within 24 hours, before the rules were what they are."""
+        keys = [event.idempotency for event in refused if event.idempotency is not None]
+        db = self._regions.of(place.region)
+        rows = await chains.find_by_keys(db, place.company_id, place.workspace_id, keys) if keys else []
+        found = {row["idempotency_key"]: row for row in rows}
+        return [ingest.earlier(event, found.get(event.idempotency)) for event in refused]
 
     async def _store(self, place: Place, events: list[Prepared]) -> list[Result]:
         """What became of each; a chain that its region does not have yet is started."""
@@ -143,10 +168,11 @@ class IngestRoutes:
 class _Batch:
     """The events of one batch on their way: which are good, and what became of each."""
 
-    def __init__(self, place: Place, trace_id: str, key: str | None) -> None:
+    def __init__(self, place: Place, trace_id: str, key: str | None, checks: templates.Checks | None) -> None:
         self._place = place
         self._trace_id = trace_id
         self._key = key
+        self._checks = checks
         self.results: list[Result | int] = []
         self.good: list[Prepared] = []
         self._positions: list[int] = []
@@ -156,7 +182,7 @@ class _Batch:
         """The event is prepared, refused, or tied to an earlier one of the batch with the same key."""
         try:
             key = None if self._key is None else f"{self._key}#{index}"
-            event = await _prepare(raw, self._place, self._trace_id, key, under=f"#/events/{index}")
+            event = await _prepare(raw, self._place, self._trace_id, key, self._checks, under=f"#/events/{index}")
         except MainstayError as error:
             self.results.append(error)
             return
@@ -192,11 +218,13 @@ class _Batch:
         return orjson.dumps({"data": data, "meta": meta})
 
 
-async def _prepare(body: bytes, place: Place, trace_id: str, key: str | None, *, under: str = "#") -> Prepared:
+async def _prepare(
+    body: bytes, place: Place, trace_id: str, key: str | None, checks: templates.Checks | None, *, under: str = "#"
+) -> Prepared:
     """What `intake.prepare` gives; a large event in a thread, since the exact writing of many numbers takes long."""
     if len(body) <= _LARGE_BYTES:
-        return intake.prepare(body, place, trace_id, key, under=under)
-    return await asyncio.to_thread(intake.prepare, body, place, trace_id, key, under=under)
+        return intake.prepare(body, place, trace_id, key, under=under, checks=checks)
+    return await asyncio.to_thread(intake.prepare, body, place, trace_id, key, under=under, checks=checks)
 
 
 def _again(result: Result) -> Result:
@@ -218,6 +246,7 @@ def _item(index: int, result: Any) -> dict[str, Any]:
             "hash": result.hash.hex(),
             "prevHash": result.prev_hash.hex(),
             "createdAt": result.received_at,
+            **({"flags": flags} if (flags := result.prepared.flags) and not result.replayed else {}),
         }
     assert isinstance(result, MainstayError)
     return {

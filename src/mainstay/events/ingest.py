@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstay import plans
+from mainstay import plans, templates
 from mainstay.events import shape
 from mainstay.events.errors import KeyUsedForAnotherEvent, SameKeyInFlight
 from mainstay.events.intake import Prepared
 from mainstay.events.queries import chains as queries
 from mainstay.kernel import telemetry
 from mainstay.kernel.clock import iso
-from mainstay.kernel.db import GONE, Connection, Database, Record
+from mainstay.kernel.db import GONE, Connection, Database, Record, Tx
 from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Unavailable
 
 MAX_FLUSH_EVENTS = 1_000
@@ -45,7 +45,8 @@ class Stored:
     @property
     def flat(self) -> str:
         """The stored event as JSON text (not for a replay, whose event must be read)."""
-        return self.prepared.flat_half + shape.placed_half(self.seq, self.prev_hash, self.hash, self.received_at)
+        placed = shape.placed_half(self.seq, self.prev_hash, self.hash, self.received_at)
+        return self.prepared.flat_half + (shape.with_flags(placed, flags) if (flags := self.prepared.flags) else placed)
 
 
 Result = Stored | MainstayError
@@ -136,7 +137,7 @@ class Ingestion:
         try:
             events = [event for group, _ in taken for event in group]
             try:
-                results = await append(self._db, events)
+                results = await _store(self._db, events)
             except Exception as error:
                 await self._one_by_one(taken, error)
             else:
@@ -163,7 +164,7 @@ class Ingestion:
                 future.set_exception(self._told(error))
                 continue
             try:
-                future.set_result(await append(self._db, group))
+                future.set_result(await _store(self._db, group))
             except Exception as own:
                 future.set_exception(self._told(own))
                 error, away = own, isinstance(own, (Unavailable, *GONE))
@@ -200,8 +201,40 @@ class Ingestion:
             await asyncio.sleep(0.005)
 
 
+def earlier(event: Prepared, row: Record | None) -> Result:
+    """What a refused event comes to: its refusal, or the event of the same content that its key stored before."""
+    assert event.refusal is not None
+    if row is None:
+        return event.refusal
+    if row["fingerprint"] != event.fingerprint:
+        return KeyUsedForAnotherEvent()
+    _count_replayed.inc()
+    moment = iso(row["received_at"])
+    return Stored(event, str(row["id"]), row["seq"], row["prev_hash"], row["hash"], moment, replayed=True)
+
+
 def _bytes_of(events: Sequence[Prepared]) -> int:
     return sum(len(event.flat_half) for event in events)
+
+
+async def _store(db: Database, events: Sequence[Prepared]) -> list[Result]:
+    """The events are stored with their flags, in one statement where none has any."""
+    if all(event.flags is None for event in events):
+        return await append(db, events)
+    async with db.begin() as tx:
+        results = await append(tx, events)
+        await _keep_flags(tx, results)
+    return results
+
+
+async def _keep_flags(tx: Tx, results: Sequence[Result]) -> None:
+    flagged = [
+        (one.prepared.row[0], one.seq, one.prepared.row[1], one.prepared.flags)
+        for one in results
+        if isinstance(one, Stored) and not one.replayed and one.prepared.flags
+    ]
+    if flagged:
+        await templates.keep_flags(tx, flagged)
 
 
 async def append(connection: Connection, events: Sequence[Prepared]) -> list[Result]:

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 from msgspec import UNSET, Raw
 
+from mainstay import templates
 from mainstay.events import canonical, chain, schemas, shape
 from mainstay.events.schemas import EventIn
 from mainstay.kernel import ids
@@ -37,7 +38,10 @@ class Place:
 
 @dataclass(slots=True)
 class Prepared:
-    """A row for `append_events` (its arguments in order) and what the answer needs of it."""
+    """A row for `append_events` (its arguments in order) and what the answer needs of it.
+
+    `flags` say which rules of its workspace it breaks; with a `refusal` it is not to be stored, because of those.
+    """
 
     row: tuple[Any, ...]
     flat_half: str
@@ -45,12 +49,22 @@ class Prepared:
     trace_id: str
     idempotency: bytes | None
     fingerprint: bytes | None
+    flags: list[dict[str, Any]] | None = None
+    refusal: templates.RulesBroken | None = None
 
 
-def prepare(body: bytes, place: Place, trace_id: str, key: str | None = None, *, under: str = "#") -> Prepared:
+def prepare(
+    body: bytes,
+    place: Place,
+    trace_id: str,
+    key: str | None = None,
+    *,
+    under: str = "#",
+    checks: templates.Checks | None = None,
+) -> Prepared:
     """The event in these bytes, checked and made canonical; Invalid with pointers below `under`, TooLarge over 1 MiB.
 
-    `key` is the request's idempotency key; one inside the event wins.
+    `key` is the request's idempotency key; one inside the event wins. `checks` are the rules of its workspace.
     """
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge(f"An event may have at most {MAX_BODY_BYTES} bytes.", faults=[Fault("too large", under)])
@@ -69,11 +83,14 @@ def prepare(body: bytes, place: Place, trace_id: str, key: str | None = None, *,
     )
     occurred = _time_of(event.occurredAt, under)
     fingerprint = _fingerprint(event, occurred, parts) if key else None
-    return place_parts(
+    category, flags, refusal = event.category or None, None, None
+    if checks is not None:
+        category, flags, refusal = _judge(checks, event, parts, under)
+    prepared = place_parts(
         place,
         trace_id,
         action=event.action,
-        category=event.category or DEFAULT_CATEGORY,
+        category=category or DEFAULT_CATEGORY,
         project_id=event.projectId or None,
         actor=actor,
         target=target,
@@ -82,6 +99,29 @@ def prepare(body: bytes, place: Place, trace_id: str, key: str | None = None, *,
         idempotency=_sha256(key.encode()).digest()[:16] if key else None,
         fingerprint=fingerprint,
     )
+    prepared.flags, prepared.refusal = flags, refusal
+    return prepared
+
+
+def _judge(
+    checks: templates.Checks, event: EventIn, parts: Sequence[bytes | None], under: str
+) -> tuple[str | None, list[dict[str, Any]] | None, templates.RulesBroken | None]:
+    """The event's category, its flags, and why it is refused."""
+    facts = templates.Facts(
+        action=event.action,
+        category=event.category or None,
+        project_id=event.projectId or None,
+        actor=_members(event.actor or None),
+        target=_members(event.target or None),
+        payload=parts[2],
+        metadata=parts[3],
+        changes=parts[4],
+    )
+    try:
+        verdict = checks.judge(facts, under)
+    except templates.RulesBroken as refusal:
+        return facts.category, None, refusal
+    return verdict.category, verdict.flags or None, None
 
 
 def place_parts(
@@ -241,13 +281,19 @@ def _refuse_duplicates(event: EventIn, body: bytes, under: str) -> None:
 def _canonical_struct(value: Any, under: str, name: str) -> bytes | None:
     if value is None:
         return None
-    members = {key: text for key in value.__struct_fields__ if (text := getattr(value, key)) is not None}
+    members = _members(value)
     if not members:
         raise Invalid(faults=[Fault("must have at least one member", f"{under}/{name}")])
     try:
         return canonical.canonical_value(members)
     except canonical.NotCanonical as error:
         raise Invalid(faults=[Fault(error.detail, f"{under}/{name}{error.pointer}")]) from error
+
+
+def _members(value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    return {key: text for key in value.__struct_fields__ if (text := getattr(value, key)) is not None}
 
 
 def _canonical_object(raw: Raw, under: str, name: str) -> bytes | None:

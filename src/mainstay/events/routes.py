@@ -1,10 +1,12 @@
 """Reading events over HTTP, and the description of the ingest routes that `hot` serves."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from mainstay import templates
 from mainstay.events import across_routes, filters, hot, schemas, sealing, shape
 from mainstay.events.across import Across
 from mainstay.events.checkpoints import public_key_text, read_note
@@ -13,6 +15,7 @@ from mainstay.events.reading import Page, Reader
 from mainstay.events.sealing import Sealer
 from mainstay.kernel import paging
 from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.db import Record
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
@@ -22,8 +25,12 @@ _KNOWN = frozenset({*filters.NAMES, "page", "limit", "cursor", "order", "include
 Limit = Annotated[int, Query(ge=1, le=paging.MAX_LIMIT)]
 PageNumber = Annotated[int | None, Query(ge=1, le=10_000)]
 Order = Annotated[Literal["asc", "desc"], Query(description="By seq in a workspace, by createdAt over a company.")]
-Include = Annotated[Literal["proof"] | None, Query(description="`proof` adds salts, to check hashes offline.")]
+Include = Annotated[
+    Literal["proof", "flags"] | None,
+    Query(description="`proof` adds salts, to check hashes offline; `flags` tells in lists which rules were broken."),
+]
 Cursor = Annotated[str | None, Query(max_length=1_024)]
+Flags = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
 
 
 def router(regions: Regions, cursors: Cursors, keyring: Keyring) -> APIRouter:
@@ -46,9 +53,18 @@ def router(regions: Regions, cursors: Cursors, keyring: Keyring) -> APIRouter:
             cursor=cursor,
             ascending=order == "asc",
         )
-        return _list_answer(
-            found, page=(page or 1) if cursor is None else None, limit=limit, with_proof=include == "proof"
-        )
+        flags = await flags_of(caller, found.rows) if include == "flags" else {}
+        shown = [_with_flags(row, flags, with_proof=include == "proof") for row in found.rows]
+        return _list_answer(found, shown, page=(page or 1) if cursor is None else None, limit=limit)
+
+    async def flags_of(caller: Caller, rows: Sequence[Record]) -> Flags:
+        places = [(str(row["workspace_id"]), row["seq"]) for row in rows]
+        return await templates.flags_of(regions.of(caller.region), caller.company_id, places)
+
+    async def answer_one(caller: Caller, event_id: str, include: str | None) -> Response:
+        workspace_id = caller.workspace_id or None
+        row = await readers[caller.region].get(caller.company_id, event_id, workspace_id=workspace_id)
+        return _json(_with_flags(row, await flags_of(caller, [row]), with_proof=include == "proof"))
 
     @routes.get("/v1/key/workspace/events", openapi_extra={"parameters": filters.DESCRIBED})
     async def list_workspace_events(
@@ -79,14 +95,12 @@ def router(regions: Regions, cursors: Cursors, keyring: Keyring) -> APIRouter:
     @routes.get("/v1/key/workspace/events/{event_id}")
     async def read_workspace_event(caller: WorkspaceKey, event_id: str, include: Include = None) -> Response:
         """One event of the key's workspace."""
-        row = await readers[caller.region].get(caller.company_id, event_id, workspace_id=caller.workspace_id)
-        return _json(shape.flat(row, with_proof=include == "proof"))
+        return await answer_one(caller, event_id, include)
 
     @routes.get("/v1/key/company/events/{event_id}")
     async def read_company_event(caller: CompanyKey, event_id: str, include: Include = None) -> Response:
         """One event of any workspace of the key's company."""
-        row = await readers[caller.region].get(caller.company_id, event_id, workspace_id=None)
-        return _json(shape.flat(row, with_proof=include == "proof"))
+        return await answer_one(caller, event_id, include)
 
     @routes.get("/v1/key/workspace/checkpoint")
     async def read_checkpoint(caller: WorkspaceKey) -> Answer:
@@ -109,7 +123,13 @@ def router(regions: Regions, cursors: Cursors, keyring: Keyring) -> APIRouter:
     return routes
 
 
-def _list_answer(found: Page, *, page: int | None, limit: int, with_proof: bool) -> Response:
+def _with_flags(row: Record, flags: Flags, *, with_proof: bool) -> bytes:
+    whole = shape.flat(row, with_proof=with_proof)
+    found = flags.get((str(row["workspace_id"]), row["seq"]))
+    return whole if found is None else shape.with_flags(whole.decode(), found).encode()
+
+
+def _list_answer(found: Page, shown: Sequence[bytes], *, page: int | None, limit: int) -> Response:
     meta: dict[str, Any] = {
         "page": page,
         "limit": limit,
@@ -118,7 +138,7 @@ def _list_answer(found: Page, *, page: int | None, limit: int, with_proof: bool)
         "nextCursor": found.next_cursor,
         "hasMore": found.next_cursor is not None,
     }
-    body = b",".join(shape.flat(row, with_proof=with_proof) for row in found.rows)
+    body = b",".join(shown)
     return _json(b'{"data":[' + body + b'],"meta":' + Answer(meta).body + b"}")
 
 
@@ -141,8 +161,11 @@ def describe(document: dict[str, Any]) -> None:
             ("403", "A company key, a reading key, or another address"),
             ("409", "The same key is being stored now"),
             ("413", "Too large"),
-            ("422", "The key was used for other content"),
-            ("429", "The company chose to be stopped at its limit, which is reached; `resetsAt` says when it may go on"),
+            ("422", "The key was used for other content, or the event breaks rules of its workspace"),
+            (
+                "429",
+                "The company chose to be stopped at its limit, which is reached; `resetsAt` says when it may go on",
+            ),
             ("503", "The database is away"),
         )
     }

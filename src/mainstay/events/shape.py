@@ -1,6 +1,6 @@
 """The flat shape in which clients read an event, written once for answers, lists, messages and exports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -59,6 +59,11 @@ def placed_half(seq: int, prev_hash: bytes, event_hash: bytes, received_at: str)
         f',"createdAt":"{received_at}","receivedAt":"{received_at}","seq":{seq},"prevHash":"{prev_hash.hex()}",'
         f'"hash":"{event_hash.hex()}","archived":false,"archivalCandidate":false}}'
     )
+
+
+def with_flags(event: str, flags: Sequence[Mapping[str, Any]]) -> str:
+    """The JSON of an event, or the end of it, with the flags of the event."""
+    return f'{event[:-1]},"flags":{orjson.dumps(flags).decode()}}}'
 
 
 def flat(row: Mapping[str, Any], *, with_proof: bool = False) -> bytes:

@@ -65,16 +65,16 @@ class Compiled:
     parts: int
 
 
-def compile_schema(schema: Any, under: str = "#/schema") -> Compiled:
+def compile_schema(schema: Any, under: str = "#/schema", *, most_parts: int = SCHEMA_PARTS) -> Compiled:
     """The schema ready to check with; NotTaken says what is wrong. Nothing is ever fetched from elsewhere."""
     try:
-        parts = _Weight(schema, under).of(schema, under)
+        parts = _Weight(schema, under, most_parts).of(schema, under)
         options = jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES)
         return Compiled(jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=options), parts)
     except RecursionError:
         raise NotTaken(Fault("is nested too deeply", under)) from None
     except jsonschema_rs.ValidationError as broken:
-        detail = _cut(f"is no JSON Schema of 2020-12: {broken.message}")
+        detail = cut(f"is no JSON Schema of 2020-12: {broken.message}")
         raise NotTaken(Fault(detail, pointer_to(under, broken.instance_path))) from None
 
 
@@ -92,12 +92,12 @@ def schema_faults(schema: Any, example: Any) -> Iterator[Fault]:
         return
     if example is not None and not compiled.validator.is_valid(example):
         told = len(orjson.dumps(schema)) * _nodes(example) + len(orjson.dumps(example)) * compiled.parts
-        for error in _errors(compiled.validator, example, every=told <= TOLD_WHOLE):
-            said = _cut(f"does not satisfy the schema: {error.message}")
+        for error in errors_of(compiled.validator, example, every=told <= TOLD_WHOLE):
+            said = cut(f"does not satisfy the schema: {error.message}")
             yield Fault(said, pointer_to("#/example", error.instance_path))
 
 
-def _errors(
+def errors_of(
     validator: jsonschema_rs.Draft202012Validator, example: Any, *, every: bool
 ) -> Iterator[jsonschema_rs.ValidationError]:
     """The first errors, or the very first alone: looking for every one keeps a copy of schema and example for each."""
@@ -110,16 +110,18 @@ def _errors(
         yield first
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """The text, or the first 300 characters of a longer one."""
     return text if len(text) <= FAULT_CHARACTERS else text[: FAULT_CHARACTERS - 1] + "…"
 
 
 class _Weight:
     """Counts the parts of a schema with every reference written out; refuses what it cannot count."""
 
-    def __init__(self, root: Any, under: str) -> None:
+    def __init__(self, root: Any, under: str, most: int) -> None:
         self._root = root
         self._under = under
+        self._most = most
         self._known: dict[int, int] = {}
         self._open: set[int] = set()
 
@@ -134,8 +136,8 @@ class _Weight:
             self._open.add(key)
             self._known[key] = 1 + sum(self._of_member(name, value, at) for name, value in schema.items())
             self._open.discard(key)
-            if self._known[key] > SCHEMA_PARTS:
-                raise NotTaken(Fault(f"must have at most {SCHEMA_PARTS:,} parts with its references written out", at))
+            if self._known[key] > self._most:
+                raise NotTaken(Fault(f"must have at most {self._most:,} parts with its references written out", at))
         return self._known[key]
 
     def _of_member(self, name: str, value: Any, at: str) -> int:

@@ -10,6 +10,12 @@ _APPEND_ARGUMENTS = ", ".join(
     ["case when locked.n >= 0 then $1::uuid[] end", *(f"${n}" for n in range(2, APPEND_COLUMNS + 1))]
 )
 # Allowances are locked first and in one order; the argument makes the function wait for that.
+_FIND_BY_KEYS = Sql(
+    "events.find_by_keys",
+    """select id, seq, prev_hash, hash, received_at, idempotency_key, fingerprint from mainstay.events
+        where company_id = $1 and workspace_id = $2 and idempotency_key = any($3::bytea[])
+          and received_at > mainstay.now() - interval '24 hours' order by seq""",
+)
 _APPEND = Sql(
     "events.append",
     f"""with allowed as materialized (
@@ -99,6 +105,13 @@ _ADD_SIGNING_KEY = Sql(
     """insert into mainstay.signing_keys (name, public_key, private_key_sealed) values ($1, $2, $3)
        on conflict do nothing""",
 )
+
+
+async def find_by_keys(
+    connection: Connection, company_id: str, workspace_id: str, keys: Sequence[bytes]
+) -> list[Record]:
+    """The events of the workspace that requests with these keys stored within 24 hours."""
+    return await connection.rows(_FIND_BY_KEYS, company_id, workspace_id, keys)
 
 
 async def append_everywhere(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
