@@ -125,7 +125,8 @@ def build_api(settings: Settings) -> Front:
     )
     app.state.callers = who
     app.include_router(events.tail_router(base.db, tails, plans.Book.of(settings)))
-    app.include_router(events.export_router(regions, base.keyring, plans.Book.of(settings)))
+    exporter = events.Exporter(regions, base.keyring, plans.Book.of(settings))
+    app.include_router(exporter.router())
     app.include_router(events.router(regions, cursors, base.keyring))
     app.include_router(archive.router(settings, regions, plans.Book.of(settings), cursors))
     app.include_router(plans.router(plan_parts(base)))
@@ -135,7 +136,7 @@ def build_api(settings: Settings) -> Front:
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(streams.router(regions, settings, base.keyring))
     app.include_router(observability.router(settings, regions, _runway))
-    pages = app.state.console = build_console(base, passwords, cursors)
+    pages = app.state.console = build_console(base, passwords, cursors, exporter)
     app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
     hot = events.IngestRoutes(regions, ingestions, who)
@@ -187,7 +188,9 @@ def chain_reader(db: Database) -> templates.ReadOn:
     return read_on
 
 
-def build_console(base: Foundation, passwords: identity.Passwords, cursors: Cursors) -> console.Ground:
+def build_console(
+    base: Foundation, passwords: identity.Passwords, cursors: Cursors, exporter: events.Exporter
+) -> console.Ground:
     """What the pages of one process stand on."""
     sessions = identity.Sessions(base.db, passwords)
     return console.Ground(
@@ -197,6 +200,8 @@ def build_console(base: Foundation, passwords: identity.Passwords, cursors: Curs
         cursors=cursors,
         sessions=sessions,
         frame=console.frame(),
+        exporter=exporter,
+        usage=plan_parts(base),
         live=console.Live(sessions.working),
     )
 

@@ -18,6 +18,8 @@ from tests.console.site import PASSWORD, csrf_of, sign_in
 PAGES = [route for route in TABLE if route.kind == "session"]
 WRITING = [route for route in PAGES if not route.reads]
 ENDLESS = "/console/live/"
+FILES = ("/console/events/export.", "/console/archive/export.")
+"""What a page gives to be kept as a file, told in tests/console."""
 OF_NO_COMPANY = {"rest": "nowhere", "queue": "nova:webhook", "job_id": "1"}
 """Path parameters that name nothing of a company."""
 OF_A_COMPANY = [route for route in PAGES if set(route.parameters) - set(OF_NO_COMPANY)]
@@ -141,7 +143,7 @@ async def test_with_ids_of_another_company_404_and_nothing_happens(route: Route,
     assert await _standing(world) == before  # type: ignore[arg-type]
 
 
-@each("route", [route for route in PAGES if route.reads and not route.path.startswith(ENDLESS)], ids=named)
+@each("route", [route for route in PAGES if route.reads and not route.path.startswith((ENDLESS, *FILES))], ids=named)
 async def test_the_right_person_is_let_in(route: Route, world: World) -> None:
     """Without this, the refusals above could be refusals of everybody."""
     await _furnish(world.api, world.ours)

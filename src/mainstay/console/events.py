@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from fastapi import APIRouter, Response
 
 from mainstay import events, identity
+from mainstay.console import saved_filters
 from mainstay.console.frame import Action, Area
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, Page, pages
@@ -26,6 +27,11 @@ FILTERS = {
 }  # fmt: skip
 WINDOWS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 _WINDOW_WORDS = {"": "Any time", "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days"}
+EXPORTS: Mapping[Literal["csv", "json", "ndjson"], str] = {
+    "csv": "for spreadsheets",
+    "json": "one document",
+    "ndjson": "an event a line",
+}
 _SHOWN = 50
 _MOST_WORKSPACES = 200
 _LIVE = "/console/live/events"
@@ -88,8 +94,11 @@ def routes(ground: Ground) -> APIRouter:
         try:
             listed = await _read(readers[page.region], page, kept)
         except Invalid as wrong:
-            return page.show("events.html", status=400, **{**_frame_of(page, kept), "wrong": words_of(wrong)})
-        return page.show("events.html", **{**_frame_of(page, kept), "listed": listed})
+            return page.show("events.html", status=400, **{**await _frame_of(page, kept), "wrong": words_of(wrong)})
+        return page.show("events.html", **{**await _frame_of(page, kept), "listed": listed})
+
+    router.include_router(_exports(ground))
+    router.include_router(_saving())
 
     @router.get(PATH + "/{event_id}")
     async def show_one(page: AnyPage, event_id: str) -> Response:
@@ -106,12 +115,12 @@ def routes(ground: Ground) -> APIRouter:
             "close": address(PATH, kept),
         }
         if page.wanted == "panel":
-            return page.show("events.html", **{**_frame_of(page, kept), **detail})
+            return page.show("events.html", **{**await _frame_of(page, kept), **detail})
         try:
             detail["listed"] = await _read(readers[page.region], page, kept)
         except Invalid as wrong:
             detail["wrong"] = words_of(wrong)
-        return page.show("events.html", **{**_frame_of(page, kept), **detail})
+        return page.show("events.html", **{**await _frame_of(page, kept), **detail})
 
     @router.get(_LIVE)
     async def follow(page: AnyPage) -> Response:
@@ -129,6 +138,46 @@ def routes(ground: Ground) -> APIRouter:
 
         subject = Subject("events", page.company_id, address(page.workspace_id, kept))
         return ground.live.stream(subject, page.session.id, load)
+
+    return router
+
+
+def _exports(ground: Ground) -> APIRouter:
+    router = pages()
+
+    def add(form: Literal["csv", "json", "ndjson"]) -> None:
+        @router.get(f"{PATH}/export.{form}")
+        async def export(page: AnyPage) -> Response:
+            """All that the list shows under these filters, oldest first, up to what the plan allows an export."""
+            filters = filters_of(kept_of(page.request.query_params), datetime.now(UTC))
+            workspace_id = page.workspace_id or None
+            return await ground.exporter.answer(page.caller, filters=filters, form=form, workspace_id=workspace_id)
+
+    for form in EXPORTS:
+        add(form)
+    return router
+
+
+def _saving() -> APIRouter:
+    router = pages()
+
+    @router.post(PATH + "/saved")
+    async def save(page: AnyPage) -> Response:
+        """The person keeps these filters under a name."""
+        kept = kept_of(page.form)
+        filters_of(kept, datetime.now(UTC))
+        async with page.db.begin() as tx:
+            name = await saved_filters.save(
+                tx, page.company_id, page.caller.id, name=page.form.get("as", ""), filters=kept
+            )
+        return page.go(address(PATH, kept), said=f"Kept as {name}: one click away from now on.")
+
+    @router.post(PATH + "/saved/delete")
+    async def delete(page: AnyPage) -> Response:
+        """The person does not keep them any more."""
+        async with page.db.begin() as tx:
+            await saved_filters.delete(tx, page.company_id, page.caller.id, page.form.get("saved", ""))
+        return page.go(address(PATH, kept_of(page.form)), said="The saved filters are deleted.")
 
     return router
 
@@ -179,10 +228,18 @@ async def _workspaces(page: Page) -> dict[str, str]:
     return {workspace.id: workspace.name for workspace in found}
 
 
-def _frame_of(page: Page, kept: Mapping[str, str]) -> dict[str, Any]:
-    """What stands around the list, whatever is in it."""
+async def _frame_of(page: Page, kept: Mapping[str, str]) -> dict[str, Any]:
+    """What stands around the list, whatever is in it; nothing where the panel alone is wanted."""
+    if page.wanted == "panel":
+        return {"kept": kept}
     base = page.ground.settings.public_url or str(page.request.base_url)
+    standing = await page.ground.usage.book.standing(page.ground.home, page.company_id)
+    saved = await saved_filters.list_saved(page.db, page.company_id, page.caller.id)
     return {
+        "plan": standing.plan,
+        "cap": standing.export_rows,
+        "exports": [(form.upper(), words, address(f"{PATH}/export.{form}", kept)) for form, words in EXPORTS.items()],
+        "saved": [(one, address(PATH, kept_of(one.filters)), kept_of(one.filters) == kept) for one in saved],
         "kept": kept,
         "names": list(FILTERS.items()),
         "chosen": _set_filters(kept),

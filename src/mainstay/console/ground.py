@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mainstay import identity
+from mainstay import events, identity, plans
 from mainstay.console.frame import Frame
 from mainstay.console.live import Live
 from mainstay.kernel.crypto import Keyring
@@ -22,6 +22,8 @@ class Ground:
     cursors: Cursors
     sessions: identity.Sessions
     frame: Frame
+    exporter: events.Exporter
+    usage: plans.Parts
     live: Live
 
     @property

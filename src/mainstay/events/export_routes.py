@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from mainstay import plans
 from mainstay.events.export_forms import MEDIA_TYPES
 from mainstay.events.exporting import Export, Exports, Wanted
-from mainstay.events.filters import DESCRIBED, NAMES, filters_of
+from mainstay.events.filters import DESCRIBED, NAMES, Filters, filters_of
 from mainstay.events.queries.exporting import Form
 from mainstay.events.sealing import Sealer
 from mainstay.kernel.crypto import Keyring
@@ -40,27 +40,57 @@ _HEADERS = {
 }
 
 
-def export_router(regions: Regions, keyring: Keyring, book: plans.Book) -> APIRouter:
-    """The routes of exports, each answered from the region of its caller."""
+class Exporter:
+    """The exports of one process, each answered from the region of whoever asks; all routes that give them share it."""
+
+    def __init__(self, regions: Regions, keyring: Keyring, book: plans.Book) -> None:
+        self._home = regions.home
+        self._exports = regions.each(lambda db: Exports(db, Sealer(keyring)))
+        self._book = book
+
+    async def answer(
+        self,
+        caller: Caller,
+        *,
+        filters: Filters,
+        form: Form,
+        workspace_id: str | None,
+        with_proof: bool = False,
+        with_end: bool = False,
+    ) -> Response:
+        """The events of the workspace, or of all of the caller's company, up to what its plan allows an export."""
+        standing = await self._book.standing(self._home, caller.company_id)
+        wanted = Wanted(
+            company_id=caller.company_id,
+            workspace_id=workspace_id,
+            filters=filters,
+            form=form,
+            cap=standing.export_rows,
+            with_proof=with_proof,
+            with_end=with_end,
+        )
+        return _Streamed(self._exports[caller.region], wanted)
+
+    def router(self) -> APIRouter:
+        """The routes of exports for keys."""
+        return _key_routes(self)
+
+
+def _key_routes(exporter: Exporter) -> APIRouter:
     routes = APIRouter(tags=["events"])
-    exports = regions.each(lambda db: Exports(db, Sealer(keyring)))
 
     async def answer(request: Request, caller: Caller, form: Form, include: str | None, *, with_end: bool) -> Response:
         refuse_unknown_query(request, _KNOWN)
         if include and form == "csv":
             raise Invalid(faults=[Fault("CSV has no room for proofs; take .ndjson", "include")])
-        filters = filters_of(request.query_params)
-        standing = await book.standing(regions.home, caller.company_id)
-        wanted = Wanted(
-            company_id=caller.company_id,
-            workspace_id=caller.workspace_id or None,
-            filters=filters,
+        return await exporter.answer(
+            caller,
+            filters=filters_of(request.query_params),
             form=form,
-            cap=standing.export_rows,
+            workspace_id=caller.workspace_id or None,
             with_proof=include == "proof",
             with_end=with_end,
         )
-        return _Streamed(exports[caller.region], wanted)
 
     def add(form: Form) -> None:
         described: dict[str, Any] = {
