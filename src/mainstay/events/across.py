@@ -12,7 +12,7 @@ from typing import Any
 
 from mainstay.events.filters import Filters
 from mainstay.events.queries import chains
-from mainstay.events.reading import PAGE_BYTES, Page, Reader
+from mainstay.events.reading import PAGE_BYTES, Page, Reader, Searched
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import Fault, Invalid, Unavailable
 from mainstay.kernel.paging import Cursors
@@ -44,6 +44,7 @@ class GlobalPage:
     total: int
     total_is_floor: bool
     regions: list[AnsweringRegion]
+    searched: Searched | None = None
 
 
 class Across:
@@ -94,6 +95,7 @@ class Across:
             sum(page.total for page in pages.values()),
             not is_whole or any(page.total_is_floor for page in pages.values()),
             [AnsweringRegion(region, name in pages) for region, name in self._names().items()],
+            Searched.together([page.searched for page in pages.values()]),
         )
 
     async def regions(self, company_id: str) -> list[AnsweringRegion]:

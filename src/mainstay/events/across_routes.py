@@ -47,6 +47,7 @@ def add(routes: APIRouter, across: Across) -> None:
             "nextCursor": found.next_cursor,
             "hasMore": found.has_more,
             "regions": [{"region": one.region, "answered": one.answered} for one in found.regions],
+            **({} if found.searched is None else {"searched": found.searched.told()}),
         }
         data = b",".join(shape.flat(row, with_proof=include == "proof") for row in found.rows)
         body = b'{"data":[' + data + b'],"meta":' + Answer(meta).body + b"}"

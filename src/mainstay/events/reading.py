@@ -1,6 +1,6 @@
 """Lists of events: cursor and page, pages bounded by bytes, and totals that never count the whole."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from mainstay.events.filters import Filters
 from mainstay.events.queries import chains, lists
 from mainstay.kernel import ids, paging
 from mainstay.kernel.clock import iso
-from mainstay.kernel.db import Database, Record, Tx
+from mainstay.kernel.db import Connection, Database, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
 
@@ -33,13 +33,44 @@ _BEFORE_ALL = {"received_at": datetime(1970, 1, 1, tzinfo=UTC), "workspace_id": 
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """Among which events a page looked for what no index finds: when the first and the last were stored, and how many.
+
+    The times are None where there were none.
+    """
+
+    since: datetime | None
+    until: datetime | None
+    events: int
+
+    @classmethod
+    def together(cls, parts: Sequence["Searched | None"]) -> "Searched | None":
+        """What several pages looked among, or None where none of them had to."""
+        told = [part for part in parts if part is not None]
+        if not told:
+            return None
+        since = [part.since for part in told if part.since is not None]
+        until = [part.until for part in told if part.until is not None]
+        return cls(min(since, default=None), max(until, default=None), sum(part.events for part in told))
+
+    def told(self) -> dict[str, Any]:
+        """The same as answers have it."""
+        since, until = (None if at is None else iso(at) for at in (self.since, self.until))
+        return {"from": since, "to": until, "events": self.events}
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One page: its rows, the cursor behind them, and a total that is exact unless it is a floor."""
+    """One page: its rows, the cursor behind them, and a total that is exact unless it is a floor.
+
+    `searched` is None where indexes found all of it.
+    """
 
     rows: list[Record]
     next_cursor: str | None
     total: int
     total_is_floor: bool
+    searched: Searched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +133,14 @@ class Reader:
         offset = 0 if cursor is not None or page is None else (page - 1) * limit
         async with self._reading() as tx:
             found = await _read(tx, wanted, limit, offset)
+            searched = None if wanted.window is None else await _searched(tx, wanted, found)
         if found.was_cut and page is not None and cursor is None:
             raise Invalid(
                 faults=[Fault("the events of this page are over 8 MiB; ask for fewer or follow nextCursor", "limit")]
             )
         next_cursor = None if found.last is None else self._cursors.seal(scope, _position(found.last, workspace_id))
         total, is_floor = await self._total(whole, at_least=offset + len(found.rows))
-        return Page(found.rows, next_cursor, total, is_floor)
+        return Page(found.rows, next_cursor, total, is_floor, searched)
 
     async def follow(
         self, company_id: str, filters: Filters, *, workspace_id: str | None, limit: int, cursor: str | None = None
@@ -215,6 +247,14 @@ async def _read(tx: Tx, wanted: lists.Slice, limit: int, offset: int) -> _Found:
     return _Found(rows, last, was_cut=False)
 
 
+async def _searched(tx: Tx, wanted: lists.Slice, found: _Found) -> Searched:
+    """How far the page looked: as far as it goes on from, or to the end of the list."""
+    if found.last is not None:
+        wanted = lists.up_to(wanted, _position(found.last, wanted.workspace_id))
+    row = await lists.looked_at_everywhere(tx, wanted)
+    return Searched(row["since"], row["until"], row["events"])
+
+
 def _scope(company_id: str, workspace_id: str | None, *, ascending: bool) -> str:
     return f"events/{company_id}/{workspace_id or ''}/{'up' if ascending else 'down'}"
 
@@ -223,3 +263,9 @@ def _position(row: Any, workspace_id: str | None) -> list[object]:
     if workspace_id is not None:
         return [row["seq"]]
     return [iso(row["received_at"]), str(row["workspace_id"]), row["seq"]]
+
+
+async def head_seq(db: Connection, company_id: str, workspace_id: str) -> int:
+    """The seq of the workspace's last event: how many it has ever stored."""
+    head = await chains.head_of(db, company_id, workspace_id)
+    return 0 if head is None else int(head["seq"])

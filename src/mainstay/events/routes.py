@@ -137,6 +137,7 @@ def _list_answer(found: Page, shown: Sequence[bytes], *, page: int | None, limit
         "totalIsFloor": found.total_is_floor,
         "nextCursor": found.next_cursor,
         "hasMore": found.next_cursor is not None,
+        **({} if found.searched is None else {"searched": found.searched.told()}),
     }
     body = b",".join(shown)
     return _json(b'{"data":[' + body + b'],"meta":' + Answer(meta).body + b"}")

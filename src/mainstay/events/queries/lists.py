@@ -196,6 +196,16 @@ async def find_edge_everywhere(connection: Connection, wanted: Slice) -> Record 
     return await connection.row(*compose("events.search_edge", wanted.edge()))
 
 
+async def looked_at_everywhere(connection: Connection, wanted: Slice) -> Record:
+    """How many events the slice has before any filter, counted no further than its window, and the times they span."""
+    keys = wanted.in_order(select(events.c.received_at)).limit(wanted.window).subquery("near")
+    at = keys.c.received_at
+    statement = select(func.count().label("events"), func.min(at).label("since"), func.max(at).label("until"))
+    found = await connection.row(*compose("events.looked_at", statement.select_from(keys)))
+    assert found is not None
+    return found
+
+
 async def find_last_everywhere(connection: Connection, wanted: Slice) -> Record | None:
     """The last event of an ascending slice before any filter: its workspace, seq and time."""
     keys = (events.c.workspace_id, events.c.seq, events.c.received_at)
@@ -240,3 +250,18 @@ def beyond(wanted: Slice, position: list[Any]) -> Slice:
         return replace(wanted, bounds=[*wanted.bounds, after])
     before: ColumnElement[bool] = and_(events.c.received_at <= moment, or_(events.c.received_at < moment, here < there))
     return replace(wanted, bounds=[*wanted.bounds, before])
+
+
+def up_to(wanted: Slice, position: list[Any]) -> Slice:
+    """What comes no later in the list than a position of it, which is written as in `beyond`."""
+    if wanted.workspace_id is not None:
+        seq = position[0]
+        return wanted.between(0, seq + 1) if wanted.ascending else wanted.between(seq, None)
+    moment = datetime.fromisoformat(position[0])
+    here = tuple_(events.c.workspace_id, events.c.seq)
+    there = tuple_(literal(position[1], Uuid(as_uuid=False)), position[2])
+    if wanted.ascending:
+        within = and_(events.c.received_at <= moment, or_(events.c.received_at < moment, here <= there))
+    else:
+        within = and_(events.c.received_at >= moment, or_(events.c.received_at > moment, here >= there))
+    return replace(wanted, bounds=[*wanted.bounds, within])
