@@ -123,3 +123,24 @@ async def test_old_reports_are_removed(company: Ruled) -> None:
         assert len(await company.check()) == 1
         await connection.execute("update mainstay.template_reports set day = day - 1")
     assert await company.check() == []
+
+
+async def test_flags_of_events_that_left_the_table_go_with_the_next_check(
+    company: Ruled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "_FLAGS_AT_ONCE", 2)
+    await company.ruled("flag", projectRequired=True)
+    for _ in range(5):
+        await company.send()
+    async with company.db.connection() as connection:
+        await connection.execute(
+            "insert into mainstay.chain_starts (workspace_id, company_id, seq, hash) values ($1, $2, 4, '')",
+            company.tenancy.workspace_id,
+            company.tenancy.company_id,
+        )
+        await company.check()
+        assert [row["seq"] for row in await connection.fetch("select seq from mainstay.event_flags")] == [5]
+    async with company.db.begin() as tx:
+        ours = (company.tenancy.company_id, company.tenancy.workspace_id)
+        await templates.drop_flags(tx, *ours, seqs=[5])
+        assert await templates.flags_of(tx, ours[0], [(ours[1], 5)]) == {}

@@ -15,6 +15,7 @@ from mainstay.kernel.outbox import Actor
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.work import Job
 from mainstay.templates.queries import reports as rows
+from mainstay.templates.queries.checking import prune_flags_everywhere
 from mainstay.templates.rules import Breach, Facts, Rules, broken
 from mainstay.templates.schemas import report_shown
 
@@ -25,6 +26,7 @@ STEPS_AT_ONCE: Final = 50
 """Steps of one job; a workspace that has more to check goes on in another one."""
 REPORTS_KEPT: Final = timedelta(days=400)
 _WORKSPACES_AT_ONCE: Final = 500
+_FLAGS_AT_ONCE: Final = 5_000
 _NIL = "00000000-0000-0000-0000-000000000000"
 _ENFORCER = Actor(kind="job", id="templates.check", name="Template check")
 
@@ -42,8 +44,11 @@ class _Found:
 
 
 async def start(db: Database) -> int:
-    """Every workspace that has templates is in line to be checked, and old reports are gone; how many workspaces."""
+    """Every workspace that has templates is in line to be checked; how many. What is past its time is gone: reports of
+    400 days ago, and flags of events that are not stored any more."""
     await rows.prune_reports_everywhere(db, REPORTS_KEPT)
+    while await prune_flags_everywhere(db, limit=_FLAGS_AT_ONCE) == _FLAGS_AT_ONCE:
+        continue
     after, count = _NIL, 0
     while found := await rows.assigned_everywhere(db, after=after, limit=_WORKSPACES_AT_ONCE):
         places = [(str(row["company_id"]), str(row["workspace_id"])) for row in found]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mainstay.kernel.db import Connection, Record, Sql, Tx
+from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
 
 _MARKS = Sql(
     "templates.marks",
@@ -22,7 +22,14 @@ _FLAGS = Sql(
 )
 _DROP = Sql(
     "templates.drop_flags",
-    "delete from mainstay.event_flags where company_id = $1 and workspace_id = $2 and seq <= $3",
+    "delete from mainstay.event_flags where company_id = $1 and workspace_id = $2 and seq = any($3::bigint[])",
+)
+_PRUNE = Sql(
+    "templates.prune_flags",
+    """delete from mainstay.event_flags f using (
+         select e.workspace_id, e.seq from mainstay.chain_starts s
+           join mainstay.event_flags e on e.workspace_id = s.workspace_id and e.seq <= s.seq limit $1
+       ) gone where f.workspace_id = gone.workspace_id and f.seq = gone.seq""",
 )
 
 
@@ -41,6 +48,11 @@ async def flags_of(db: Connection, company_id: str, places: Sequence[tuple[str, 
     return await db.rows(_FLAGS, company_id, [place[0] for place in places], [place[1] for place in places])
 
 
-async def drop_flags(tx: Tx, company_id: str, workspace_id: str, *, to_seq: int) -> None:
-    """No event of the workspace up to that seq has flags."""
-    await tx.run(_DROP, company_id, workspace_id, to_seq)
+async def drop_flags(tx: Tx, company_id: str, workspace_id: str, *, seqs: Sequence[int]) -> None:
+    """Those events of the workspace have no flags."""
+    await tx.run(_DROP, company_id, workspace_id, seqs)
+
+
+async def prune_flags_everywhere(db: Connection, *, limit: int) -> int:
+    """Flags of events that left the table are gone, at most so many; how many."""
+    return count_of(await db.run(_PRUNE, limit))
