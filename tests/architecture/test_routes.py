@@ -88,6 +88,9 @@ BODIES: dict[tuple[str, str], Any] = {
         for family in ("/api/v1", "/v1/key/company")
     },
 }
+ARCHIVED = """insert into mainstay.archive_days (workspace_id, company_id, day, data_region, first_seq, last_seq,
+    archived_seq, flagged_seq, archived_at, sha256, bytes, verified_at, outcome)
+  values ($1, $2, '2020-01-01', 'US', 1, 2, 2, 2, mainstay.now(), '', 1, mainstay.now(), 'sound')"""
 STREAMS = {("GET", "/v1/key/workspace/events/tail"): "goes on until the client leaves: only its head is looked at"}
 _COMPANY = "/internal/companies/{company_id}"
 BODIES |= {
@@ -252,6 +255,8 @@ async def _side(api: httpx.AsyncClient, db: Database) -> Side:
         }  # fmt: skip
     read_only = {kind: {"x-api-key": key.secret} for kind, key in reading.items()}
     side = Side(tenancy, people, read_only)
+    async with db.begin() as tx:
+        await tx.connection.execute(ARCHIVED, tenancy.workspace_id, tenancy.company_id)
     await _furnish(api, side)
     return side
 
@@ -277,6 +282,7 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     threshold = await api.post(thresholds, json={"kind": "soft", "unit": "absolute", "amount": 1}, **owner)
     side.ids = {
         "company_id": side.tenancy.company_id,
+        "archive_day": f"2020-01-01.{side.tenancy.workspace_id}",
         "limit": "exportRows",
         "code": "RETENTION_S3_ARCHIVE",
         "threshold_id": threshold.json()["data"]["id"],

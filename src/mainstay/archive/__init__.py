@@ -21,14 +21,14 @@ of the events room.
 
 from mainstay.archive.archiving import Day, archive_day, due_days, rewrite_day
 from mainstay.archive.cutting import CutReport, cut
-from mainstay.archive.days import ArchiveDay, figures, list_days
+from mainstay.archive.days import ArchiveDay, figures, get_day, list_days, list_unsound
 from mainstay.archive.ground import Ground
 from mainstay.archive.marking import mark
 from mainstay.archive.objects import Stores
 from mainstay.archive.reading import Range, export
 from mainstay.archive.retention import grace_days_of, grant_grace, override_retention
 from mainstay.archive.routes import router
-from mainstay.archive.tasks import ask, ground_of, schedules, tasks
+from mainstay.archive.tasks import ask, ask_day, ask_verification, ground_of, schedules, tasks
 from mainstay.archive.verifying import Verified, verify_all, verify_day, verify_workspace
 
 __all__ = [
@@ -41,14 +41,18 @@ __all__ = [
     "Verified",
     "archive_day",
     "ask",
+    "ask_day",
+    "ask_verification",
     "cut",
     "due_days",
     "export",
     "figures",
+    "get_day",
     "grace_days_of",
     "grant_grace",
     "ground_of",
     "list_days",
+    "list_unsound",
     "mark",
     "override_retention",
     "rewrite_day",

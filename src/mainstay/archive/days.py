@@ -8,6 +8,8 @@ import orjson
 from prometheus_client import Gauge
 
 from mainstay.archive import queries
+from mainstay.archive.archiving import Day
+from mainstay.archive.errors import DayNotFound
 from mainstay.archive.names import object_name
 from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Connection, Database, Record
@@ -99,6 +101,19 @@ async def list_days(
         limit=limit,
     )
     return [_day(row) for row in rows]
+
+
+async def get_day(db: Connection, day: Day) -> ArchiveDay:
+    """How the archive of one day of the company stands. DayNotFound."""
+    row = await queries.find_day(db, day.company_id, day.workspace_id, day.day)
+    if row is None:
+        raise DayNotFound
+    return _day(row)
+
+
+async def list_unsound(db: Connection, company_id: str, *, limit: int = 50) -> list[ArchiveDay]:
+    """The company's days whose object is damaged or missing, newest first."""
+    return [_day(row) for row in await queries.unsound_days(db, company_id, limit=limit)]
 
 
 async def figures(db: Connection, company_id: str | None = None) -> dict[str, Any]:

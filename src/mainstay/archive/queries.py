@@ -72,6 +72,11 @@ _LIST = Sql(
           and ($6::date is null or (day, workspace_id) < ($6, $7::uuid))
         order by day desc, workspace_id desc limit $8""",
 )
+_UNSOUND = Sql(
+    "archive.unsound_days",
+    """select * from mainstay.archive_days where company_id = $1 and outcome in ('damaged', 'missing')
+        order by day desc, workspace_id desc limit $2""",
+)
 _TO_EXPORT = Sql(
     "archive.days_to_export",
     """select * from mainstay.archive_days
@@ -216,6 +221,11 @@ async def list_days(
     """Days of the company, newest first."""
     position = before or (None, None)
     return await connection.rows(_LIST, company_id, workspace_id, archived_only, since, until, *position, limit)
+
+
+async def unsound_days(connection: Connection, company_id: str, *, limit: int) -> list[Record]:
+    """Days of the company whose object is not sound, newest first."""
+    return await connection.rows(_UNSOUND, company_id, limit)
 
 
 async def days_to_export(

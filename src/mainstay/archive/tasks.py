@@ -82,6 +82,35 @@ async def ask(tx: Tx, step: str) -> jobs.Enqueued:
     return await jobs.enqueue(tx, STEPS[step], {}, queue=QUEUE, dedupe_key=f"schedule {STEPS[step]}")
 
 
+async def ask_day(tx: Tx, day: Day) -> jobs.Enqueued:
+    """The candidates of the day are archived as soon as a worker is free, where the company's plan has archives."""
+    payload = {"companyId": day.company_id, "workspaceId": day.workspace_id, "day": day.day.isoformat()}
+    return await jobs.enqueue(
+        tx,
+        DAY,
+        payload,
+        queue=QUEUE,
+        lane=day.company_id,
+        company_id=day.company_id,
+        dedupe_key=f"{day.workspace_id}/{day.day}",
+    )
+
+
+async def ask_verification(tx: Tx, day: Day) -> jobs.Enqueued:
+    """The day's object is verified as soon as a worker is free."""
+    now = await queries.now_everywhere(tx)
+    payload = {"companyId": day.company_id, "workspaceId": day.workspace_id, "before": now.isoformat()}
+    return await jobs.enqueue(
+        tx,
+        VERIFY_WORKSPACE,
+        {**payload, "day": day.day.isoformat()},
+        queue=QUEUE,
+        lane=day.company_id,
+        company_id=day.company_id,
+        dedupe_key=f"{day.workspace_id}/{day.day}",
+    )
+
+
 def _marking(ground: Ground) -> Callable[[Job], Awaitable[Outcome]]:
     async def run(_: Job) -> Outcome:
         await marking.mark(ground)
@@ -94,15 +123,7 @@ def _running(ground: Ground) -> Callable[[Job], Awaitable[Outcome]]:
     async def run(_: Job) -> Outcome:
         for day in await archiving.due_days(ground):
             async with ground.db.begin() as tx:
-                await jobs.enqueue(
-                    tx,
-                    DAY,
-                    {"companyId": day.company_id, "workspaceId": day.workspace_id, "day": day.day.isoformat()},
-                    queue=QUEUE,
-                    lane=day.company_id,
-                    company_id=day.company_id,
-                    dedupe_key=f"{day.workspace_id}/{day.day}",
-                )
+                await ask_day(tx, day)
         return None
 
     return run
@@ -157,11 +178,14 @@ def _spreading(ground: Ground) -> Callable[[Job], Awaitable[Outcome]]:
 
 def _verifying(ground: Ground) -> Callable[[Job], Awaitable[Outcome]]:
     async def run(job: Job) -> Outcome:
-        before = datetime.fromisoformat(job.payload["before"]).astimezone(UTC)
+        given = job.payload
+        company_id, workspace_id = given["companyId"], given["workspaceId"]
         try:
-            await verifying.verify_workspace(
-                ground, job.payload["companyId"], job.payload["workspaceId"], before=before
-            )
+            if "day" in given:
+                await verifying.verify_day(ground, Day(company_id, workspace_id, date.fromisoformat(given["day"])))
+            else:
+                before = datetime.fromisoformat(given["before"]).astimezone(UTC)
+                await verifying.verify_workspace(ground, company_id, workspace_id, before=before)
         except Unavailable as error:
             return Retry(str(error))
         return None

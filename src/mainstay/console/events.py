@@ -20,7 +20,7 @@ from mainstay.kernel.db import Record
 from mainstay.kernel.errors import Invalid
 
 PATH = "/console/events"
-AREA = Area("Events", PATH, "scroll-text", actions=(Action("Events of the last hour", f"{PATH}?from=1h"),))
+AREA = Area("Events", PATH, "scroll-text", "Audit log", actions=(Action("Events of the last hour", f"{PATH}?from=1h"),))
 FILTERS = {
     "action": "Action", "actorId": "Actor id", "actorEmail": "Actor email", "targetId": "Target id",
     "category": "Category", "projectId": "Project", "text": "Text", "from": "From", "to": "To",

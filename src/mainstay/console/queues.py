@@ -23,7 +23,7 @@ from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.errors import Fault, Invalid, NotFound
 
 PATH = "/console/queues"
-AREA = Area("Jobs", PATH, "layers", operators_only=True)
+AREA = Area("Jobs", PATH, "layers", "Delivery", operators_only=True)
 State = Literal["dead", "retrying", "active", "waiting", "delayed"]
 STATES: tuple[State, ...] = ("dead", "retrying", "active", "waiting", "delayed")
 """In the order in which somebody should look at them."""

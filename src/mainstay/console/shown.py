@@ -21,7 +21,12 @@ _STATES = {
     "disabled": ("bad", "power"), "open": ("warning", "octagon-alert"), "warned": ("warning", "triangle-alert"),
     "acknowledged": ("waiting", "check"), "discarded": ("neutral", "ban"), "inactive": ("neutral", "power"),
     "cancelled": ("neutral", "ban"), "paused": ("warning", "circle-pause"), "blocked": ("warning", "octagon-alert"),
-    "ok": ("good", "circle-check"), "late": ("warning", "clock"),
+    "ok": ("good", "circle-check"), "late": ("warning", "clock"), "archived": ("good", "circle-check"),
+    "sound": ("good", "shield-check"), "damaged": ("bad", "circle-x"), "missing": ("bad", "circle-x"),
+    "deleted": ("neutral", "trash-2"), "below": ("neutral", "circle-minus"), "crossed": ("warning", "triangle-alert"),
+    "enforce": ("accent", "shield-check"), "flag": ("warning", "triangle-alert"), "warn": ("warning", "triangle-alert"),
+    "off": ("neutral", "power"), "sent": ("good", "circle-check"), "recorded": ("neutral", "check"),
+    "done": ("good", "circle-check"),
 }  # fmt: skip
 _STEPS = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (86_400 * 60, 86_400, "d"))
 
@@ -71,6 +76,16 @@ def count(number: int, *, most: int | None = None) -> str:
     return f"{shown}+" if most is not None and number >= most else shown
 
 
+def size(number: int | None) -> str:
+    """A size as people say it: `0 B`, `340 B`, `1.2 KB`, `3.4 MB`; in steps of 1,000."""
+    value = float(number or 0)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1_000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1_000
+    return f"{value:,.1f} TB"
+
+
 def plural(number: int, one: str, many: str | None = None) -> str:
     """`1 endpoint`, `3 endpoints`."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
@@ -97,6 +112,6 @@ def line_of(values: Sequence[float | None], *, width: int, height: int) -> str:
 
 FILTERS: dict[str, Any] = {
     "chip": chip_of, "exact": exact, "machine": machine, "duration": duration, "count": count, "plural": plural,
-    "short": short, "line": line_of,
+    "short": short, "line": line_of, "size": size,
 }  # fmt: skip
 """What templates may say after a `|`; `ago` needs the page's own now."""

@@ -24,6 +24,7 @@ AREA = Area(
     "Webhooks",
     PATH,
     "webhook",
+    "Delivery",
     actions=(Action("New webhook", f"{PATH}/new"), Action("Event types", f"{PATH}/types")),
 )
 SHOWN = 25

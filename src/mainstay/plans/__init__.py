@@ -29,6 +29,7 @@ from mainstay.plans.meters import Usage, meter, usage
 from mainstay.plans.operator_routes import change_company, operator_router
 from mainstay.plans.reports import company_usage
 from mainstay.plans.routes import Parts, router
+from mainstay.plans.schemas import NewThreshold
 from mainstay.plans.senders import Letter, Recorder, Sender, SendFailed
 from mainstay.plans.standing import Book, Standing
 from mainstay.plans.tasks import schedules, senders_of, tasks
@@ -42,6 +43,7 @@ __all__ = [
     "Exhausted",
     "HeldAddOn",
     "Letter",
+    "NewThreshold",
     "Parts",
     "Plan",
     "QuotaReached",

@@ -16,6 +16,7 @@ from mainstay.plans.schemas import (
     AddOnList,
     AddOnShown,
     AlertList,
+    AlertShown,
     CompanyStatsAnswer,
     CompanyUsageAnswer,
     NewThreshold,
@@ -57,6 +58,37 @@ class Parts:
     async def settle(self, caller: Caller) -> None:
         """The allowances of the caller's company are as it has just chosen."""
         await caps.settle(self.regions.home, self.of(caller), self.book, caller.company_id)
+
+    async def choose_blocking(self, caller: Caller, *, blocks: bool) -> None:
+        """Events of the caller's company are refused at its hard limit, or not."""
+        async with self.regions.home.begin() as tx:
+            await limits.choose_blocking(tx, caller.actor, caller.company_id, blocks=blocks)
+        await self.settle(caller)
+
+    async def thresholds(self, caller: Caller) -> list[ThresholdShown]:
+        """The thresholds of the caller's company with their state in this month; targets without their secrets."""
+        regional = self.of(caller)
+        standing = await self.book.standing(self.regions.home, caller.company_id)
+        return await reports.threshold_list(regional, standing, await periods.current(regional), with_targets=True)
+
+    async def add_threshold(self, caller: Caller, new: NewThreshold) -> tuple[str, list[dict[str, str]]]:
+        """The threshold exists; its id, and its targets, of which a webhook shows its secret only here."""
+        async with self.of(caller).begin() as tx:
+            made = await thresholds.add_threshold(
+                tx, caller.actor, caller.company_id, new=new, keyring=self.keyring, allow=self.allow
+            )
+        await self.settle(caller)
+        return made
+
+    async def delete_threshold(self, caller: Caller, threshold_id: str) -> None:
+        """The threshold is gone; alerts that it raised stay."""
+        async with self.of(caller).begin() as tx:
+            await thresholds.delete_threshold(tx, caller.actor, caller.company_id, threshold_id)
+        await self.settle(caller)
+
+    async def alerts(self, caller: Caller) -> list[AlertShown]:
+        """The newest 100 alerts of the caller's company with what became of each send."""
+        return await reports.alert_list(self.of(caller), caller.company_id)
 
 
 def router(parts: Parts) -> APIRouter:
@@ -114,9 +146,7 @@ def _add_usage(routes: APIRouter, parts: Parts) -> None:
     async def change_usage(caller: Manager, body: _Choices, response: Response) -> CompanyUsageAnswer:
         """Events are refused with 429 once the hard limit is reached, or are taken beyond it: the company's choice."""
         _no_store(response)
-        async with parts.regions.home.begin() as tx:
-            await limits.choose_blocking(tx, caller.actor, caller.company_id, blocks=body.blocks_at_limit)
-        await parts.settle(caller)
+        await parts.choose_blocking(caller, blocks=body.blocks_at_limit)
         return await parts.usage(caller)
 
     @routes.get(f"{_PEOPLE}/add-ons", tags=["usage"])
@@ -130,38 +160,26 @@ def _add_thresholds(routes: APIRouter, parts: Parts) -> None:
     @routes.get(f"{_PEOPLE}/thresholds", tags=["usage"])
     async def list_thresholds(caller: Manager) -> ThresholdList:
         """The company's thresholds with their state in this month; targets are shown without their secrets."""
-        return ThresholdList(data=await _thresholds(parts, caller))
+        return ThresholdList(data=await parts.thresholds(caller))
 
     @routes.post(f"{_PEOPLE}/thresholds", tags=["usage"], openapi_extra=dict(openapi_body(NewThreshold)))
     async def add_threshold(caller: Manager, body: _Threshold) -> Answer:
         """A threshold, soft or hard, absolute or a percentage of the quota; a webhook's secret is shown only here."""
-        async with parts.of(caller).begin() as tx:
-            threshold_id, targets = await thresholds.add_threshold(
-                tx, caller.actor, caller.company_id, new=body, keyring=parts.keyring, allow=parts.allow
-            )
-        await parts.settle(caller)
-        shown = {one.id: one for one in await _thresholds(parts, caller)}
+        threshold_id, targets = await parts.add_threshold(caller, body)
+        shown = {one.id: one for one in await parts.thresholds(caller)}
         made: dict[str, Any] = {} if threshold_id not in shown else shown[threshold_id].model_dump(by_alias=True)
         return Answer({"data": {**made, "targets": targets}}, 201, {"cache-control": "no-store"})
 
     @routes.delete(f"{_PEOPLE}/thresholds/{{threshold_id}}", tags=["usage"], status_code=204)
     async def delete_threshold(caller: Manager, threshold_id: str) -> Response:
         """The threshold is gone; alerts that it raised stay."""
-        async with parts.of(caller).begin() as tx:
-            await thresholds.delete_threshold(tx, caller.actor, caller.company_id, threshold_id)
-        await parts.settle(caller)
+        await parts.delete_threshold(caller, threshold_id)
         return Response(status_code=204)
 
     @routes.get(f"{_PEOPLE}/alerts", tags=["usage"])
     async def list_alerts(caller: Manager) -> AlertList:
         """The company's newest 100 alerts with what became of each send."""
-        return AlertList(data=await reports.alert_list(parts.of(caller), caller.company_id))
-
-
-async def _thresholds(parts: Parts, caller: Caller) -> list[ThresholdShown]:
-    regional = parts.of(caller)
-    standing = await parts.book.standing(parts.regions.home, caller.company_id)
-    return await reports.threshold_list(regional, standing, await periods.current(regional), with_targets=True)
+        return AlertList(data=await parts.alerts(caller))
 
 
 def _no_store(response: Response) -> None:
