@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,6 +37,7 @@ from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
 from mainstay.kernel.work import Schedule, Task
 from mainstay.web import reference
+from mainstay.web.callers import Caller
 from mainstay.web.framework import Framework
 from mainstay.web.front import Front
 
@@ -132,7 +133,7 @@ def build_api(settings: Settings) -> Front:
     app.include_router(plans.router(plan_parts(base)))
     app.include_router(plans.operator_router(regions, plans.Book.of(settings)))
     app.include_router(templates.router(regions, cursors))
-    app.include_router(identity.router(regions, who, passwords, cursors))
+    app.include_router(identity.router(regions, who, passwords, cursors, workspace_figures(base)))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(streams.router(regions, settings, base.keyring))
     app.include_router(observability.router(settings, regions, _runway))
@@ -172,6 +173,20 @@ def plan_parts(base: Foundation) -> plans.Parts:
 
     settings = base.settings
     return plans.Parts(base.regions, plans.Book.of(settings), base.keyring, settings.outbound_allow, per_minute, tries)
+
+
+def workspace_figures(base: Foundation) -> Callable[[Caller, str], Awaitable[Mapping[str, Any]]]:
+    """What a workspace holds, for the room that has workspaces and knows nothing of events."""
+    regions, book = base.regions, plans.Book.of(base.settings)
+
+    async def figures(caller: Caller, workspace_id: str) -> Mapping[str, Any]:
+        company_id, db = caller.company_id, regions.of(caller.region)
+        used = await plans.workspace_usage(regions.home, db, book, company_id, workspace_id=workspace_id)
+        stored = sum(one.quantity for one in used.meters if one.meter == "events")
+        usage = {"period_start": used.period.start, "period_end": used.period.end, "events": stored}
+        return {"events": await events.head_seq(db, company_id, workspace_id), "latest_usage": usage}
+
+    return figures
 
 
 def chain_reader(db: Database) -> templates.ReadOn:

@@ -33,6 +33,7 @@ PUBLIC = {
     ("GET", "/api/v1/health/ready"): "probes carry no credential",
     ("GET", "/api/_health/live"): "probes carry no credential",
     ("GET", "/api/_health/ready"): "probes carry no credential",
+    ("GET", "/healthz"): "the same, where HyreLog's clients look",
     ("GET", "/metrics"): "open in development; in production the token is asked for inside (C-37), see below",
     ("GET", "/api/v1/metrics"): "the same figures",
     ("POST", "/api/v1/auth/login"): "gives the credential",
@@ -113,6 +114,16 @@ BODIES |= {
         )
     },
 }
+BODIES |= {
+    (method, f"/v1/key/{kind}/{act}"): body
+    for kind in ("company", "workspace")
+    for method, act, body in (
+        ("POST", "create", {"name": "k"}),
+        ("POST", "rotate", {"keyId": "{key_id}"}),
+        ("POST", "revoke", {"keyId": "{key_id}"}),
+    )
+}
+"""What stands in braces is an id of the side whose ids the path has."""
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
 GUARDS = (KeyGuard, PersonGuard, OperatorGuard, PageGuard)
 ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
@@ -218,7 +229,10 @@ class World:
             async with open_tail(self.api, headers, path) as stream:
                 if stream.status == 200:
                     return httpx.Response(200)
-        return await self.api.request(route.method, path, headers=headers, json=BODIES.get((route.method, route.path)))
+        body = BODIES.get((route.method, route.path))
+        if isinstance(body, dict) and "keyId" in body:
+            body = {"keyId": body["keyId"].format_map(with_ids or self.ours.ids)}
+        return await self.api.request(route.method, path, headers=headers, json=body)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -276,6 +290,8 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     replay = await api.post(f"{hooks}/{endpoint_id}/replays", json=wanted, **key)
     type_name = f"t-{ids.new_id()}"
     await api.put(f"/v1/key/company/event-types/{type_name}", json={}, **key)
+    wish = {"name": "k", "workspaceId": side.tenancy.workspace_id}
+    spare = await api.post("/v1/key/company/create", json=wish, **key)
     owner, thresholds = {"headers": side.people["owner"]}, "/api/v1/company/thresholds"
     if "threshold_id" in side.ids:
         await api.delete(f"{thresholds}/{side.ids['threshold_id']}", **owner)
@@ -291,6 +307,7 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
         "delivery_id": test.json()["deliveryId"],
         "pull_id": pull.json()["id"],
         "replay_id": replay.json()["id"],
+        "key_id": spare.json()["id"],
         "type_name": type_name,
     }
     side.event_of_sibling = sibling.json()["id"]

@@ -19,7 +19,7 @@ from mainstay.kernel.outbox import Actor
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
 from mainstay.web import problem
-from mainstay.web.callers import Manager, Member, Operator, Owner, WorkspaceKey
+from mainstay.web.callers import Caller, Manager, Member, Operator, Owner, WorkspaceKey
 from mainstay.web.front import Front
 
 ACCESS_SECRET = "a secret for access tokens of 32+ characters"
@@ -48,12 +48,17 @@ def callers(db: Database, clock: MovableClock) -> identity.Identity:
     return identity.Identity(db, access_secret=ACCESS_SECRET, internal_token=INTERNAL_TOKEN, clock=clock)
 
 
+async def no_figures(_: Caller, workspace_id: str) -> dict[str, Any]:
+    """What rooms above tell of a workspace; here there are none."""
+    raise AssertionError(workspace_id)
+
+
 @pytest.fixture
 def app(db: Database, callers: identity.Identity, passwords: identity.Passwords) -> Front:
     """The room's routes, and one route for every guard that the room fulfils."""
     inner = FastAPI()
     cursors = Cursors(Keyring("a master secret of 32 characters or more"))
-    inner.include_router(identity.router(Regions(db, {}), callers, passwords, cursors))
+    inner.include_router(identity.router(Regions(db, {}), callers, passwords, cursors, no_figures))
     inner.state.callers = callers
 
     @inner.post("/v1/key/workspace/anything")

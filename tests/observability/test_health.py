@@ -76,3 +76,15 @@ async def test_operators_come_in_by_their_token_alone(fresh_url: str, db: Databa
         ):
             assert (await api.get("/metrics", headers=headers)).status_code == status
     passwords.close()
+
+
+async def test_healthz_is_ok_while_the_database_answers(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/healthz")
+    told = answer.json()
+    assert (answer.status_code, told["status"], set(told)) == (200, "ok", {"status", "version", "time"})
+
+
+async def test_healthz_is_503_while_the_database_is_away() -> None:
+    async with running_app("postgresql://nobody@127.0.0.1:1/none") as api:
+        answer = await api.get("/healthz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")

@@ -25,7 +25,7 @@ from mainstay.events.ingest import Ingestion
 from mainstay.events.intake import Place
 from mainstay.events.minutes import per_minute
 from mainstay.events.proof import Finding, Verdict, verify_file
-from mainstay.events.reading import Followed, Page, Reader
+from mainstay.events.reading import Followed, Page, Reader, head_seq
 from mainstay.events.recording import drop_empty_chains, record, start_chains
 from mainstay.events.retiring import Retirement, Stretch, Unproven
 from mainstay.events.routes import describe, router
@@ -60,6 +60,7 @@ __all__ = [
     "drop_empty_chains",
     "filters_of",
     "flat",
+    "head_seq",
     "per_minute",
     "public_keys",
     "read_public_key",

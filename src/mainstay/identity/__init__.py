@@ -16,6 +16,8 @@ Every change is announced with its actor: `company.opened`, `company.moved`, `wo
 `key.issued`, `key.rotated`, `key.revoked`, `session.opened`, `session.ended`. Where a region has a database of its own,
 its keys are there, companies and people at home; a key is looked for in both (`callers`).
 
+A key that makes keys gives no more rights than it has. Requests with an idempotency key make one key (`kernel.once`).
+
 Refuses: another company's ids (404), a key of the wrong kind or from outside its allow-list (403), writing keys for a
 system workspace, a login for whom no thread is free (503), the eleventh wrong password for an email and the
 fifty-first from an address within ten minutes (429).

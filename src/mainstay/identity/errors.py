@@ -33,6 +33,18 @@ class KeyNotRotatable(Conflict):
     code = "key-not-rotatable"
 
 
+class BeyondOwnRights(Forbidden):
+    """A key cannot give more rights than it has itself."""
+
+    code = "beyond-own-rights"
+
+
+class KeyAlreadyIssued(Conflict):
+    """This request has made its key before, and the secret was shown only then."""
+
+    code = "key-already-issued"
+
+
 class AddressNotAllowed(Forbidden):
     """This key may not be used from your network address."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from mainstay.identity import companies
 from mainstay.identity.errors import KeyNotFound, KeyNotRotatable
-from mainstay.identity.names import check_name
+from mainstay.identity.names import check_labels, check_name
 from mainstay.identity.queries import keys as key_rows
 from mainstay.kernel import clock, ids, outbox, paging
 from mainstay.kernel.crypto import digest_of, new_token
@@ -30,6 +30,7 @@ TOKEN_CHARACTERS = 49
 """Every token has this length: six of prefix and 43 that hold 256 random bits."""
 MAX_NETWORKS = 100
 MAX_OVERLAP = timedelta(days=30)
+DEFAULT_OVERLAP = timedelta(hours=24)
 _SHOWN_CHARACTERS = 12
 _MAPPED_BITS = 96
 
@@ -53,6 +54,13 @@ class ApiKey:
     replaces: str | None
     overlap_ends_at: datetime | None
     last_used_at: datetime | None
+    labels: tuple[str, ...] = ()
+    revoked_reason: str | None = None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the key stops working by itself, if it does."""
+        return min((moment for moment in (self.expires_at, self.overlap_ends_at) if moment), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ async def issue_key(
     read_only: bool = False,
     allow_list: Sequence[str] = (),
     expires_at: datetime | None = None,
+    labels: Sequence[str] = (),
     home: Connection | None = None,
 ) -> IssuedKey:
     """A new key works and `key.issued` is announced; CompanyNotFound, WorkspaceNotFound, Invalid.
@@ -102,6 +111,7 @@ async def issue_key(
             "read_only": read_only,
             "allow_list": networks,
             "expires_at": expires_at,
+            "labels": check_labels(labels),
         },
     )
     await outbox.announce(tx, "key.issued", company_id=company_id, actor=actor, data=_facts_of(issued.record))
@@ -114,7 +124,8 @@ async def rotate_key(
     company_id: str,
     key_id: str,
     *,
-    overlap: timedelta = timedelta(hours=24),
+    overlap: timedelta = DEFAULT_OVERLAP,
+    name: str | None = None,
     home: Connection | None = None,
 ) -> IssuedKey:
     """A successor with the same rights works, the old key does until the overlap (0 to 30 days) ends, and
@@ -134,10 +145,11 @@ async def rotate_key(
             "workspace_id": old.workspace_id,
             "data_region": company.data_region,
             "kind": old.kind,
-            "name": old.name,
+            "name": old.name if name is None else check_name(name),
             "read_only": old.read_only,
             "allow_list": list(old.allow_list),
             "expires_at": old.expires_at,
+            "labels": list(old.labels),
             "replaces": old.id,
         },
     )
@@ -146,12 +158,13 @@ async def rotate_key(
     return issued
 
 
-async def revoke_key(tx: Tx, actor: Actor, company_id: str, key_id: str) -> ApiKey:
-    """Once this commits no later request succeeds with the key; `key.revoked` is announced the first time.
-    KeyNotFound."""
+async def revoke_key(tx: Tx, actor: Actor, company_id: str, key_id: str, *, reason: str | None = None) -> ApiKey:
+    """Once this commits no later request succeeds with the key; `key.revoked` is announced the first time, and that
+    reason is kept. KeyNotFound."""
     key = await get_key(tx, company_id, key_id)
-    if await key_rows.revoke_key(tx, company_id, key_id, _as_json(actor)):
-        data = {"keyId": key.id, "name": key.name, "prefix": key.prefix, "workspaceId": key.workspace_id}
+    if await key_rows.revoke_key(tx, company_id, key_id, _as_json(actor), reason):
+        data: dict[str, object] = {"keyId": key.id, "name": key.name, "prefix": key.prefix}
+        data |= {"workspaceId": key.workspace_id, **({} if reason is None else {"reason": reason})}
         await outbox.announce(tx, "key.revoked", company_id=company_id, actor=actor, data=data)
         key = await get_key(tx, company_id, key_id)
     return key
@@ -178,11 +191,11 @@ async def list_keys(
     return [key_of(row) for row in rows]
 
 
-def check_allow_list(entries: Sequence[str]) -> list[str]:
+def check_allow_list(entries: Sequence[str], pointer: str = "#/allowList") -> list[str]:
     """The networks in canonical text, IPv4 written inside IPv6 as IPv4; Invalid names a bad entry. At most 100."""
     if len(entries) > MAX_NETWORKS:
-        raise Invalid(faults=[Fault(f"must have at most {MAX_NETWORKS} entries", "#/allowList")])
-    return [str(_network_of(entry, f"#/allowList/{index}")) for index, entry in enumerate(entries)]
+        raise Invalid(faults=[Fault(f"must have at most {MAX_NETWORKS} entries", pointer)])
+    return [str(_network_of(entry, f"{pointer}/{index}")) for index, entry in enumerate(entries)]
 
 
 def networks_of(allow_list: Sequence[str]) -> tuple[Network, ...]:
@@ -226,6 +239,8 @@ def key_of(row: Record) -> ApiKey:
         replaces=None if row["replaces"] is None else str(row["replaces"]),
         overlap_ends_at=row["overlap_ends_at"],
         last_used_at=row["last_used_at"],
+        labels=tuple(row["labels"]),
+        revoked_reason=row["revoked_reason"],
     )
 
 

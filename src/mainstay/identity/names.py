@@ -1,12 +1,15 @@
-"""What people type, checked and normalised: names, slugs and email addresses. Pure."""
+"""What people type, checked and normalised: names, labels, slugs and email addresses. Pure."""
 
 import re
 import secrets
 import unicodedata
+from collections.abc import Sequence
 
 from mainstay.kernel.errors import Fault, Invalid
 
 NAME_MAX_CHARACTERS = 200
+MAX_LABELS = 20
+LABEL_MAX_CHARACTERS = 64
 EMAIL_MAX_CHARACTERS = 254
 RESERVED_SLUGS = frozenset({"system"})
 
@@ -21,6 +24,19 @@ def check_name(text: str, pointer: str = "#/name") -> str:
     if not 1 <= len(name) <= NAME_MAX_CHARACTERS or not name.isprintable():
         raise Invalid(faults=[Fault(f"must be 1 to {NAME_MAX_CHARACTERS} printable characters", pointer)])
     return name
+
+
+def check_labels(labels: Sequence[str], pointer: str = "#/labels") -> list[str]:
+    """The labels without spaces around them: up to 20 of 1 to 64 printable characters; Invalid names a bad one."""
+    if len(labels) > MAX_LABELS:
+        raise Invalid(faults=[Fault(f"must have at most {MAX_LABELS} entries", pointer)])
+    checked = [label.strip() for label in labels]
+    for index, label in enumerate(checked):
+        if not 1 <= len(label) <= LABEL_MAX_CHARACTERS or not label.isprintable():
+            raise Invalid(
+                faults=[Fault(f"must be 1 to {LABEL_MAX_CHARACTERS} printable characters", f"{pointer}/{index}")]
+            )
+    return checked
 
 
 def check_slug(text: str, *, reserved: frozenset[str] = RESERVED_SLUGS) -> str:

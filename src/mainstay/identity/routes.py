@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from mainstay.identity import companies, key_use, keys, people
 from mainstay.identity.callers import Identity
+from mainstay.identity.key_routes import Figures, add_key_routes
 from mainstay.identity.passwords import Passwords
 from mainstay.identity.schemas import (
     CompanyOfKey,
@@ -57,12 +58,13 @@ _Limit = Annotated[str, Query(description=f"1 to {paging.MAX_LIMIT}")]
 _Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before")]
 
 
-def router(regions: Regions, who: Identity, passwords: Passwords, cursors: Cursors) -> APIRouter:
-    """The room's routes: people and companies are at home, a key is in its region."""
+def router(regions: Regions, who: Identity, passwords: Passwords, cursors: Cursors, figures: Figures) -> APIRouter:
+    """The room's routes: people and companies are at home, a key is in its region; `figures` asks rooms above."""
     routes = APIRouter()
     _add_login(routes, regions.home, who.tokens, passwords)
-    _add_key_routes(routes, regions)
+    _add_key_itself(routes, regions)
     _add_workspace_list(routes, regions.home, cursors)
+    add_key_routes(routes, regions, figures)
     return routes
 
 
@@ -85,7 +87,7 @@ def _add_login(routes: APIRouter, db: Database, tokens: AccessTokens, passwords:
         return login_shown(login)
 
 
-def _add_key_routes(routes: APIRouter, regions: Regions) -> None:
+def _add_key_itself(routes: APIRouter, regions: Regions) -> None:
     @routes.get("/v1/key/workspace", tags=["keys"], responses=_KEY_PROBLEMS)
     async def show_workspace(caller: WorkspaceKey) -> WorkspaceOfKey:
         """The workspace that the key opens, and the key itself."""

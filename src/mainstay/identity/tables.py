@@ -112,6 +112,8 @@ api_keys = Table(
     Column("revoked_by", JSONB),
     Column("replaces", Uuid, unique=True),
     Column("overlap_ends_at", DateTime(timezone=True)),
+    Column("labels", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("revoked_reason", Text),
     CheckConstraint("data_region in ('US', 'EU', 'APAC')", name="data_region"),
     CheckConstraint("kind in ('workspace', 'company')", name="kind"),
     CheckConstraint("length(digest) = 32", name="digest_length"),

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from mainstay import __version__
 from mainstay.kernel import migrations, telemetry
+from mainstay.kernel.clock import SystemClock, iso
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import MainstayError, Unauthenticated
 from mainstay.kernel.regions import Regions
@@ -40,6 +41,13 @@ def router(settings: Settings, regions: Regions, runway: Runway) -> APIRouter:
         their own may be away while the others are served."""
         told, is_ready = await _told(regions, runway)
         return Answer(told, 200 if is_ready else 503)
+
+    @routes.get("/healthz")
+    async def healthz() -> Answer:
+        """200 with `{"status": "ok"}` while the database answers, 503 otherwise: all that HyreLog's clients look at."""
+        answers = (await _checks(regions.home, runway))["database"] == "ok"
+        told = {"status": "ok" if answers else "unavailable", "version": __version__, "time": iso(SystemClock().now())}
+        return Answer(told, 200 if answers else 503)
 
     @routes.get("/internal/health")
     async def health(_: Operator) -> Answer:

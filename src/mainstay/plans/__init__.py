@@ -27,7 +27,7 @@ from mainstay.plans.errors import CompanyUnknown, QuotaReached
 from mainstay.plans.limits import choose_blocking, drop_limit, set_limit, set_plan
 from mainstay.plans.meters import Usage, meter, usage
 from mainstay.plans.operator_routes import change_company, operator_router
-from mainstay.plans.reports import company_usage
+from mainstay.plans.reports import company_usage, workspace_usage
 from mainstay.plans.routes import Parts, router
 from mainstay.plans.schemas import NewThreshold
 from mainstay.plans.senders import Letter, Recorder, Sender, SendFailed
@@ -70,4 +70,5 @@ __all__ = [
     "set_plan",
     "tasks",
     "usage",
+    "workspace_usage",
 ]

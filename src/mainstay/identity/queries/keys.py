@@ -30,6 +30,11 @@ _LOCK_ROTATABLE = Sql(
     """select k.id from mainstay.api_keys k
        where k.company_id = $1 and k.id = $2 and mainstay.key_is_valid(k) and k.overlap_ends_at is null for update""",
 )
+_LOCK_WORKING = Sql(
+    "identity.lock_working_keys",
+    """select k.id from mainstay.api_keys k
+       where k.company_id = $1 and k.id = any($2::uuid[]) and mainstay.key_is_valid(k) order by k.id for update""",
+)
 _END_OVERLAP = Sql(
     "identity.end_overlap",
     """update mainstay.api_keys set overlap_ends_at = mainstay.now() + $3::interval
@@ -37,7 +42,7 @@ _END_OVERLAP = Sql(
 )
 _REVOKE = Sql(
     "identity.revoke_key",
-    """update mainstay.api_keys set revoked_at = mainstay.now(), revoked_by = $3
+    """update mainstay.api_keys set revoked_at = mainstay.now(), revoked_by = $3, revoked_reason = $4
        where company_id = $1 and id = $2 and revoked_at is null""",
 )
 _TAKE = Sql(
@@ -52,6 +57,7 @@ _INSERT_MOVED = Sql(
        on conflict (id) do update
          set revoked_at = coalesce(k.revoked_at, excluded.revoked_at),
              revoked_by = case when k.revoked_at is null then excluded.revoked_by else k.revoked_by end,
+             revoked_reason = coalesce(k.revoked_reason, excluded.revoked_reason),
              overlap_ends_at = least(k.overlap_ends_at, excluded.overlap_ends_at)""",
 )
 _RETAG = Sql(
@@ -120,9 +126,14 @@ async def end_overlap(tx: Tx, company_id: str, key_id: str, overlap: timedelta) 
     return ends_at
 
 
-async def revoke_key(tx: Tx, company_id: str, key_id: str, revoked_by: str) -> bool:
+async def lock_working_keys(tx: Tx, company_id: str, key_ids: Sequence[str]) -> set[str]:
+    """Those of the keys that work; nobody else can rotate or revoke them meanwhile."""
+    return {str(row["id"]) for row in await tx.rows(_LOCK_WORKING, company_id, key_ids)}
+
+
+async def revoke_key(tx: Tx, company_id: str, key_id: str, revoked_by: str, reason: str | None) -> bool:
     """Whether the key was revoked just now."""
-    return count_of(await tx.run(_REVOKE, company_id, key_id, revoked_by)) == 1
+    return count_of(await tx.run(_REVOKE, company_id, key_id, revoked_by, reason)) == 1
 
 
 async def take_keys(tx: Tx, company_id: str) -> list[str]:

@@ -1,0 +1,152 @@
+"""Requests and answers of the routes by which keys make, rotate and revoke keys."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from mainstay.identity.keys import ApiKey, IssuedKey, KeyKind
+from mainstay.identity.schemas import WorkspaceShown
+from mainstay.kernel.clock import iso
+
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=36)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Text = Annotated[str, msgspec.Meta(max_length=500)]
+
+
+class NewKey(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """A key to be made; without addresses or an end it has those of the key that asks."""
+
+    name: _Name
+    read_only: bool = False
+    labels: Annotated[list[_Text], msgspec.Meta(max_length=20)] = []
+    ip_allowlist: Annotated[list[_Text], msgspec.Meta(max_length=100)] = []
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class NewKeyOfCompany(NewKey, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """A key of the company, or of the workspace that is named."""
+
+    workspace_id: _Id | None = None
+
+
+class Rotation(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """Which key is replaced (the one that asks, unless named), and for how long it works beside its successor."""
+
+    key_id: _Id | None = None
+    name: _Name | None = None
+    revoke_old: bool = False
+    overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=2_592_000)] | None = None
+
+
+class Revocation(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """Which key ends (the one that asks, unless named), and why."""
+
+    key_id: _Id | None = None
+    reason: _Text | None = None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class KeyIssued(_Answer):
+    """A new key; `key` is its secret, which is shown this once."""
+
+    id: str
+    key: str
+    name: str
+    prefix: str
+    kind: KeyKind
+    workspace_id: str | None
+    read_only: bool
+    labels: list[str]
+    ip_allowlist: list[str]
+    expires_at: str | None
+    created_at: str
+
+
+class KeyRotated(KeyIssued):
+    """The successor of a key; the old one works until `overlapEndsAt`, or not at all any more."""
+
+    replaces: str
+    old_key_revoked: bool
+    overlap_ends_at: str
+
+
+class KeyRevoked(_Answer):
+    """A key that has ended for good."""
+
+    id: str
+    revoked_at: str
+    revoked_reason: str | None
+
+
+class RateLimit(_Answer):
+    """How often the key may call. Nothing limits keys at present, and the figures are null."""
+
+    policy: Literal["unlimited"] = "unlimited"
+    limit: int | None = Field(default=None, description="Calls a window")
+    remaining: int | None = None
+    reset_at: str | None = None
+    window_seconds: int | None = None
+    limited: bool = Field(default=False, description="Whether calls are refused at this moment")
+
+
+class LatestUsage(_Answer):
+    """Events of the current calendar month (UTC)."""
+
+    period_start: str
+    period_end: str
+    events: int
+
+
+class WorkspaceStats(_Answer):
+    """What a workspace holds: `events` is how many were ever stored, which is also the `seq` of its last one."""
+
+    events: int
+    latest_usage: LatestUsage
+
+
+class WorkspaceDetail(_Answer):
+    """One workspace of the company with its figures."""
+
+    workspace: WorkspaceShown
+    stats: WorkspaceStats
+
+
+def issued_shown(issued: IssuedKey) -> KeyIssued:
+    """A new key with its secret."""
+    return KeyIssued(**_members(issued))
+
+
+def rotated_shown(issued: IssuedKey, old: ApiKey, *, ended: bool) -> KeyRotated:
+    """The successor with its secret, and how long the old key works."""
+    ends_at = old.overlap_ends_at
+    assert ends_at is not None
+    return KeyRotated(**_members(issued), replaces=old.id, old_key_revoked=ended, overlap_ends_at=iso(ends_at))
+
+
+def revoked_shown(key: ApiKey) -> KeyRevoked:
+    """A key that was revoked."""
+    assert key.revoked_at is not None
+    return KeyRevoked(id=key.id, revoked_at=iso(key.revoked_at), revoked_reason=key.revoked_reason)
+
+
+def _members(issued: IssuedKey) -> dict[str, Any]:
+    key = issued.record
+    return {
+        "id": key.id,
+        "key": issued.secret,
+        "name": key.name,
+        "prefix": key.prefix,
+        "kind": key.kind,
+        "workspace_id": key.workspace_id,
+        "read_only": key.read_only,
+        "labels": list(key.labels),
+        "ip_allowlist": list(key.allow_list),
+        "expires_at": None if key.expires_at is None else iso(key.expires_at),
+        "created_at": iso(key.created_at),
+    }
