@@ -13,6 +13,9 @@ from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.work import Job
+from mainstay.streams import pumping as pump
+from mainstay.streams.destinations import collectors
+from mainstay.streams.destinations.outcomes import Bounds
 from mainstay.streams.pumping import Pump
 from tests.jobs.conftest import until
 from tests.streams.conftest import Pumping
@@ -266,6 +269,38 @@ async def test_a_cancelled_backfill_sends_no_more(pumping: Pumping, collector: C
     assert answer.json()["backfill"]["state"] == "cancelled"
     await pumping.settle()
     assert collector.ids == []
+
+
+async def test_a_backfill_is_whole_where_one_workspace_has_gone_on_meanwhile(
+    pumping: Pumping, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is newer than the backfill counts for no part of it, however much of a batch it would fill."""
+    monkeypatch.setattr(collectors.Splunk, "bounds", Bounds(6, 1_048_576))
+    old = await pumping.send(*(f"old.{n}" for n in range(12))) + await pumping.send("b", key=pumping.tenancy.other_key)
+    stream = await pumping.create(splunk(collector))
+    await pumping.act(stream, "backfill", 202, since="2026-01-01T00:00:00Z")
+    new = await pumping.send(*(f"new.{n}" for n in range(12)), key=pumping.tenancy.other_key)
+    await pumping.settle()
+    found = await pumping.read(stream)
+    assert sorted(collector.ids) == sorted(old + new)
+    assert (found["backfill"]["state"], found["backfill"]["sent"]) == ("done", len(old))
+
+
+async def test_a_backfill_of_what_is_not_kept_any_more_ends(
+    pumping: Pumping, collector: Collector, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collectors.Splunk, "bounds", Bounds(2, 1_048_576))
+    monkeypatch.setattr(pump, "TURN_SECONDS", 1.0)
+    await pumping.send("a", "b", "c")
+    stream = await pumping.create(splunk(collector))
+    await pumping.act(stream, "backfill", 202, since="2026-01-01T00:00:00Z")
+    async with db.begin() as tx:
+        await tx.connection.execute("delete from mainstay.events where workspace_id = $1", pumping.tenancy.workspace_id)
+    new = await pumping.send("d", "e", "f")
+    async with asyncio.timeout(20):
+        await pumping.settle()
+    assert collector.ids == new
+    assert (await pumping.read(stream))["backfill"]["state"] == "done"
 
 
 async def test_what_is_not_kept_any_more_holds_nothing_up(pumping: Pumping, collector: Collector, db: Database) -> None:

@@ -17,10 +17,11 @@ START: Mark = (0, datetime(1970, 1, 1, tzinfo=UTC))
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The next events, each workspace's in order, and where each workspace stands behind them."""
+    """The next events, each workspace's in order, and where each stands behind them; whole: all are at their ends."""
 
     rows: list[Record]
     marks: dict[str, Mark]
+    is_whole: bool
 
 
 class Following:
@@ -48,23 +49,33 @@ class Following:
     ) -> Read:
         """Up to `limit` events behind the marks, up to `ends` (heads read before), to the first past the bytes.
 
-        Where nothing lies between mark and end any more, because it is not kept, the mark moves to the end.
+        Each workspace has an equal share of them. Where nothing lies between mark and end any more, because it is not
+        kept, the mark moves to the end.
         """
         behind = {name: marks.get(name, START) for name, end in ends.items() if marks.get(name, START)[0] < end[0]}
+        share = -(-limit // max(1, len(behind)))
         found = await tails.newer_everywhere(
             self._db,
             list(behind),
             [seq for seq, _ in behind.values()],
             [received_at for _, received_at in behind.values()],
-            limit=limit,
+            limit=share,
             most_bytes=most_bytes,
         )
-        is_whole = len(found) < limit and (not found or found[-1]["bytes_until"] < most_bytes)
-        kept = [row for row in found[:limit] if row["seq"] <= ends[str(row["workspace_id"])][0]]
-        moved = {str(row["workspace_id"]): (row["seq"], row["received_at"]) for row in kept}
-        if is_whole:
-            moved |= {name: ends[name] for name in behind if name not in moved}
-        return Read(kept, moved)
+        is_cut = len(found) > limit or (bool(found) and found[-1]["bytes_until"] >= most_bytes)
+        kept: list[Record] = []
+        moved: dict[str, Mark] = {}
+        at_end = set[str]() if is_cut else set(behind)
+        for row in found[:limit]:
+            name = str(row["workspace_id"])
+            if row["seq"] <= ends[name][0]:
+                kept.append(row)
+                moved[name] = (row["seq"], row["received_at"])
+            if row["number"] >= share:
+                at_end.discard(name)
+            if row["seq"] >= ends[name][0]:
+                at_end.add(name)
+        return Read(kept, moved | {name: ends[name] for name in at_end}, at_end == set(behind))
 
     async def lag(self, marks: Mapping[str, Mark]) -> tuple[int, datetime | None]:
         """How many events of the company lie behind the marks, and when the first of them was stored."""

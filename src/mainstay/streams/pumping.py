@@ -7,7 +7,7 @@ that confirms the claim of the job.
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -102,15 +102,14 @@ class Pump:
         wanted = orjson.loads(row["filter"])
         batch = Batch(stream_id, [forms.render(one, row["form"]) for one in found.rows if forms.wants(wanted, one)])
         outcome = await self.deliver(sender, batch)
-        is_whole = len(found.rows) < sender.bounds.events and not _is_cut(found.rows, sender.bounds.bytes)
         async with self._db.begin() as tx:
             await jobs.confirm(tx, job)
             if not outcome.ok:
                 await self._fail(tx, row, outcome)
                 return False
-            turn = Turn(part, found.marks, len(batch.events), is_whole)
+            turn = Turn(part, found.marks, len(batch.events), found.is_whole)
             await self._record(tx, row, turn, rest=sender.bounds.gap)
-        return not (batch.events and is_whole and sender.bounds.gap and part == LIVE)
+        return not (batch.events and found.is_whole and sender.bounds.gap and part == LIVE)
 
     async def _record(self, tx: Tx, before: Record, turn: Turn, *, rest: timedelta) -> None:
         company_id, stream_id = str(before["company_id"]), str(before["id"])
@@ -168,7 +167,3 @@ async def put_in_line(tx: Tx, company_id: str, stream_id: str) -> None:
     await jobs.enqueue(
         tx, TURN, stream_id, queue=QUEUE, lane=f"stream:{stream_id}", company_id=company_id, dedupe_key=stream_id
     )
-
-
-def _is_cut(found: list[Any], most_bytes: int) -> bool:
-    return bool(found) and found[-1]["bytes_until"] >= most_bytes
