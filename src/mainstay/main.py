@@ -14,6 +14,7 @@ from mainstay import (
     __version__,
     archive,
     console,
+    erasure,
     events,
     identity,
     jobs,
@@ -130,6 +131,7 @@ def build_api(settings: Settings) -> Front:
     app.include_router(exporter.router())
     app.include_router(events.router(regions, cursors, base.keyring))
     app.include_router(archive.router(settings, regions, plans.Book.of(settings), cursors))
+    app.include_router(erasure.router(erasure.ground_of(settings, regions, base.keyring), cursors))
     app.include_router(plans.router(plan_parts(base)))
     app.include_router(plans.operator_router(regions, plans.Book.of(settings)))
     app.include_router(templates.router(regions, cursors))
@@ -259,6 +261,7 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
         *events.tasks(events.Sealer(base.keyring)),
         *streams.tasks(db, outbound, base.keyring, base.settings.brand),
         *archive.tasks(archive.ground_of(base.settings, base.regions, db, base.keyring)),
+        *erasure.tasks(erasure.ground_of(base.settings, base.regions, base.keyring), db),
         *templates.tasks(db, chain_reader(db)),
         *identity.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
@@ -273,6 +276,7 @@ def schedules() -> list[Schedule]:
         *events.schedules(),
         *streams.schedules(),
         *archive.schedules(),
+        *erasure.schedules(),
         *templates.schedules(),
         *identity.schedules(),
         *plans.schedules(),

@@ -21,6 +21,7 @@ from mainstay.console.guards import PageGuard
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
+from mainstay.kernel.objects import Objects
 from mainstay.web.callers import READING, KeyGuard, OperatorGuard, PersonGuard, Role
 from tests.conftest import cut_database, drop_database, running_app
 from tests.events.tails import open_tail
@@ -124,6 +125,20 @@ BODIES |= {
     )
 }
 """What stands in braces is an id of the side whose ids the path has."""
+BODIES |= {
+    (method, family + path): body
+    for family in ("/api/v1/company", "/v1/key/company")
+    for method, path, body in (
+        ("POST", "/erasures", {"actorId": "nobody-here", "reason": "asked"}),
+        ("POST", "/erasures/{erasure_id}/resume", None),
+        ("POST", "/holds", {"actorId": "somebody-held", "reason": "case 1"}),
+        ("POST", "/holds/{hold_id}/lift", None),
+    )
+} | {
+    ("POST", _COMPANY + "/holds"): {"actorId": "somebody-held", "reason": "case 1"},
+    ("POST", _COMPANY + "/holds/{hold_id}/lift"): None,
+    ("POST", "/v1/key/company/gdpr/export"): {"actorId": "nobody-here"},
+}
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
 GUARDS = (KeyGuard, PersonGuard, OperatorGuard, PageGuard)
 ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
@@ -198,6 +213,8 @@ class Side:
     tenancy: Tenancy
     people: dict[Role, Headers]
     read_only: dict[str, Headers]
+    db: Database
+    store: str
     ids: dict[str, str] = field(default_factory=dict)
     event_of_sibling: str = ""
     schema_of_sibling: str = ""
@@ -236,16 +253,17 @@ class World:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(server_url: str, template_url: str) -> AsyncIterator[World]:
+async def world(server_url: str, template_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     url = await cut_database(server_url, template_url)
     db = Database(url, size=2)
-    async with running_app(url) as api:
-        yield World(api, db, await _side(api, db), await _side(api, db))
+    store = tmp_path_factory.mktemp("objects").as_uri()
+    async with running_app(url, OBJECT_STORE=store) as api:
+        yield World(api, db, await _side(api, db, store), await _side(api, db, store))
     await db.close()
     await drop_database(server_url, url)
 
 
-async def _side(api: httpx.AsyncClient, db: Database) -> Side:
+async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
     tenancy = await open_tenancy(db)
     settings = test_settings(db.dsn)
     tokens = identity.Identity(db, access_secret=settings.jwt_access_secret, clock=SystemClock()).tokens
@@ -313,6 +331,31 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     side.event_of_sibling = sibling.json()["id"]
     side.ids |= {"workspace_id": side.tenancy.workspace_id, **await _rules(api, side, earlier)}
     side.ids["stream_id"] = await _stream(api, side, earlier.get("stream_id", ids.new_id()))
+    side.ids |= await _erasure(api, side, earlier)
+
+
+async def _erasure(api: httpx.AsyncClient, side: Side, earlier: dict[str, str]) -> dict[str, str]:
+    """An erasure that failed, a hold on somebody, and a job with a file; others that routes made have ended."""
+    found = {name: earlier[name] for name in ("erasure_id", "hold_id", "job_id") if name in earlier}
+    if not found:
+        for name, path in (("erasure_id", "erasures"), ("hold_id", "holds"), ("job_id", "gdpr/export")):
+            wanted = BODIES["POST", f"/v1/key/company/{path}"]
+            made = await api.post(f"/v1/key/company/{path}", json=wanted, headers=side.tenancy.company_auth)
+            found[name] = made.json()["id"]
+        file = f"gdpr/{side.tenancy.company_id}/{found['job_id']}/1.ndjson.gz"
+        await Objects.open(side.store).put(file, b"packed")
+    async with side.db.begin() as tx:
+        await tx.connection.execute(
+            """update mainstay.erasures set state = case when id = $2 then 'failed' else 'completed' end
+                where company_id = $1""",
+            side.tenancy.company_id,
+            found["erasure_id"],
+        )
+        await tx.connection.execute(
+            "update mainstay.company_jobs set status = 'completed', run = 1 where company_id = $1",
+            side.tenancy.company_id,
+        )
+    return found
 
 
 async def _rules(api: httpx.AsyncClient, side: Side, earlier: dict[str, str]) -> dict[str, str]:

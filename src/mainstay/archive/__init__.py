@@ -19,9 +19,10 @@ Tables: archive_days (a row a workspace and day), workspace_retention and compan
 of the events room.
 """
 
-from mainstay.archive.archiving import Day, archive_day, due_days, rewrite_day
+from mainstay.archive.archiving import Day, archive_day, due_days, read_day, renew_day, rewrite_day
 from mainstay.archive.cutting import CutReport, cut
 from mainstay.archive.days import ArchiveDay, figures, get_day, list_days, list_unsound
+from mainstay.archive.errors import Damaged
 from mainstay.archive.ground import Ground
 from mainstay.archive.marking import mark
 from mainstay.archive.objects import Stores
@@ -34,6 +35,7 @@ from mainstay.archive.verifying import Verified, verify_all, verify_day, verify_
 __all__ = [
     "ArchiveDay",
     "CutReport",
+    "Damaged",
     "Day",
     "Ground",
     "Range",
@@ -55,6 +57,8 @@ __all__ = [
     "list_unsound",
     "mark",
     "override_retention",
+    "read_day",
+    "renew_day",
     "rewrite_day",
     "router",
     "schedules",

@@ -93,11 +93,34 @@ async def rewrite_day(ground: Ground, day: Day, change: Callable[[bytes], bytes]
         try:
             stored = await store.put(day.name, packed.pieces(), replaces=there.etag)
             await _read_back(store, stored, packed)
-            await _record(ground, day, stretch.last_seq, packed, fence)
+            await _record(ground, day, row, stretch.last_seq, packed, fence)
         except ObjectChanged:
             continue
         return True
     raise Contended
+
+
+async def read_day(ground: Ground, day: Day) -> AsyncIterator[list[bytes]]:
+    """Yields the events of the day's object as their JSON stands in it; nothing where none is on record."""
+    row = await _get(ground, day)
+    if row["archived_seq"]:
+        async for lines in forms.unpacked(ground.stores.get(row["data_region"]).get(day.name)):
+            yield lines
+
+
+async def renew_day(ground: Ground, day: Day, fence: Fence | None = None) -> None:
+    """Whatever object of the day is not on record yet is made of what the table has now, or made anew.
+
+    For what changes events of the table that an archiving under way may have read before.
+    """
+    async with ground.db.begin() as tx:
+        if fence is not None:
+            await fence(tx)
+        await queries.renew(tx, day.company_id, day.workspace_id, day.day)
+    row = await _get(ground, day)
+    store = ground.stores.find(row["data_region"])
+    if not row["archived_seq"] and store is not None and await _find(store, day.name) is not None:
+        await archive_day(ground, day, fence)
 
 
 async def _stored_whole(ground: Ground, day: Day, fence: Fence | None) -> Record:
@@ -116,16 +139,23 @@ async def _stored_whole(ground: Ground, day: Day, fence: Fence | None) -> Record
         day.name, packed.pieces(), create_only=there is None, replaces=None if there is None else there.etag
     )
     await _read_back(store, stored, packed)
-    await _record(ground, day, stretch.last_seq, packed, fence)
+    await _record(ground, day, row, stretch.last_seq, packed, fence)
     return await _get(ground, day)
 
 
-async def _record(ground: Ground, day: Day, seq: int, packed: forms.Packed, fence: Fence | None) -> None:
+async def _record(ground: Ground, day: Day, row: Record, seq: int, packed: forms.Packed, fence: Fence | None) -> None:
     async with ground.db.begin() as tx:
         if fence is not None:
             await fence(tx)
         if not await queries.record_archived(
-            tx, day.company_id, day.workspace_id, day.day, seq=seq, sha256=packed.sha256, size=packed.bytes
+            tx,
+            day.company_id,
+            day.workspace_id,
+            day.day,
+            seq=seq,
+            sha256=packed.sha256,
+            size=packed.bytes,
+            renewals=row["renewals"],
         ):
             raise ObjectChanged
 

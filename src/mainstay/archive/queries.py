@@ -36,7 +36,12 @@ _ARCHIVED = Sql(
     """update mainstay.archive_days
           set archived_seq = $4, sha256 = $5, bytes = $6, archived_at = mainstay.now(), verified_at = mainstay.now(),
               outcome = 'sound', finding = null, failure = null, failed_at = null
-        where workspace_id = $1 and company_id = $2 and day = $3 and archived_seq <= $4""",
+        where workspace_id = $1 and company_id = $2 and day = $3 and archived_seq <= $4 and renewals = $7""",
+)
+_RENEW = Sql(
+    "archive.renew_day",
+    """update mainstay.archive_days set renewals = renewals + 1
+        where workspace_id = $1 and company_id = $2 and day = $3""",
 )
 _FLAGGED = Sql(
     "archive.record_flagged",
@@ -164,10 +169,16 @@ async def find_day(connection: Connection, company_id: str, workspace_id: str, d
 
 
 async def record_archived(
-    tx: Tx, company_id: str, workspace_id: str, day: date, *, seq: int, sha256: bytes, size: int
+    tx: Tx, company_id: str, workspace_id: str, day: date, *, seq: int, sha256: bytes, size: int, renewals: int
 ) -> bool:
-    """Whether the day's object is on record as holding the events up to that seq; not where it held more."""
-    return count_of(await tx.run(_ARCHIVED, workspace_id, company_id, day, seq, sha256, size)) == 1
+    """Whether the day's object is on record as holding the events up to that seq; not where it held more, or was made
+    of what the table had before the day was renewed."""
+    return count_of(await tx.run(_ARCHIVED, workspace_id, company_id, day, seq, sha256, size, renewals)) == 1
+
+
+async def renew(tx: Tx, company_id: str, workspace_id: str, day: date) -> None:
+    """An object of the day that was made before counts for nothing unless it is on record already."""
+    await tx.run(_RENEW, workspace_id, company_id, day)
 
 
 async def record_flagged(tx: Tx, company_id: str, workspace_id: str, day: date, *, seq: int) -> None:

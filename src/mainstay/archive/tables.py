@@ -43,6 +43,7 @@ archive_days = Table(
     Column("outcome", Text),
     Column("finding", JSONB),
     Column("cut_at", _TIME),
+    Column("renewals", Integer, nullable=False, server_default=_ZERO),
     CheckConstraint("outcome in ('sound', 'damaged', 'missing')", name="outcome"),
     Index("archive_days_company_idx", "company_id", "day", "workspace_id"),
     Index(

@@ -88,6 +88,8 @@ def sentences(judged: Judged) -> list[str]:
         lines = [f"{judged.name}: ok, {verdict.checked} events, head seq {seq} {event_hash.hex()}"]
     if bad is not None and (bad.kind, bad.seq) == ("deleted", 1):
         lines.append("  note: an archived day begins at a checkpoint of its own, which needs the public key (--key)")
+    if verdict.erased:
+        lines.append(f"  of {verdict.erased} events parts were erased; what stands for them is proven")
     if verdict.checkpoint_seq is None:
         return [*lines, f"  note: {NO_CHECKPOINT}"]
     return [*lines, f"  compared with the signed checkpoint of seq {verdict.checkpoint_seq}"]
@@ -101,6 +103,7 @@ def shown(verdict: Verdict) -> dict[str, Any]:
         "checked": verdict.checked,
         "head": {"seq": verdict.head[0], "hash": verdict.head[1].hex()},
         "checkpointSeq": verdict.checkpoint_seq,
+        "erased": verdict.erased,
         "firstBad": bad and {"seq": bad.seq, "id": bad.id, "line": bad.line, "kind": bad.kind, "detail": bad.detail},
     }
 

@@ -13,10 +13,12 @@ Refuses: what has no single exact JSON meaning, bodies over 1 MiB, batches over 
 Tables: events (by month), chain_heads (one row a workspace), checkpoints, signing_keys, event_minutes (by week) and
 event_samples, which a worker fills each 10 s from what the chain heads grew by, tail_streams (open tails, by node).
 `intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `exporting` streams all, `tailing` follows live,
-`minutes` counts, `chain` and `proof` prove.
+`minutes` counts, `chain` and `proof` prove, `erasing` takes a person out.
 """
 
+from mainstay.events.chain import PARTS
 from mainstay.events.checkpoints import BadCheckpoint, read_public_key, verify_note
+from mainstay.events.erasing import Eraser
 from mainstay.events.export_routes import Exporter
 from mainstay.events.filters import Filters, filters_of
 from mainstay.events.following import Following
@@ -24,7 +26,7 @@ from mainstay.events.hot import IngestRoutes
 from mainstay.events.ingest import Ingestion
 from mainstay.events.intake import Place
 from mainstay.events.minutes import per_minute
-from mainstay.events.proof import Finding, Verdict, verify_file
+from mainstay.events.proof import Verdict, verify_file
 from mainstay.events.reading import Followed, Page, Reader, head_seq
 from mainstay.events.recording import drop_empty_chains, record, start_chains
 from mainstay.events.retiring import Retirement, Stretch, Unproven
@@ -39,10 +41,11 @@ from mainstay.events.verification import verify_workspace
 
 __all__ = [
     "PARTITIONED",
+    "PARTS",
     "BadCheckpoint",
+    "Eraser",
     "Exporter",
     "Filters",
-    "Finding",
     "Followed",
     "Following",
     "IngestRoutes",

@@ -33,7 +33,8 @@ class Finding:
 class Verdict:
     """Whether the events are whole and unchanged, how many are proven, and the head they end at.
 
-    `checkpoint_seq` is None where no signed checkpoint was compared: a missing tail would then go unseen.
+    `checkpoint_seq` is None where no signed checkpoint was compared: a missing tail would then go unseen. `erased`
+    counts the proven events of which digests stand in place of values that were erased.
     """
 
     ok: bool
@@ -41,6 +42,7 @@ class Verdict:
     first_bad: Finding | None
     head: tuple[int, bytes]
     checkpoint_seq: int | None = None
+    erased: int = 0
 
 
 def verify_events(
@@ -94,6 +96,7 @@ class _Chain:
         self.parent: bytes | None = None
         self.last: tuple[str, int] | None = None
         self.checked = 0
+        self.erased = 0
         self.line = 0
         self.checkpoint = checkpoint
         self.workspace_id = checkpoint.workspace_id if checkpoint else None
@@ -105,10 +108,11 @@ class _Chain:
         self.last = (event["id"], line)
         self.workspace_id = event["workspaceId"]
         self.checked += 1
+        self.erased += bool(event["proof"].get("digests"))
 
     def verdict(self, first_bad: Finding | None) -> Verdict:
         compared = self.checkpoint.seq if self.checkpoint else None
-        return Verdict(first_bad is None, self.checked, first_bad, (self.seq, self.hash), compared)
+        return Verdict(first_bad is None, self.checked, first_bad, (self.seq, self.hash), compared, self.erased)
 
 
 def _verify(

@@ -102,12 +102,15 @@ def flat(row: Mapping[str, Any], *, with_proof: bool = False) -> bytes:
 
 def _proof(row: Mapping[str, Any]) -> dict[str, Any]:
     salts = row["salts"]
+    erased: Mapping[str, str] = {} if row["digests"] is None else orjson.loads(row["digests"])
     proof: dict[str, Any] = {"v": row["hash_version"], "salts": {}}
     if salts is not None:
         width = chain.SALT_BYTES
-        proof["salts"] = {part: salts[n * width : (n + 1) * width].hex() for n, part in enumerate(chain.PARTS)}
-    if row["digests"] is not None:
-        proof["digests"] = Fragment(row["digests"])
+        proof["salts"] = {
+            part: salts[n * width : (n + 1) * width].hex() for n, part in enumerate(chain.PARTS) if part not in erased
+        }
+    if erased:
+        proof["digests"] = erased
     return proof
 
 

@@ -56,6 +56,7 @@ async def verify_workspace(
         step = verify_events(_flat(rows), checkpoint=due, start=verdict.head)
         compared = checkpoint.seq if due and checkpoint else compared
         checked = verdict.checked + step.checked
+        step = replace(step, erased=verdict.erased + step.erased)
         if step.first_bad is not None:
             line = verdict.checked + step.first_bad.line
             return replace(step, checked=checked, first_bad=replace(step.first_bad, line=line), checkpoint_seq=compared)

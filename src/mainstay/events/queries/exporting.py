@@ -197,11 +197,14 @@ def _json_value(name: str, source: str) -> str:
 
 
 def _json_proof() -> str:
-    salts = []
+    every, left = [], []
     for number, part in enumerate(PARTS):
         salt = f"encode(substr(salts, {number * SALT_BYTES + 1}, {SALT_BYTES}), 'hex')"
-        salts.append(f"""'{"," if number else "{"}"{part}":"' || {salt} || '"'""")
-    written = f"case when salts is null then '{{}}' else {' || '.join(salts)} || '}}' end"
+        every.append(f"""'{"," if number else "{"}"{part}":"' || {salt} || '"'""")
+        left.append(f"""case when digests ? '{part}' then '' else ',"{part}":"' || {salt} || '"' end""")
+    some = f"'{{' || substr({' || '.join(left)}, 2) || '}}'"
+    written = f"""case when salts is null then '{{}}' when digests is null then {" || ".join(every)} || '}}'
+                       else {some} end"""
     digests = "coalesce(',\"digests\":' || digests::text, '')"
     return f"""'{{"v":' || hash_version || ',"salts":' || {written} || {digests} || '}}'"""
 

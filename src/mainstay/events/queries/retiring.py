@@ -5,7 +5,8 @@ from typing import Any
 from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
 
 # What may not leave the table whatever else says so is excluded here, in planning and in the act alike; h is the head.
-_MAY_LEAVE = "true"
+_MAY_LEAVE = """not exists (select from mainstay.legal_holds l where l.company_id = h.company_id
+                        and l.lifted_at is null and coalesce(l.workspace_id, h.workspace_id) = h.workspace_id)"""
 
 _HEADS = Sql(
     "events.retiring_heads",
