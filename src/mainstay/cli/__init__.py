@@ -3,11 +3,12 @@
     run         up (everything on this machine) | api | worker | migrate | doctor
     administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
     use         events send, list, export, import        over HTTP with an API key
-                webhooks listen | verify                 what a customer's developer or auditor needs
+                webhooks listen, doctor | verify         what a customer's developer or auditor needs
 
 Guarantees: exit 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. What a script reads goes to standard
 output, everything else to standard error. Secrets come from the environment or a prompt, never from arguments, with
-one exception that a receiver under test may need (`webhooks listen --secret`). Errors say what to do.
+one exception that a receiver under test may need (`--secret` of `webhooks listen` and `webhooks doctor`). Errors say
+what to do.
 
 A command's module is loaded when the command is used, so that small commands start quickly.
 """

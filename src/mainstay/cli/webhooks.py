@@ -1,4 +1,4 @@
-"""A receiver on this machine that checks signatures and shows what arrives."""
+"""A receiver on this machine that checks signatures and shows what arrives, and what is wrong with a webhook."""
 
 import asyncio
 import json
@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 from aiohttp import web
 
-from mainstay.cli import output
-from mainstay.cli.output import USAGE, CommandFailed
+from mainstay.cli import output, webhook_doctor
+from mainstay.cli.calling import DEFAULT_URL, Key, Service, Url
+from mainstay.cli.output import FAILED, USAGE, CommandFailed
+from mainstay.cli.webhook_doctor import Examination
 from mainstay.webhooks import BadSignature, verify
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -62,6 +64,69 @@ def listen(
             if not error.reason.startswith("missing header"):
                 output.fail(CommandFailed(f"--secret: {error.reason}", code=USAGE))
     output.run(_listen(host, port, Receiving(tuple(secret or ()), fail_rate, delay / 1_000, verbose)))
+
+
+@webhooks.command("doctor")
+def doctor(
+    webhook: Annotated[str, typer.Argument(help="The webhook's id.")],
+    *,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    secret: Annotated[
+        str | None, typer.Option(envvar="MAINSTAY_WEBHOOK_SECRET", help="whsec_…: signs the trial as the service does.")
+    ] = None,
+    brand: Annotated[str, typer.Option(envvar="BRAND", help="As the service has it: names the headers.")] = "NovaPulse",
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many of the newest deliveries to look at.")] = 20,
+    send: Annotated[bool, typer.Option("--send/--no-send", help="Send a test message to the URL from here.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Find out why deliveries fail: read the log, try the URL, show signatures to compare, count the tries.
+
+    \b
+    Takes a company key. The trial goes out from this machine, signed with the secret that you pass. Ends with 1 where
+    something is wrong.
+      mainstay webhooks doctor 0197c2b4-3b1e-7d3c-9c55-0b7b8a1f2e3d --secret whsec_...
+      mainstay webhooks doctor 0197c2b4-3b1e-7d3c-9c55-0b7b8a1f2e3d --no-send --json
+    """
+
+    async def examine() -> Examination:
+        webhook_doctor.require_secret(secret)
+        async with Service(url, key) as service:
+            return await webhook_doctor.examine(service, webhook, secret=secret, brand=brand, limit=limit, sends=send)
+
+    found = output.run(examine())
+    if as_json:
+        output.show_json(found.as_json())
+    else:
+        _tell(found)
+    if not found.is_well:
+        raise typer.Exit(FAILED)
+
+
+def _tell(found: Examination) -> None:
+    """The examination for a person."""
+    output.show_record({name: found.webhook.get(name) for name in ("id", "url", "isActive", "events", "maxAttempts")})
+    rows = [
+        (one["id"], one["eventType"], one["status"], attempt["number"], attempt["startedAt"], attempt["statusCode"],
+         attempt["durationMs"], attempt["error"])
+        for one in found.deliveries
+        for attempt in one["attempts"] or [dict.fromkeys(("number", "startedAt", "statusCode", "durationMs", "error"))]
+    ]  # fmt: skip
+    columns = ("delivery", "type", "state", "try", "at", "answer", "ms", "error")
+    print()
+    output.show_table(columns, rows, empty="No delivery is in the log.")
+    states = ", ".join(f"{count} {state}" for state, count in sorted(found.counts.items()))
+    print(f"\n{found.tries} tries at {len(found.deliveries)} deliveries: {states or 'none'}")
+    if found.trial is not None:
+        trial = found.trial
+        print("\nsent from here, to compare with what the receiver computes over these very bytes:")
+        output.show_record({**trial.headers, "body": trial.body})
+        output.show_record({"answer": trial.error or trial.status, "after ms": trial.duration_ms, "says": trial.answer})
+    print()
+    for finding in found.findings:
+        print(f"! {finding}")
+    if found.is_well:
+        print("Nothing is wrong here.")
 
 
 async def _listen(host: str, port: int, how: Receiving) -> None:
