@@ -3,17 +3,21 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from mainstay.kernel.db import Database
 from tests import npm
-from tests.conftest import cut_database, drop_database
-from tests.console.site import PASSWORD, Site, running_site
+from tests.conftest import cut_database, drop_database, running_app
+from tests.console.audit import Console
+from tests.console.site import PASSWORD, Site, csrf_of, people_of, running_site, sign_in
+from tests.tenancy import Tenancy
 
 PEERS = Path(__file__).parent / "peers"
 FILES = ("package.json", "package-lock.json", ".npmrc")
@@ -127,3 +131,15 @@ def violations(axe: str) -> Callable[[Page], list[str]]:
         ]
 
     return found
+
+
+@pytest.fixture
+async def console(db: Database, tenancy: Tenancy, tmp_path: Path) -> AsyncIterator[Console]:
+    emails = await people_of(db, tenancy.company_id)
+    async with running_app(db.dsn, OUTBOUND_ALLOW="127.0.0.0/8", OBJECT_STORE=f"file://{tmp_path}") as app:
+        profiles, tokens = {}, {}
+        for role, email in emails.items():
+            profiles[role] = httpx.AsyncClient(transport=app._transport, base_url="http://test")
+            await sign_in(profiles[role], email)
+            tokens[role] = csrf_of((await profiles[role].get("/console")).text)
+        yield Console(app, tenancy, profiles, tokens)

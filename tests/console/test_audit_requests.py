@@ -2,12 +2,8 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 
@@ -15,49 +11,12 @@ from mainstay import plans
 from mainstay.console.usage import WIDTH, bar_of
 from mainstay.console.usage_form import target_of
 from mainstay.kernel.db import Database, Sql
-from tests.conftest import running_app
-from tests.console.site import csrf_of, people_of, sign_in
+from tests.console.audit import Console
 from tests.tenancy import OPERATOR, Tenancy
 
 EVENTS = "/console/events"
 ARCHIVE = "/console/archive"
 USAGE = "/console/usage"
-
-
-@dataclass(frozen=True)
-class Console:
-    """The application in this process, and a browser profile for each role of one company."""
-
-    app: httpx.AsyncClient
-    tenancy: Tenancy
-    profiles: dict[str, httpx.AsyncClient]
-    tokens: dict[str, str]
-
-    async def send(self, **more: Any) -> None:
-        """An event is stored."""
-        event = {"action": "user.signed_in", "actor": {"id": "u-1"}, **more}
-        answer = await self.app.post("/v1/key/workspace/events", json=event, headers=self.tenancy.auth)
-        assert answer.status_code == 201
-
-    async def get(self, path: str, role: str = "owner") -> httpx.Response:
-        """The page."""
-        return await self.profiles[role].get(path)
-
-    async def post(self, path: str, role: str = "owner", **fields: str) -> httpx.Response:
-        """The answer to a form of a page."""
-        return await self.profiles[role].post(path, data={"csrf": self.tokens[role], **fields})
-
-
-@pytest.fixture
-async def console(db: Database, tenancy: Tenancy, tmp_path: Path) -> AsyncIterator[Console]:
-    emails = await people_of(db, tenancy.company_id)
-    async with running_app(db.dsn, OUTBOUND_ALLOW="127.0.0.0/8", OBJECT_STORE=f"file://{tmp_path}") as app:
-        profiles, tokens = {}, {}
-        for role, email in emails.items():
-            profiles[role] = httpx.AsyncClient(transport=app._transport, base_url="http://test")
-            await sign_in(profiles[role], email)
-            tokens[role] = csrf_of((await profiles[role].get("/console")).text)
-        yield Console(app, tenancy, profiles, tokens)
 
 
 async def test_an_export_is_what_the_list_shows(console: Console) -> None:

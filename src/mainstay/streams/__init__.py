@@ -15,16 +15,28 @@ Tables: streams, stream_positions. `pumping` carries, `destinations` speak, `sta
 """
 
 from mainstay.streams.errors import BackfillRunning, SecretsLost, StreamNotFound, TooManyStreams
+from mainstay.streams.probing import start as probe
 from mainstay.streams.pumping import QUEUE
 from mainstay.streams.routes import router
+from mainstay.streams.schemas import DATADOG_SITES, NewStream
+from mainstay.streams.streams import create, delete, pause, read, read_all, resume
 from mainstay.streams.tasks import schedules, tasks
 
 __all__ = [
+    "DATADOG_SITES",
     "QUEUE",
     "BackfillRunning",
+    "NewStream",
     "SecretsLost",
     "StreamNotFound",
     "TooManyStreams",
+    "create",
+    "delete",
+    "pause",
+    "probe",
+    "read",
+    "read_all",
+    "resume",
     "router",
     "schedules",
     "tasks",

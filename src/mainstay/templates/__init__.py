@@ -20,10 +20,15 @@ event_schema_versions, event_flags, rule_marks (a row a company that has rules: 
 
 from mainstay.templates.checking import Checker, Checks, drop_flags, flags_of, keep_flags
 from mainstay.templates.errors import RulesBroken, SchemaNotFound, TemplateNotFound
+from mainstay.templates.event_schemas import change as change_schema
+from mainstay.templates.event_schemas import create as create_schema
+from mainstay.templates.event_schemas import delete as delete_schema
+from mainstay.templates.event_schemas import list_all as list_schemas
+from mainstay.templates.event_schemas import read as read_schema
 from mainstay.templates.reports import ReadOn, list_reports
 from mainstay.templates.routes import router
 from mainstay.templates.rules import Facts, Rules
-from mainstay.templates.schemas import NewTemplate, TemplateChange
+from mainstay.templates.schemas import NewSchema, NewTemplate, SchemaChange, TemplateChange
 from mainstay.templates.tasks import schedules, tasks
 from mainstay.templates.templates import (
     assign,
@@ -31,6 +36,8 @@ from mainstay.templates.templates import (
     change,
     create,
     delete,
+    get,
+    list_all,
     retention_days_of,
     unassign,
     workspaces_of,
@@ -40,22 +47,31 @@ __all__ = [
     "Checker",
     "Checks",
     "Facts",
+    "NewSchema",
     "NewTemplate",
     "ReadOn",
     "Rules",
     "RulesBroken",
+    "SchemaChange",
     "SchemaNotFound",
     "TemplateChange",
     "TemplateNotFound",
     "assign",
     "assignments",
     "change",
+    "change_schema",
     "create",
+    "create_schema",
     "delete",
+    "delete_schema",
     "drop_flags",
     "flags_of",
+    "get",
     "keep_flags",
+    "list_all",
     "list_reports",
+    "list_schemas",
+    "read_schema",
     "retention_days_of",
     "router",
     "schedules",
