@@ -286,7 +286,7 @@ async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
             ),
         }  # fmt: skip
     read_only = {kind: {"x-api-key": key.secret} for kind, key in reading.items()}
-    side = Side(tenancy, people, read_only)
+    side = Side(tenancy, people, read_only, db, store)
     async with db.begin() as tx:
         await tx.connection.execute(ARCHIVED, tenancy.workspace_id, tenancy.company_id)
     await _furnish(api, side)
