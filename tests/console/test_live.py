@@ -127,6 +127,31 @@ async def test_reading_ends_with_the_last_reader(fast: Live, world: World) -> No
     assert world.reads == reads
 
 
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_browser_that_leaves_as_news_come_leaves_nothing_behind(world: World, steps: int) -> None:
+    quiet = Live(world.working, every_seconds=60)
+    answer = quiet.stream(SUBJECT, "s1", world.load)
+    told: list[object] = []
+
+    async def read() -> None:
+        async for chunk in answer.body_iterator:
+            told.append(chunk)
+
+    reading = asyncio.create_task(read())
+    while len(told) < 2:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    [reader] = quiet._feeds[SUBJECT].readers
+    reader.tell("patch", b"{}")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    reading.cancel()
+    ended, _ = await asyncio.wait([reading], timeout=10)
+    assert ended
+    quiet.close()
+
+
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 async def test_a_browser_that_was_gone_before_the_first_word_leaves_no_reader(
     fast: Live, world: World, spec_version: str

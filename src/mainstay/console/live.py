@@ -144,7 +144,9 @@ class Live:
             yield b"retry: 3000\n\n"
             while True:
                 try:
-                    await asyncio.wait_for(reader.changed.wait(), self._heartbeat)
+                    # Not by wait_for, which loses a cancellation that meets the news.
+                    async with asyncio.timeout(self._heartbeat):
+                        await reader.changed.wait()
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue
