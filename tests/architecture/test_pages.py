@@ -52,12 +52,13 @@ class World:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(server_url: str, template_url: str) -> AsyncIterator[World]:
+async def world(server_url: str, template_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     url = await cut_database(server_url, template_url)
     db = Database(url, size=2)
     operator = f"{secrets.token_hex(6)}@example.com"
-    async with running_app(url, CONSOLE_OPERATORS=operator) as api:
-        ours, theirs = await _side(api, db), await _side(api, db)
+    store = tmp_path_factory.mktemp("objects").as_uri()
+    async with running_app(url, CONSOLE_OPERATORS=operator, OBJECT_STORE=store) as api:
+        ours, theirs = await _side(api, db, store), await _side(api, db, store)
         emails = {role: f"{secrets.token_hex(6)}@example.com" for role in ROLES} | {"operator": operator}
         passwords = identity.Passwords(memory_kib=19 * 1024, passes=2)
         password_hash = await passwords.hash(PASSWORD)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from typing import Any
 
 import orjson
 import pytest
@@ -11,7 +10,7 @@ from mainstay import plans
 from mainstay.console.usage import WIDTH, bar_of
 from mainstay.console.usage_form import target_of
 from mainstay.kernel.db import Database, Sql
-from tests.console.audit import Console
+from tests.console.audit import Console, archived
 from tests.tenancy import OPERATOR, Tenancy
 
 EVENTS = "/console/events"
@@ -94,27 +93,6 @@ async def test_what_cannot_be_kept_is_refused(console: Console) -> None:
 def day(tenancy: Tenancy, day: str = "2026-01-02", workspace_id: str = "") -> str:
     """The address of a day of the archive."""
     return f"{ARCHIVE}/days/{day}.{workspace_id or tenancy.workspace_id}"
-
-
-async def archived(db: Database, tenancy: Tenancy, day: str, **more: Any) -> None:
-    """A day of ten events stands in the list, as the room keeps it."""
-    values = {
-        "workspace_id": tenancy.workspace_id, "company_id": tenancy.company_id, "day": day, "data_region": "US",
-        "first_seq": 1, "last_seq": 10, "archived_seq": 10, "flagged_seq": 10, "bytes": 2_048,
-        "archived_at": "2026-01-03T04:00:00Z", "sha256": "\\x00", "verified_at": "2026-01-04T04:00:00Z",
-        "outcome": "sound", **more,
-    }  # fmt: skip
-    columns = ", ".join(values)
-    marks = ", ".join(f"${n}::text::{_TYPES.get(name, 'text')}" for n, name in enumerate(values, 1))
-    insert = Sql("test.archived", f"insert into mainstay.archive_days ({columns}) values ({marks})")
-    await db.run(insert, *(None if value is None else str(value) for value in values.values()))
-
-
-_TYPES = {
-    "workspace_id": "uuid", "company_id": "uuid", "day": "date", "first_seq": "bigint", "last_seq": "bigint",
-    "archived_seq": "bigint", "flagged_seq": "bigint", "bytes": "bigint", "archived_at": "timestamptz",
-    "sha256": "bytea", "verified_at": "timestamptz", "finding": "jsonb", "cut_at": "timestamptz",
-}  # fmt: skip
 
 
 async def test_days_of_the_archive_say_how_they_stand(console: Console, db: Database) -> None:

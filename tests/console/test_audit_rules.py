@@ -108,7 +108,7 @@ async def test_a_stream_is_made_paused_probed_and_deleted(console: Console) -> N
     here = f"{STREAMS}/{here}"
     assert "whsec_" not in (await console.get(here)).text
     assert (await console.post(f"{here}/act", "staff", do="pause")).status_code == 403
-    for do, words in (("pause", "Nothing goes out."), ("resume", "Batches get through."), ("probe", "waiting")):
+    for do, words in (("pause", "Nothing goes out."), ("resume", "goes out within seconds"), ("probe", "waiting")):
         assert (await console.post(f"{here}/act", do=do)).headers["location"] == here
         assert words in (await console.get(here)).text
     assert (await console.post(f"{here}/act", do="shout")).status_code == 400
