@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mainstay import identity, webhooks
+from mainstay.cli import demo_log
 from mainstay.cli.places import DEMO, Place
 from mainstay.kernel.addresses import AllowList
 from mainstay.kernel.crypto import Keyring
@@ -120,6 +121,7 @@ async def _open(ground: Ground) -> DemoCompany:
         workspaces = [await _open_workspace(tx, found.id, name) for name in WORKSPACES]
         key = await identity.issue_key(tx, ACTOR, found.id, kind="company", name="Demonstration")
         endpoints = [await _register(tx, ground, found.id, name) for name in ENDPOINTS]
+        await demo_log.furnish(tx, ACTOR, found.id, workspaces[0].id, keyring=ground.keyring, allow=ground.allow)
         company = DemoCompany(
             company_id=found.id,
             company_key=key.secret,

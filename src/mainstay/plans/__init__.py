@@ -33,6 +33,7 @@ from mainstay.plans.schemas import NewThreshold
 from mainstay.plans.senders import Letter, Recorder, Sender, SendFailed
 from mainstay.plans.standing import Book, Standing
 from mainstay.plans.tasks import schedules, senders_of, tasks
+from mainstay.plans.thresholds import add_threshold
 
 __all__ = [
     "ADD_ONS",
@@ -52,6 +53,7 @@ __all__ = [
     "Sender",
     "Standing",
     "Usage",
+    "add_threshold",
     "change_company",
     "choose_blocking",
     "company_usage",
