@@ -58,6 +58,7 @@ async def test_secrets_are_sealed_and_never_shown_again(pumping: Pumping, db: Da
         ({"name": "n", "destination": {**SYSLOG, "port": 0}}, ["#/destination/port"]),
         ({"name": "n", "destination": {**SYSLOG, "tls": False, "authorities": "x"}}, ["#/destination/authorities"]),
         ({"name": "n", "destination": {**SYSLOG, "authorities": "no pem"}}, ["#/destination/authorities"]),
+        ({"name": "n", "destination": {**SYSLOG, "authorities": "é"}}, ["#/destination/authorities"]),
         ({"name": "n", "destination": {**S3, "bucket": "../other"}}, ["#/destination/bucket"]),
         ({"name": "n", "destination": {**S3, "bucket": "a..b", "region": "x/y"}},
          ["#/destination/bucket", "#/destination/region"]),
@@ -135,7 +136,18 @@ async def test_a_change_of_the_destination_keeps_its_type_and_the_secret_that_si
     assert "secret" not in changed
 
 
-@pytest.mark.parametrize("since", ["yesterday", "2026-01-01T00:00:00", 7, None])
+@pytest.mark.parametrize(
+    "since",
+    [
+        "yesterday",
+        "2026-01-01T00:00:00",
+        7,
+        None,
+        "0001-01-01T00:00:00+14:00",
+        "1899-12-31T23:59:59Z",
+        "3000-01-01T00:00:00Z",
+    ],
+)
 async def test_a_backfill_begins_at_a_time_with_a_zone(pumping: Pumping, since: Any) -> None:
     stream = await pumping.create(HTTPS)
     answer = await pumping.api.post(

@@ -15,13 +15,16 @@ from mainstay.streams import streams
 from mainstay.streams.errors import BackfillRunning
 from mainstay.streams.streams import BACKFILL
 
+_OLDEST_YEAR, _NEWEST_YEAR = 1900, 2999
 _ENDED = Actor(kind="rule", id="streams.backfill", name="Backfill")
 
 
 async def start(tx: Tx, actor: Actor, company_id: str, stream_id: str, since: datetime) -> Record:
     """What was stored from then to now goes out again, each with its usual id. BackfillRunning, Invalid."""
-    if since.tzinfo is None:
-        raise Invalid(faults=[Fault("must be a time with a zone such as 2026-01-02T03:04:05Z", "#/since")])
+    if since.tzinfo is None or not _OLDEST_YEAR <= since.year <= _NEWEST_YEAR:
+        years = f"the years {_OLDEST_YEAR} to {_NEWEST_YEAR}"
+        detail = f"must be a time of {years} with a zone such as 2026-01-02T03:04:05Z"
+        raise Invalid(faults=[Fault(detail, "#/since")])
     row = await streams.get(tx, company_id, stream_id, lock=True)
     if row["backfill_state"] == "running":
         raise BackfillRunning

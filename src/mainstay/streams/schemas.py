@@ -165,6 +165,8 @@ def check_destination(wanted: Destination, allow: AllowList) -> None:
 
 
 def _are_certificates(text: str) -> bool:
+    if not text.isascii():
+        return False
     try:
         return bool(ssl.create_default_context(cadata=text).get_ca_certs())
     except (ssl.SSLError, ValueError):
