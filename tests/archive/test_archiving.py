@@ -110,6 +110,17 @@ async def test_a_company_of_its_own_days_and_a_plan_without_end(site: Site) -> N
     assert [await site.marks(one) for one in (own, endless)] == [[(True, False)], [(False, False)]]
 
 
+async def test_a_limit_beyond_all_time_stops_nobody_else(site: Site) -> None:
+    endless, tenancy = await site.company(), await site.company()
+    async with site.db.begin() as tx:
+        limit = "insert into mainstay.company_limits (company_id, name, amount) values ($1, 'retention_days', $2)"
+        await tx.connection.execute(limit, endless.company_id, 10**12)
+    await site.send(endless, 1)
+    await site.aged(tenancy, 1)
+    await site.run()
+    assert (await site.marks(endless), await site.marks(tenancy)) == ([(False, False)], [(True, True)])
+
+
 async def test_marking_goes_on_where_it_was_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marking, "_BATCH", 2)
     tenancy = await site.company()

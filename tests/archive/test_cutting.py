@@ -12,7 +12,7 @@ from mainstay.archive.cutting import days_due
 from mainstay.archive.ground import Rule
 from mainstay.kernel.db import Database, Sql
 from tests.archive.conftest import EVENTS, Site
-from tests.tenancy import OPERATOR, Tenancy
+from tests.tenancy import OPERATOR, Tenancy, test_settings
 
 
 async def verdict_of(db: Database, tenancy: Tenancy) -> events.Verdict:
@@ -116,6 +116,20 @@ async def test_what_is_not_sound_in_the_store_stays_in_the_table(site: Site, tro
         await site.objects.delete(days[0].name)
     await archive.cut(site.allowing(cuts=True).ground)
     assert await seqs(site, tenancy) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_store_that_is_away_keeps_only_what_is_in_it(site: Site) -> None:
+    archived, free = await site.company(), await site.company(archived=False)
+    await site.send(free, 1)
+    days = await archived_month(site, archived)
+    await site.clock.move(timedelta(days=31))
+    for day in days:
+        await archive.verify_day(site.ground, day)
+    allowed = site.allowing(deletes=True, cuts=True).ground
+    await archive.cut(replace(allowed, stores=archive.Stores(test_settings(site.db.dsn))))
+    assert (await seqs(site, archived), await seqs(site, free)) == ([1, 2, 3, 4, 5, 6], [])
+    await archive.cut(allowed)
+    assert await seqs(site, archived) == [6]
 
 
 async def test_a_whole_partition_is_dropped_where_all_of_it_may_go(site: Site) -> None:
@@ -223,6 +237,9 @@ FREE = Rule(7, 30, False)
         ([SOUND | {"last_seq": 10}], replace(FREE, is_archived=True), []),
         ([SOUND, WAITS], FREE, ["archived", "deleted"]),
         ([WAITS | {"marked_at": NOW}, SOUND], FREE, []),
+        # 22 June left a window of 7 days at midnight; of 23 June only the first hours did.
+        ([WAITS | {"day": date(2026, 6, 22), "marked_at": NOW}], Rule(7, 0, False), ["deleted"]),
+        ([WAITS | {"day": date(2026, 6, 23), "marked_at": NOW}], Rule(7, 0, False), []),
     ],
 )
 def test_which_days_may_leave(days: list[dict[str, Any]], rule: Rule, expected: list[str]) -> None:

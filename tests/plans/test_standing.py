@@ -103,6 +103,9 @@ async def test_limits_have_limits(amount: int, db: Database, tenancy: Tenancy) -
             await plans.set_limit(tx, OPERATOR, tenancy.company_id, name="other", amount=1)
         with pytest.raises(Invalid):
             await plans.set_plan(tx, OPERATOR, tenancy.company_id, plan="gold")
+        with pytest.raises(Invalid):
+            await plans.set_limit(tx, OPERATOR, tenancy.company_id, name="retention_days", amount=36_501)
+        await plans.set_limit(tx, OPERATOR, tenancy.company_id, name="retention_days", amount=36_500)
         await plans.set_limit(tx, OPERATOR, tenancy.company_id, name="event_quota", amount=limits.MOST)
         await plans.set_limit(tx, OPERATOR, tenancy.company_id, name="event_quota", amount=1)
     assert (await plans.Book().standing(db, tenancy.company_id)).event_quota == 1

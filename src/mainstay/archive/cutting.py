@@ -14,6 +14,7 @@ from mainstay.archive.archiving import Day
 from mainstay.archive.ground import ARCHIVIST, Ground, Rule
 from mainstay.kernel import outbox, partitions
 from mainstay.kernel.db import Record, Tx
+from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.logs import logger
 from mainstay.kernel.objects import ObjectNotFound
 
@@ -85,7 +86,8 @@ def _why(day: Mapping[str, Any], rule: Rule, now: datetime, *, deletes: bool, cu
         return "archived" if cuts and is_proven and day["archived_at"] <= now - grace else None
     if not deletes or rule.is_archived or rule.window_days is None:
         return None
-    is_over = day["marked_at"] <= now - grace and start <= now - grace - timedelta(days=rule.window_days)
+    end = start + timedelta(days=1)
+    is_over = day["marked_at"] <= now - grace and end <= now - grace - timedelta(days=rule.window_days)
     return "deleted" if is_over else None
 
 
@@ -116,6 +118,9 @@ async def _is_there(ground: Ground, day: Record) -> bool:
     try:
         stored = await ground.stores.get(day["data_region"]).head(name)
     except ObjectNotFound:
+        return False
+    except Unavailable as error:
+        _log.warning("archived events stay: their store is out of reach", object=name, error=type(error).__name__)
         return False
     return bool(stored.bytes == day["bytes"])
 
@@ -167,6 +172,8 @@ async def _whole_months(ground: Ground, due: Due, now: datetime) -> set[date]:
 
 
 async def _tell(tx: Tx, due: Due, leaving: Sequence[tuple[Record, Why]], *, by: str) -> None:
+    if not leaving:
+        return
     await queries.record_cut(tx, due.company_id, due.workspace_id, seq=leaving[-1][0]["last_seq"])
     for why, name in _TOLD.items():
         days = [day for day, one in leaving if one == why]

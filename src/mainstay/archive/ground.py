@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mainstay import events, plans
 from mainstay.archive import queries
@@ -11,6 +11,7 @@ from mainstay.kernel.db import Database
 from mainstay.kernel.outbox import Actor
 
 DEFAULT_GRACE_DAYS = 30
+MOST_DAYS: Final = 36_500
 ARCHIVIST = Actor(kind="job", id="archive", name="Archive and retention")
 
 
@@ -54,8 +55,9 @@ class Ground:
             workspace_id, company_id = str(head["workspace_id"]), str(head["company_id"])
             standing = standings.get(company_id)
             if standing is not None:
+                days = overrides.get(workspace_id, standing.retention_days)
                 found[workspace_id] = Rule(
-                    overrides.get(workspace_id, standing.retention_days),
+                    None if days is None else min(days, MOST_DAYS),
                     graces.get(company_id, DEFAULT_GRACE_DAYS),
                     standing.has(plans.RETENTION_S3_ARCHIVE),
                 )

@@ -3,13 +3,12 @@
 from typing import Final
 
 from mainstay.archive import queries
-from mainstay.archive.ground import DEFAULT_GRACE_DAYS
+from mainstay.archive.ground import DEFAULT_GRACE_DAYS, MOST_DAYS
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Connection, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
 
-MOST_DAYS: Final = 36_500
 MOST_GRACE_DAYS: Final = 3_650
 
 

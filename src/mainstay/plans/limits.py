@@ -10,6 +10,7 @@ from mainstay.plans.queries import limits as queries
 
 MOST = 1_000_000_000_000
 """The greatest limit that is one."""
+MOST_RETENTION_DAYS = 36_500
 
 
 async def set_plan(tx: Tx, actor: Actor, company_id: str, *, plan: str) -> bool:
@@ -30,11 +31,12 @@ async def set_plan(tx: Tx, actor: Actor, company_id: str, *, plan: str) -> bool:
 async def set_limit(tx: Tx, actor: Actor, company_id: str, *, name: str, amount: int | None) -> None:
     """The company's own limit holds in place of its plan's (None: no limit); `limit.set` is announced. Home database.
 
-    Amounts are whole numbers from 1 to 1,000,000,000,000. Invalid, CompanyUnknown.
+    Amounts are whole numbers from 1 to 1,000,000,000,000, of days to 36,500. Invalid, CompanyUnknown.
     """
     _check_name(name)
-    if amount is not None and not 1 <= amount <= MOST:
-        raise Invalid(faults=[Fault(f"must be from 1 to {MOST}, or null for no limit", "#/amount")])
+    most = MOST_RETENTION_DAYS if name == "retention_days" else MOST
+    if amount is not None and not 1 <= amount <= most:
+        raise Invalid(faults=[Fault(f"must be from 1 to {most}, or null for no limit", "#/amount")])
     await _lock(tx, company_id)
     await queries.set_limit(tx, company_id, name, amount=amount)
     data = {"limit": name, "amount": amount}
