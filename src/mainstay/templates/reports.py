@@ -82,11 +82,6 @@ async def step(db: Database, read_on: ReadOn, company_id: str, workspace_id: str
     least = min((row["seq"], row["received_at"]) for row in positions)
     ours = [row for row in positions if row["seq"] == least[0]]
     events, seq, received_at = await read_on(company_id, workspace_id, least[0], least[1])
-    others = [row["seq"] for row in positions if row["seq"] > least[0]]
-    if others and seq > min(others):
-        seq = min(others)
-        received_at = next(row["received_at"] for row in positions if row["seq"] == seq)
-        events = [event for event in events if event["seq"] <= seq]
     if seq <= least[0]:
         return False
     async with db.begin() as tx:
