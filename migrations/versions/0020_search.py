@@ -1,10 +1,10 @@
-"""Events of a workspace found by category, target, actor's email and project through indexes.
+"""Events of a workspace found by category through an index.
 
-Locks: none that holds up readers or writers for long. Each partition gets its indexes concurrently, outside any
+Locks: none that holds up readers or writers for long. Each partition gets its index concurrently, outside any
 transaction: writers go on, and the build waits for transactions that began before it. Then the parent gets its index on
 itself alone, and those of the partitions are attached: SHARE on the parent for moments. Run it again where it was cut
-off: an index that is not valid is dropped and built anew, one that is there is kept. About 8 s per million events and
-index on one core.
+off: an index that is not valid is dropped and built anew, one that is there is kept. About 8 s per million events on
+one core.
 """
 
 from alembic import op
@@ -13,12 +13,7 @@ from sqlalchemy import text
 revision = "0020"
 down_revision = "0019"
 
-INDEXES = (
-    ("category", ""),
-    ("target_id", "where target_id is not null"),
-    ("actor_email", "where actor_email is not null"),
-    ("project_id", "where project_id is not null"),
-)
+_COLUMNS = "(workspace_id, category, seq)"
 _PARTITIONS = """
 select c.oid::regclass::text as name, c.relname
   from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -35,40 +30,32 @@ def upgrade() -> None:
         # Building concurrently waits for older transactions without holding up anybody.
         op.execute("set lock_timeout = 0")
         op.execute("set statement_timeout = 0")
-        for column, condition in INDEXES:
-            _build_on_partitions(column, condition)
+        _build_on_partitions()
         op.execute("set lock_timeout = '5s'")
         op.execute("set statement_timeout = '10min'")
-        for column, condition in INDEXES:
-            _join(column, condition)
+        _join()
 
 
-def _build_on_partitions(column: str, condition: str) -> None:
+def _build_on_partitions() -> None:
     for partition in op.get_bind().execute(text(_PARTITIONS)).fetchall():
-        name = _index_of(partition.relname, column)
+        name = _index_of(partition.relname)
         found = op.get_bind().execute(text(_INDEX), {"name": name}).fetchone()
         if found is not None and not found.indisvalid:
             op.execute(f"drop index concurrently {name}")
             found = None
         if found is None:
-            op.execute(
-                f"create index concurrently {name.partition('.')[2]} on {partition.name} "
-                f"(workspace_id, {column}, seq) {condition}"
-            )
+            op.execute(f"create index concurrently {name.partition('.')[2]} on {partition.name} {_COLUMNS}")
 
 
-def _join(column: str, condition: str) -> None:
-    parent = _index_of("events", column)
-    op.execute(
-        f"create index if not exists {parent.partition('.')[2]} on only mainstay.events "
-        f"(workspace_id, {column}, seq) {condition}"
-    )
+def _join() -> None:
+    parent = _index_of("events")
+    op.execute(f"create index if not exists {parent.partition('.')[2]} on only mainstay.events {_COLUMNS}")
     for partition in op.get_bind().execute(text(_PARTITIONS)).fetchall():
-        name = _index_of(partition.relname, column)
+        name = _index_of(partition.relname)
         found = op.get_bind().execute(text(_INDEX), {"name": name}).fetchone()
         if found is not None and not found.is_attached:
             op.execute(f"alter index {parent} attach partition {name}")
 
 
-def _index_of(table: str, column: str) -> str:
-    return f"mainstay.{table}_{column}_idx"
+def _index_of(table: str) -> str:
+    return f"mainstay.{table}_category_idx"

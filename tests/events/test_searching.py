@@ -11,14 +11,8 @@ from mainstay.kernel.db import Database
 from tests.events.test_reading import read, send, walk
 from tests.tenancy import Tenancy
 
-NAMES = {
-    "targetId": "target_id",
-    "actorId": "actor_id",
-    "actorEmail": "actor_email",
-    "projectId": "project_id",
-    "action": "action",
-    "category": "category",
-}
+NAMES = {"actorId": "actor_id", "action": "action", "category": "category"}
+UNINDEXED = ("actorEmail", "targetId", "projectId")
 
 
 def event_of(value: str) -> dict[str, Any]:
@@ -35,6 +29,8 @@ async def test_the_filter_with_the_fewest_events_leads(api: httpx.AsyncClient, d
         assert scope.lead == (column, "rare")
         alone = await searching.scope_of(db, tenancy.company_id, Filters(exact={name: "rare"}), tenancy.workspace_id)
         assert alone.lead == (column, "rare")
+        of_others = Filters(exact=dict.fromkeys(UNINDEXED, "rare"))
+        assert (await searching.scope_of(db, tenancy.company_id, of_others, tenancy.workspace_id)).lead is None
         of_company = await searching.scope_of(db, tenancy.company_id, filters, None)
         assert of_company.lead is None
 
@@ -104,3 +100,13 @@ async def test_a_search_behind_a_lead_or_for_text_says_what_it_passed(
     monkeypatch.setattr(reading, "SCAN_WINDOW_BYTES", 3_500)
     text = (await read(api, tenancy.auth, text="nowhere"))["meta"]
     assert text["searched"] == {"from": times[3], "to": times[0], "events": 4}
+
+
+@pytest.mark.parametrize("name", [*NAMES, *UNINDEXED])
+async def test_every_filter_finds_its_events_whatever_leads_to_them(
+    api: httpx.AsyncClient, tenancy: Tenancy, name: str
+) -> None:
+    ids = await send(api, tenancy.auth, [event_of("common"), event_of("rare"), event_of("common")])
+    page = await read(api, tenancy.auth, **{name: "common"})
+    assert [event["id"] for event in page["data"]] == [ids[2], ids[0]]
+    assert ("searched" in page["meta"]) is (name in UNINDEXED)

@@ -60,21 +60,6 @@ events = Table(
     Index("events_action_idx", "workspace_id", "action", "seq"),
     Index("events_actor_idx", "workspace_id", "actor_id", "seq", postgresql_where=text("actor_id is not null")),
     Index("events_category_idx", "workspace_id", "category", "seq"),
-    Index("events_target_id_idx", "workspace_id", "target_id", "seq", postgresql_where=text("target_id is not null")),
-    Index(
-        "events_actor_email_idx",
-        "workspace_id",
-        "actor_email",
-        "seq",
-        postgresql_where=text("actor_email is not null"),
-    ),
-    Index(
-        "events_project_id_idx",
-        "workspace_id",
-        "project_id",
-        "seq",
-        postgresql_where=text("project_id is not null"),
-    ),
     Index(
         "events_idempotency_idx",
         "workspace_id",
