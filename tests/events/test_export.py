@@ -333,3 +333,47 @@ def widths() -> Iterable[tuple[int, int, float, int]]:
 @each(("width", "size", "seconds", "expected"), list(widths()))
 def test_steps_widen_and_narrow(width: int, size: int, seconds: float, expected: int) -> None:
     assert export_forms.next_width(width, size, seconds, most=50_000) == expected
+
+
+TOLD = Sql("test.told", "select actor, data from mainstay.announcements where name = 'events.exported' order by id")
+
+
+async def told_of(db: Database) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [(json.loads(row["actor"]), json.loads(row["data"])) for row in await db.rows(TOLD)]
+
+
+@SCOPES
+async def test_an_export_is_an_act_of_the_company(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, scope: str
+) -> None:
+    await send(api, tenancy.auth, [{"action": "a"}] * 3 + [{"action": "b"}])
+    auth = auth_of(tenancy, scope)
+    asked = {"action": "a", "from": "2020-01-01", "text": "A"}
+    await export(api, auth, path_of(scope, "ndjson"), **asked, include="proof")
+    await export(api, auth, path_of(scope, "csv"), action="b")
+    (who, first), (_, second) = await told_of(db)
+    assert who["kind"] == "api_key"
+    assert first == {
+        "workspaceId": tenancy.workspace_id if scope == "workspace" else None,
+        "form": "ndjson",
+        "filters": {**asked, "from": "2020-01-01T00:00:00.000000Z"},
+        "withProof": True,
+        "rows": 3,
+        "cap": 250_000,
+        "whole": True,
+    }
+    assert [second["form"], second["rows"], second["filters"]] == ["csv", 1, {"action": "b"}]
+
+
+async def test_an_export_that_cannot_be_told_of_never_ends(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
+) -> None:
+    await send(api, tenancy.auth, [{"action": "a"}])
+    await db.run(Sql("test.break", "alter table mainstay.announcements rename to gone"))
+    try:
+        answer = await export(api, tenancy.auth)
+    finally:
+        await db.run(Sql("test.mend", "alter table mainstay.gone rename to announcements"))
+    assert '"action":"a"' in answer.text
+    assert '"meta"' not in answer.text
+    assert await told_of(db) == []

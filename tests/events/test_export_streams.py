@@ -22,7 +22,7 @@ from mainstay.events.sealing import Sealer
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.errors import Unavailable
-from tests.events.test_export import auth_of, export, path_of
+from tests.events.test_export import auth_of, export, path_of, told_of
 from tests.events.test_reading import send
 from tests.tenancy import Tenancy, test_settings
 
@@ -191,7 +191,7 @@ async def test_memory_stays_flat_and_the_first_bytes_come_early(
             size = first = 0
             async for piece in one.pieces():
                 if not first and piece:
-                    first = one._rows
+                    first = one.rows
                 size += len(piece)
             peaks[rows] = tracemalloc.get_traced_memory()[1]
         finally:
@@ -210,13 +210,13 @@ async def test_nothing_is_held_while_the_reader_pauses(db: Database, tenancy: Te
     await anext(pieces)
 
     async def is_idle() -> bool:
-        return one._rows > exporting._FIRST_WIDTH and await db.value(HELD) == 0
+        return one.rows > exporting._FIRST_WIDTH and await db.value(HELD) == 0
 
     await eventually(is_idle)
     for _ in range(5):
-        rows = one._rows
+        rows = one.rows
         await asyncio.sleep(0.05)
-        assert one._rows == rows < 30_000, "nothing more is read than the next step"
+        assert one.rows == rows < 30_000, "nothing more is read than the next step"
         assert await is_idle()
     assert exports.steps._value == exporting.STEPS_AT_ONCE
     await pieces.aclose()
@@ -251,6 +251,11 @@ def _exports_of(monkeypatch: pytest.MonkeyPatch) -> list[Exports]:
 
     monkeypatch.setattr(export_routes, "Exports", Seen)
     return made
+
+
+def _client(port: int) -> httpx.AsyncClient:
+    """One that waits while a busy machine writes its traceback."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
 
 async def _ask(port: int, key: str, *, buffer: int = 4_096) -> socket.socket:
@@ -326,6 +331,7 @@ async def test_a_client_that_leaves_ends_its_export(
         await eventually(is_open)
         client.close()
         await eventually(is_over)
+    assert len(await told_of(db)) == 1
 
 
 async def test_an_export_that_the_database_leaves_never_ends_whole(
@@ -344,10 +350,12 @@ async def test_an_export_that_the_database_leaves_never_ends_whole(
 
     monkeypatch.setattr(exporting.Export, "_read", fails_later)
     monkeypatch.setattr(exporting, "_PAUSE_SECONDS", 0.0)
-    async with serving(fresh_url) as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with serving(fresh_url) as (port, _), _client(port) as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get("/v1/key/workspace/export.json", headers=tenancy.auth)
     assert reads == 2 + exporting._TRIES
+    ((_, data),) = await told_of(db)
+    assert data["whole"] is False
 
 
 async def test_a_lost_connection_is_asked_again(

@@ -16,8 +16,9 @@ from mainstay.events.filters import DESCRIBED, NAMES, Filters, filters_of
 from mainstay.events.queries.exporting import Form
 from mainstay.events.sealing import Sealer
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.errors import Fault, Invalid
+from mainstay.kernel.errors import Fault, Invalid, Unavailable
 from mainstay.kernel.logs import logger
+from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import Regions
 from mainstay.web.asgi import ABORT
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
@@ -69,7 +70,7 @@ class Exporter:
             with_proof=with_proof,
             with_end=with_end,
         )
-        return _Streamed(self._exports[caller.region], wanted)
+        return _Streamed(self._exports[caller.region], wanted, caller.actor)
 
     def router(self) -> APIRouter:
         """The routes of exports for keys."""
@@ -125,10 +126,14 @@ def _key_routes(exporter: Exporter) -> APIRouter:
 
 
 class _Streamed(Response):
-    """An export on its way: it ends whole, or so that the client sees that it is not."""
+    """An export on its way: it ends whole, or so that the client sees that it is not.
 
-    def __init__(self, exports: Exports, wanted: Wanted) -> None:
+    Whole it ends only once the company's log is sure to tell of it; one that breaks off is told of as well.
+    """
+
+    def __init__(self, exports: Exports, wanted: Wanted, actor: Actor) -> None:
         super().__init__()
+        self._actor = actor
         self._exports = exports
         self._wanted = wanted
 
@@ -149,10 +154,21 @@ class _Streamed(Response):
                 sending.cancel()
                 gone.cancel()
                 await asyncio.gather(sending, gone, return_exceptions=True)
+                await self._tell_of_broken(export)
+
+    async def _tell_of_broken(self, export: Export) -> None:
+        try:
+            await self._exports.tell(export, self._actor, is_whole=False)
+        except Unavailable:
+            _log.warning("an export that broke off could not be told of", rows=export.rows, actor=self._actor.id)
 
     async def _send(self, export: Export, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._told(export)})
-        async for piece in export.pieces():
+
+        async def tell() -> None:
+            await self._exports.tell(export, self._actor, is_whole=True)
+
+        async for piece in export.pieces(tell):
             view = memoryview(piece)
             for start in range(0, len(piece), _PIECE_BYTES):
                 await _in_time(send, bytes(view[start : start + _PIECE_BYTES]), more=True)

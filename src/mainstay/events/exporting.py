@@ -8,7 +8,7 @@ the next one is read while the client takes this one, and waits for it with noth
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +25,7 @@ from mainstay.events.queries.exporting import Form
 from mainstay.events.sealing import Sealer
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Unavailable
+from mainstay.kernel.outbox import Actor, announce
 
 MOST_AT_ONCE: Final = 32
 """Exports that one process sends at once; each holds up to two steps in memory."""
@@ -81,6 +82,24 @@ class Exports:
         walk = await export_walks.begin(self.db, wanted.company_id, wanted.filters, wanted.workspace_id)
         return Export(self, wanted, walk, is_cut=await self._is_cut(wanted, walk), note=note)
 
+    async def tell(self, export: "Export", actor: Actor, *, is_whole: bool) -> None:
+        """The company's log will have the export that ended: who, of what, and how many rows; once, as first told."""
+        if export.is_told:
+            return
+        wanted = export.wanted
+        data = {
+            "workspaceId": wanted.workspace_id,
+            "form": wanted.form,
+            "filters": wanted.filters.told(),
+            "withProof": wanted.with_proof,
+            "rows": export.rows,
+            "cap": wanted.cap,
+            "whole": is_whole,
+        }
+        async with self.db.begin() as tx:
+            await announce(tx, "events.exported", company_id=wanted.company_id, actor=actor, data=data)
+        export.is_told = True
+
     async def _note(self, wanted: Wanted) -> str | None:
         """A signed checkpoint, taken before the walk's end is fixed, so that the events surely reach it."""
         if not wanted.with_proof or wanted.workspace_id is None or wanted.filters != Filters():
@@ -103,20 +122,27 @@ class Exports:
 
 
 class Export:
-    """One export under way; `is_cut` says whether the cap cuts it, None where that shows only at its end."""
+    """One export under way: what was wanted, and the rows read so far.
+
+    `is_cut` says whether the cap cuts it, None where that shows only at its end.
+    """
 
     def __init__(self, exports: Exports, wanted: Wanted, walk: Walk, *, is_cut: bool | None, note: str | None) -> None:
         self._exports = exports
-        self._wanted = wanted
+        self.wanted = wanted
         self._walk = walk
         self._note = note
         self._width = _FIRST_WIDTH
-        self._rows = 0
+        self.rows = 0
         self.is_cut = is_cut
+        self.is_told = False
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The bytes of the export; raises where the database stays away, so that no end is ever sent too early."""
-        wanted = self._wanted
+    async def pieces(self, before_end: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[bytes]:
+        """The bytes of the export; raises where the database stays away, so that no end is ever sent too early.
+
+        `before_end` is awaited when all rows were given; where it raises, the end is not.
+        """
+        wanted = self.wanted
         yield export_forms.beginning(wanted.form)
         coming = asyncio.create_task(self._next())
         is_first = True
@@ -130,13 +156,15 @@ class Export:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
         is_cut = await self._was_cut()
-        end = End(self._rows, wanted.cap, is_cut)
+        if before_end is not None:
+            await before_end()
+        end = End(self.rows, wanted.cap, is_cut)
         told = wanted.with_end or (is_cut and self.is_cut is None)
         yield export_forms.ending(wanted.form, end, note=None if is_cut else self._note, told=told)
 
     async def _next(self) -> list[bytes] | None:
         """The chunks of the next step that has rows; None behind the last."""
-        while not self._walk.is_over and self._rows != self._wanted.cap:
+        while not self._walk.is_over and self.rows != self.wanted.cap:
             chunks = await self._step()
             if chunks:
                 return chunks
@@ -159,8 +187,8 @@ class Export:
 
     async def _read(self) -> list[bytes]:
         """One step in a transaction of its own; nothing of it counts unless all of it was read."""
-        wanted, width = self._wanted, self._width
-        most_rows = None if wanted.cap is None else wanted.cap - self._rows
+        wanted, width = self.wanted, self._width
+        most_rows = None if wanted.cap is None else wanted.cap - self.rows
         taken = _Taken(STEP_BYTES if width > 1 else None)
         try:
             async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
@@ -178,14 +206,14 @@ class Export:
             raise
         if taken.is_too_much:
             raise _TooMuch
-        self._rows += count
+        self.rows += count
         self._walk.pass_on(step)
         self._width = export_forms.next_width(width, taken.size, seconds, most=self._walk.widest)
         return taken.chunks
 
     async def _was_cut(self) -> bool:
         """Whether events are left behind the cap, as far as can be found out in time."""
-        if self._rows != self._wanted.cap:
+        if self.rows != self.wanted.cap:
             return False
         if self.is_cut is not None:
             return self.is_cut
@@ -197,7 +225,7 @@ class Export:
     async def _is_left(self) -> bool:
         async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
             await tx.connection.execute(_STEP_TIMEOUT)
-            return await rows.has_more_than_everywhere(tx, self._walk.whole, self._rows)
+            return await rows.has_more_than_everywhere(tx, self._walk.whole, self.rows)
 
 
 class _TooMuch(Exception):

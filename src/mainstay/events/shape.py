@@ -110,7 +110,7 @@ def _proof(row: Mapping[str, Any]) -> dict[str, Any]:
             part: salts[n * width : (n + 1) * width].hex() for n, part in enumerate(chain.PARTS) if part not in erased
         }
     if erased:
-        proof["digests"] = erased
+        proof["digests"] = Fragment(row["digests"])
     return proof
 
 

@@ -16,7 +16,8 @@ from mainstay.web.bodies import ClientGone, answer
 _log = logger(__name__)
 _SLOW_SECONDS = 1.0
 _SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
-_STREAM = b"text/event-stream"
+_STREAMED = (b"x-accel-buffering", b"no")
+"""The header of answers that are sent as they come: how long they take depends on who reads them."""
 MAX_HEADER_BYTES = 16_384
 
 
@@ -48,7 +49,7 @@ class Front:
             nonlocal status, streams
             if message["type"] == "http.response.start":
                 status = message["status"]
-                streams = any(value.startswith(_STREAM) for _, value in message.get("headers", ()))
+                streams = _STREAMED in message.get("headers", ())
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", trace.request_id.encode()),
