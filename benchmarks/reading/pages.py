@@ -3,7 +3,7 @@
 import http.client
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -52,12 +52,12 @@ class Client:
             raise SystemExit(f"{target}: {answer.status} {body[:300].decode()}")
         return taken * 1_000, orjson.loads(body)
 
-    def walk(self, of: List, rows: int) -> list[dict[str, str]]:
-        """Queries for the last of the pages that lie that many rows deep."""
+    def walk(self, of: List, rows: int, filters: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+        """Queries for the last of the pages that lie that many rows deep, in the list under these filters."""
         queries: list[dict[str, str]] = []
         cursor: str | None = None
         for _ in range(max(1, rows // of.most)):
-            query = {"limit": str(of.most), **({"cursor": cursor} if cursor else {})}
+            query = {"limit": str(of.most), **(filters or {}), **({"cursor": cursor} if cursor else {})}
             _, answer = self.page(of, query)
             cursor = _cursor(answer)
             if cursor is None:
