@@ -30,7 +30,7 @@ class Served:
 
     @staticmethod
     def _wait(port: int) -> None:
-        for _ in range(200):
+        for _ in range(1_200):
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/docs", timeout=5):
                     return
