@@ -10,6 +10,7 @@ from mainstay import archive, events
 from mainstay.archive import cutting
 from mainstay.archive.cutting import days_due
 from mainstay.archive.ground import Rule
+from mainstay.events.queries import retiring
 from mainstay.kernel.db import Database, Sql
 from tests.archive.conftest import EVENTS, Site
 from tests.tenancy import OPERATOR, Tenancy, test_settings
@@ -130,6 +131,15 @@ async def test_a_store_that_is_away_keeps_only_what_is_in_it(site: Site) -> None
     assert (await seqs(site, archived), await seqs(site, free)) == ([1, 2, 3, 4, 5, 6], [])
     await archive.cut(allowed)
     assert await seqs(site, archived) == [6]
+
+
+async def test_what_a_broken_off_cut_left_is_looked_for_by_an_index_in_each_workspace(site: Site) -> None:
+    async with site.db.begin() as tx:
+        await tx.connection.execute("set local enable_seqscan = off")
+        plan = await tx.rows(Sql("t", f"explain (costs off) {retiring._LEFT_BEHIND.text}"))
+    text = "\n".join(row[0] for row in plan)
+    assert "Index Cond: ((workspace_id = s.workspace_id) AND (seq <= s.seq))" in text, text
+    assert "Hash" not in text
 
 
 async def test_a_whole_partition_is_dropped_where_all_of_it_may_go(site: Site) -> None:

@@ -60,10 +60,12 @@ _DELETE = Sql(
           order by seq limit $3) old
         where e.workspace_id = $1 and e.company_id = $2 and e.seq = old.seq and e.received_at = old.received_at""",
 )
+# In this form each workspace costs a look into an index; as `exists` it may become a scan of all events.
 _LEFT_BEHIND = Sql(
     "events.left_before_start",
-    """select s.workspace_id, s.company_id from mainstay.chain_starts s
-        where exists (select from mainstay.events e where e.workspace_id = s.workspace_id and e.seq <= s.seq)""",
+    """select s.workspace_id, s.company_id from mainstay.chain_starts s cross join lateral (
+         select from mainstay.events e where e.workspace_id = s.workspace_id and e.seq <= s.seq
+          order by e.seq limit 1) one""",
 )
 _PARTITIONS = Sql(
     "events.partitions",
