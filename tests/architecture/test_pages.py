@@ -44,7 +44,7 @@ class World:
         self, route: Route, who: str, ids: dict[str, str] | None = None, *, token: str | None = None
     ) -> httpx.Response:
         """The answer to that person; a form carries their token, unless another is given."""
-        path = route.path.replace(":path", "").format_map({**OF_NO_COMPANY, **(ids or self.ours.ids)})
+        path = route.path.replace(":path", "").format_map({**(ids or self.ours.ids), **OF_NO_COMPANY})
         if route.reads:
             return await self.profiles[who].get(path)
         given = self.tokens.get(who, "") if token is None else token

@@ -1,5 +1,6 @@
 """Which index leads a search, and how far it is followed."""
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from mainstay.events import reading, searching
 from mainstay.events.filters import LEADS, Filters
 from mainstay.kernel.db import Database
+from tests.conftest import SqlClock
 from tests.events.test_reading import read, send, walk
 from tests.tenancy import Tenancy
 
@@ -60,7 +62,7 @@ PATHS = {
 
 @pytest.mark.parametrize("scope", PATHS)
 async def test_a_list_that_searched_says_how_far_it_looked(
-    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch, scope: str
+    api: httpx.AsyncClient, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch, sql_clock: SqlClock, scope: str
 ) -> None:
     monkeypatch.setattr(reading, "SCAN_WINDOW", 5)
     await send(api, tenancy.auth, [{"action": "a", "payload": {"n": f"<{n}>"}} for n in range(8)])
@@ -79,6 +81,7 @@ async def test_a_list_that_searched_says_how_far_it_looked(
     assert [len(short["data"]), short["meta"]["searched"]] == [1, told(0, 4)]
     rest = await read(api, auth, path, text="<6>", cursor=short["meta"]["nextCursor"])
     assert [rest["data"], rest["meta"]["searched"]] == [[], told(5, 7)]
+    await sql_clock.move(timedelta(seconds=2))  # oldest first, a company shows what has settled
     oldest = (await read(api, auth, path, text="<1>", limit=1, order="asc", to=times[0]))["meta"]
     assert oldest["searched"]["from"] == times[7]
     nothing = (await read(api, auth, path, text="<", to="2000-01-01"))["meta"]
