@@ -196,18 +196,20 @@ def test_a_first_start_killed_half_way_leaves_nothing_half_made(
 
 
 def interrupt_once(written: Path) -> None:
-    """This process gets Ctrl-C once the file is there."""
+    """The main thread gets Ctrl-C once the file is there: any other would leave it waiting for its child."""
     wait_until(written.exists)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def test_an_interrupted_first_start_cleans_up(fork: Fork, start: Starter, place: Path) -> None:
     def interrupted() -> tuple[str, list[str]]:
         for data in (place / f"data{n}" for n in range(10)):
-            threading.Thread(target=interrupt_once, args=(data / "pg.log",)).start()
+            interrupting = threading.Thread(target=interrupt_once, args=(data / "pg.log",))
+            interrupting.start()
             try:
                 embedded.start(data).stop()  # a busy machine may deliver the signal only when all is done
-                time.sleep(5)
+                interrupting.join()
+                time.sleep(1)
             except KeyboardInterrupt:
                 found = sorted(path.name for path in data.iterdir())
                 if "pg" not in found:

@@ -6,12 +6,24 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
+# How far the clock may fall behind the last id before ids follow it back, in 1/4096 of a millisecond.
+_STANDSTILL = 1_000 << 12
+_last_stamp = 0
+
 
 def new_id() -> str:
-    """A fresh UUIDv7 as text: 48 bits of milliseconds, 12 of their fraction (so ids of one process rise), 62 random."""
+    """A fresh UUIDv7 as text: 48 bits of milliseconds, 12 of their fraction, 62 random.
+
+    Ids of one process rise, unless the clock was set back by more than a second.
+    """
+    global _last_stamp  # noqa: PLW0603 (what the clock last told is a fact of the process)
     ms, rest = divmod(time.time_ns(), 1_000_000)
+    stamp = (ms << 12) + (rest << 12) // 1_000_000
+    if stamp <= _last_stamp < stamp + _STANDSTILL:
+        stamp = _last_stamp + 1
+    _last_stamp = stamp
     tail = (int.from_bytes(os.urandom(8), "big") & 0x3FFFFFFFFFFFFFFF) | 0x8000000000000000
-    text = f"{ms:012x}7{(rest << 12) // 1_000_000:03x}{tail:016x}"
+    text = f"{stamp >> 12:012x}7{stamp & 0xFFF:03x}{tail:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

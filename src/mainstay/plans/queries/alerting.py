@@ -96,7 +96,7 @@ _SETTLE = Sql(
          returning a.id, a.company_id, a.threshold_id, a.meter, a.kind, a.period_start
        )
        select s.*, coalesce((select jsonb_agg(jsonb_build_object('kind', x.target_kind, 'to', x.shown,
-                               'outcome', x.outcome, 'error', x.last_error) order by x.id)
+                               'outcome', x.outcome, 'error', x.last_error) order by x.target_id)
                                from mainstay.alert_sends x where x.alert_id = s.id), '[]'::jsonb) as sends
          from settled s""",
 )
@@ -105,7 +105,7 @@ _ALERTS = Sql(
     """select a.id, a.threshold_id, a.meter, a.kind, a.unit, a.amount, a.period_start, a.limit_quantity, a.quantity,
               a.raised_at, a.settled_at,
               coalesce((select jsonb_agg(jsonb_build_object('kind', x.target_kind, 'to', x.shown,
-                          'attempts', x.attempts, 'outcome', x.outcome, 'error', x.last_error) order by x.id)
+                          'attempts', x.attempts, 'outcome', x.outcome, 'error', x.last_error) order by x.target_id)
                           from mainstay.alert_sends x where x.alert_id = a.id), '[]'::jsonb) as sends
          from mainstay.threshold_alerts a where a.company_id = $1 order by a.id desc limit $2""",
 )
