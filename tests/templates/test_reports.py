@@ -140,7 +140,3 @@ async def test_flags_of_events_that_left_the_table_go_with_the_next_check(
         )
         await company.check()
         assert [row["seq"] for row in await connection.fetch("select seq from mainstay.event_flags")] == [5]
-    async with company.db.begin() as tx:
-        ours = (company.tenancy.company_id, company.tenancy.workspace_id)
-        await templates.drop_flags(tx, *ours, seqs=[5])
-        assert await templates.flags_of(tx, ours[0], [(ours[1], 5)]) == {}

@@ -203,9 +203,11 @@ async def _erase_copies(one: Run) -> None:
                         taken += await copies.empty_answers(tx, company_id, erasure_id, leaf["name"], block=block)
                     for row in await copies.lock_with(tx, company_id, each, leaf["name"], block=block, texts=texts):
                         left = _without(one.eraser, row, each)
-                        if left:
+                        if left and each.loses_rows:
+                            await copies.drop(tx, company_id, each, leaf["name"], row["place"])
+                        elif left:
                             await copies.replace(tx, company_id, each, leaf["name"], row["place"], left)
-                            taken += 1
+                        taken += bool(left)
                     if taken:
                         await queries.count(tx, company_id, erasure_id, {"copies": taken})
 

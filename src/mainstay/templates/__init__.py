@@ -18,7 +18,7 @@ Tables, all regional: templates, template_assignments, template_checks, template
 event_schema_versions, event_flags, rule_marks (a row a company that has rules: tells readers of a change).
 """
 
-from mainstay.templates.checking import Checker, Checks, drop_flags, flags_of, keep_flags
+from mainstay.templates.checking import Checker, Checks, flags_of, keep_flags
 from mainstay.templates.errors import RulesBroken, SchemaNotFound, TemplateNotFound
 from mainstay.templates.event_schemas import change as change_schema
 from mainstay.templates.event_schemas import create as create_schema
@@ -64,7 +64,6 @@ __all__ = [
     "create_schema",
     "delete",
     "delete_schema",
-    "drop_flags",
     "flags_of",
     "get",
     "keep_flags",

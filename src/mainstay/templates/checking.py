@@ -217,11 +217,6 @@ async def flags_of(
     return {(str(row["workspace_id"]), row["seq"]): orjson.loads(row["flags"]) for row in found}
 
 
-async def drop_flags(tx: Tx, company_id: str, workspace_id: str, *, seqs: Sequence[int]) -> None:
-    """Those events have no flags any more: a pointer of a flag may hold a member's name that the event gave."""
-    await rows.drop_flags(tx, company_id, workspace_id, seqs=seqs)
-
-
 def _size_of(checks: Checks | None) -> int:
     return _ENTRY_BYTES + (0 if checks is None else checks.bytes)
 

@@ -12,11 +12,15 @@ _OWN = "t.company_id = $1"
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Columns of a table in which texts of events may stand, and which rows are the company's ($1)."""
+    """Columns of a table in which texts of events may stand, and which rows are the company's ($1).
+
+    Rows of a table that `loses_rows` go as a whole: they would mean nothing without the person.
+    """
 
     table: str
     columns: Mapping[str, str]
     owner: str = _OWN
+    loses_rows: bool = False
 
 
 COPIES = (
@@ -31,7 +35,7 @@ COPIES = (
     Copies("event_flags", {"flags": "jsonb"}),
     Copies("template_reports", {"examples": "jsonb"}),
     Copies("streams", {"reason": "text", "probe": "jsonb"}),
-    Copies("announcements", {"actor": "jsonb", "data": "jsonb"}),
+    Copies("announcements", {"actor": "jsonb", "data": "jsonb", "last_error": "text"}),
     Copies("jobs", {"payload": "jsonb"}),
     Copies("finished_jobs", {"payload": "jsonb"}),
     Copies("dead_jobs", {"payload": "jsonb", "error": "text"}),
@@ -42,8 +46,10 @@ COPIES = (
             or exists (select from mainstay.dead_jobs j where j.id = t.job_id and j.company_id = $1))""",
     ),
     Copies("legal_holds", {"reason": "text"}),
-    Copies("erasures", {"reason": "text"}),
+    Copies("erasures", {"reason": "text", "failure": "text"}),
+    Copies("company_jobs", {"failure": "text"}),
     Copies("archive_days", {"failure": "text", "finding": "jsonb"}),
+    Copies("saved_filters", {"name": "text", "filters": "jsonb"}, loses_rows=True),
 )
 _LEAVES = Sql(
     "erasure.leaves",
@@ -94,6 +100,15 @@ async def replace(
         f"update only {leaf} t set {given} where t.ctid = $2::text::tid and {copies.owner}",  # noqa: S608 - as above
     )
     await tx.run(statement, company_id, place, *values.values())
+
+
+async def drop(tx: Tx, company_id: str, copies: Copies, leaf: str, place: str) -> None:
+    """The row at that place, which this transaction has locked, is gone."""
+    statement = Sql(
+        f"erasure.drop_from_{copies.table}",
+        f"delete from only {leaf} t where t.ctid = $2::text::tid and {copies.owner}",  # noqa: S608 - as above
+    )
+    await tx.run(statement, company_id, place)
 
 
 async def replace_bodies(tx: Tx, company_id: str, bodies: Mapping[str, str]) -> int:

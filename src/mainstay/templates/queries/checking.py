@@ -20,10 +20,6 @@ _FLAGS = Sql(
     """select f.workspace_id, f.seq, f.flags from unnest($2::uuid[], $3::bigint[]) as wanted (workspace_id, seq)
          join mainstay.event_flags f using (workspace_id, seq) where f.company_id = $1""",
 )
-_DROP = Sql(
-    "templates.drop_flags",
-    "delete from mainstay.event_flags where company_id = $1 and workspace_id = $2 and seq = any($3::bigint[])",
-)
 _PRUNE = Sql(
     "templates.prune_flags",
     """delete from mainstay.event_flags f using (
@@ -46,11 +42,6 @@ async def keep_flags_everywhere(tx: Tx, rows: Sequence[tuple[Any, ...]]) -> None
 async def flags_of(db: Connection, company_id: str, places: Sequence[tuple[str, int]]) -> list[Record]:
     """The flags of those of the events that have any."""
     return await db.rows(_FLAGS, company_id, [place[0] for place in places], [place[1] for place in places])
-
-
-async def drop_flags(tx: Tx, company_id: str, workspace_id: str, *, seqs: Sequence[int]) -> None:
-    """Those events of the workspace have no flags."""
-    await tx.run(_DROP, company_id, workspace_id, seqs)
 
 
 async def prune_flags_everywhere(db: Connection, *, limit: int) -> int:
