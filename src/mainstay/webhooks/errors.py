@@ -15,6 +15,12 @@ class DeliveryNotFound(NotFound):
     code = "delivery-not-found"
 
 
+class SecretShownBefore(Conflict):
+    """This request had its effect before, and the secret was shown only then."""
+
+    code = "secret-shown-before"
+
+
 class EndpointInactive(Conflict):
     """The webhook is switched off: activate it first."""
 

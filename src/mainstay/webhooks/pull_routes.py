@@ -14,6 +14,7 @@ from mainstay.kernel.errors import Fault, Invalid, Unauthenticated, Unavailable
 from mainstay.web.callers import Caller, bearer_of
 from mainstay.web.json import Answer, refuse_unknown_query
 from mainstay.webhooks import pulling
+from mainstay.webhooks.answers import NO_ENDPOINT, NOT_VALID, PulledMessages, told
 from mainstay.webhooks.parts import NOT_KEPT, Parts, limit_of, time_of, whole_number
 from mainstay.webhooks.pulling import Place, Pulled, Source
 
@@ -29,6 +30,8 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
     {"name": "since", "in": "query", "schema": {"type": "string", "format": "date-time"}},
     {"name": "wait", "in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": WAIT_SECONDS_AT_MOST}},
 ]
+
+_NOT_READ: Final = {409: "The webhook is switched off, or is of the kind push."}
 
 _OWN: Final = Depends(
     HTTPBearer(
@@ -63,7 +66,11 @@ class Waiters:
 def add(router: APIRouter, parts: Parts, guard: params.Depends, waiters: Waiters) -> None:
     """The router lets the company's people and keys read what an endpoint would pull."""
 
-    @router.get("/{pull_id}/messages", openapi_extra={"parameters": _PARAMETERS})
+    @router.get(
+        "/{pull_id}/messages",
+        openapi_extra={"parameters": _PARAMETERS},
+        **told(PulledMessages, 200, NOT_VALID, NO_ENDPOINT, _NOT_READ),
+    )
     async def read_messages(pull_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """The next messages after the cursor; with `wait`, waits up to 20 s for one to come."""
         return await _answer(request, parts, parts.db_of(caller), waiters, caller.company_id, pull_id)
@@ -72,7 +79,12 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends, waiters: Waiters
 def add_own(router: APIRouter, parts: Parts, waiters: Waiters) -> None:
     """The router lets whoever holds an endpoint's own credential read its messages."""
 
-    @router.get("/{pull_id}", dependencies=[_OWN], openapi_extra={"parameters": _PARAMETERS})
+    @router.get(
+        "/{pull_id}",
+        dependencies=[_OWN],
+        openapi_extra={"parameters": _PARAMETERS},
+        **told(PulledMessages, 200, NOT_VALID, _NOT_READ),
+    )
     async def pull(pull_id: str, request: Request) -> Answer:
         """The next messages after the cursor, for `Authorization: Bearer whpull_…`."""
         credential = bearer_of(request.scope["headers"])

@@ -8,17 +8,31 @@ from fastapi.responses import Response
 from mainstay import jobs
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.db import Record
+from mainstay.kernel.db import Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import MAX_LIMIT, Cursors
 from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
 from mainstay.web.callers import Caller
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
-from mainstay.webhooks import catalogue_routes, deliveries, endpoints, figures, pull_routes, replay_routes
+from mainstay.webhooks import catalogue_routes, deliveries, endpoints, figures, pull_routes, repeats, replay_routes
+from mainstay.webhooks.answers import (
+    NO_ENDPOINT,
+    NOT_VALID,
+    DeliveryLog,
+    DeliveryMade,
+    DeliveryRepeated,
+    EndpointIssued,
+    EndpointList,
+    EndpointShown,
+    FiguresShown,
+    FilterVerdict,
+    told,
+)
 from mainstay.webhooks.endpoints import FindWorkspace
 from mainstay.webhooks.parts import FAMILIES, NOT_KEPT, PAGING, Parts, optional_body, page_of
 from mainstay.webhooks.queries import endpoints as endpoint_rows
+from mainstay.webhooks.repeats import ONCE, SECRET_ONCE, OnceKey
 from mainstay.webhooks.schemas import EndpointChange, FilterTrial, NewEndpoint, Rotation, SampleWanted
 
 LOG_LIMIT = 100
@@ -29,6 +43,10 @@ _WINDOW = {
     "in": "query",
     "schema": {"type": "string", "enum": ["hour", "day", "month"], "default": "day"},
 }
+_BUSY = {409: "The order of delivery changes only while nothing is on its way."}
+_INACTIVE = {409: "The webhook is switched off."}
+_NO_DELIVERY = {404: "There is no such webhook, or no such delivery at it."}
+_MAKING = {**SECRET_ONCE, 409: f"The company has as many webhooks as it may have. {SECRET_ONCE[409]}"}
 
 
 def router(
@@ -69,6 +87,19 @@ async def _shown(parts: Parts, caller: Caller, row: Record, **more: Any) -> dict
     return {**shown, **more}
 
 
+async def _shown_again(parts: Parts, caller: Caller, tx: Tx, endpoint_id: str, status: int) -> Answer:
+    """The first answer once more; SecretShownBefore where that one held a secret."""
+    row = await endpoints.get(tx, company_id=caller.company_id, endpoint_id=endpoint_id, deleted_too=True)
+    if row["signing"] != "ed25519" or row["kind"] == "pull":
+        raise repeats.secret_shown_before(endpoint_id)
+    (shown,) = await endpoints.show(tx, [row], company_id=caller.company_id, keyring=parts.keyring)
+    return Answer({**shown, "secret": None}, status, NOT_KEPT)
+
+
+def _optional(shape: type[Any]) -> dict[str, Any]:
+    return {"requestBody": {**openapi_body(shape)["requestBody"], "required": False}}
+
+
 def _window_of(request: Request) -> figures.Window:
     refuse_unknown_query(request, frozenset({"window"}))
     window = figures.WINDOWS.get(request.query_params.get("window", "day"))
@@ -78,13 +109,13 @@ def _window_of(request: Request) -> figures.Window:
 
 
 def _add_company_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
-    @router.get("/stats", openapi_extra={"parameters": [_WINDOW]})
+    @router.get("/stats", openapi_extra={"parameters": [_WINDOW]}, **told(FiguresShown, 200, NOT_VALID))
     async def company_stats(request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """Tries of the whole company: a series, share of success, p50 and p99, by status."""
         window = _window_of(request)
         return Answer(await figures.read(parts.db_of(caller), company_id=caller.company_id, window=window))
 
-    @router.post("/filter-test", openapi_extra=dict(openapi_body(FilterTrial)))
+    @router.post("/filter-test", openapi_extra=dict(openapi_body(FilterTrial)), **told(FilterVerdict, 200, NOT_VALID))
     async def try_filter(
         caller: Annotated[Caller, guard], wanted: Annotated[FilterTrial, Depends(json_body(FilterTrial))]
     ) -> Answer:
@@ -93,15 +124,20 @@ def _add_company_routes(router: APIRouter, parts: Parts, guard: params.Depends) 
 
 
 def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
-    @router.post("", status_code=201, openapi_extra=dict(openapi_body(NewEndpoint)))
+    @router.post("", openapi_extra=dict(openapi_body(NewEndpoint)), **told(EndpointIssued, 201, NOT_VALID, _MAKING))
     async def create(
-        caller: Annotated[Caller, guard], wanted: Annotated[NewEndpoint, Depends(json_body(NewEndpoint))]
+        caller: Annotated[Caller, guard],
+        wanted: Annotated[NewEndpoint, Depends(json_body(NewEndpoint))],
+        once_key: OnceKey = None,
     ) -> Answer:
         """Makes a webhook; the answer shows its secret for the only time."""
         await endpoints.require_workspace(
             parts.regions.home, parts.find_workspace, company_id=caller.company_id, workspace_id=wanted.workspace_id
         )
         async with parts.db_of(caller).begin() as tx:
+            claimed = await repeats.claim(tx, caller, once_key, "webhooks.create", wanted)
+            if claimed.earlier is not None:
+                return await _shown_again(parts, caller, tx, claimed.earlier, 201)
             row, secret = await endpoints.register(
                 tx,
                 caller.actor,
@@ -111,9 +147,10 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
                 allow=parts.allow,
                 brand=parts.brand,
             )
+            await claimed.made(str(row["id"]))
         return Answer(await _shown(parts, caller, row, secret=secret or None), 201, NOT_KEPT)
 
-    @router.get("", openapi_extra={"parameters": PAGING})
+    @router.get("", openapi_extra={"parameters": PAGING}, **told(EndpointList, 200, NOT_VALID))
     async def list_all(request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """The company's webhooks, oldest first."""
         page = page_of(request, parts, f"webhooks:{caller.company_id}", most=MAX_LIMIT)
@@ -125,7 +162,11 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         )
         return page.answer(shown, shown[-1]["id"] if len(found) > page.limit else None)
 
-    @router.get("/{endpoint_id}/stats", openapi_extra={"parameters": [_WINDOW]})
+    @router.get(
+        "/{endpoint_id}/stats",
+        openapi_extra={"parameters": [_WINDOW]},
+        **told(FiguresShown, 200, NOT_VALID, NO_ENDPOINT),
+    )
     async def read_stats(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """Tries at this webhook: a series, share of success, p50 and p99, by status."""
         window = _window_of(request)
@@ -135,13 +176,17 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         )
         return Answer(shown)
 
-    @router.get("/{endpoint_id}")
+    @router.get("/{endpoint_id}", **told(EndpointShown, 200, NO_ENDPOINT))
     async def read(endpoint_id: str, caller: Annotated[Caller, guard]) -> Answer:
         """One webhook, without its secret."""
         row = await endpoints.get(parts.db_of(caller), company_id=caller.company_id, endpoint_id=endpoint_id)
         return Answer(await _shown(parts, caller, row))
 
-    @router.patch("/{endpoint_id}", openapi_extra=dict(openapi_body(EndpointChange)))
+    @router.patch(
+        "/{endpoint_id}",
+        openapi_extra=dict(openapi_body(EndpointChange)),
+        **told(EndpointShown, 200, NOT_VALID, NO_ENDPOINT, _BUSY),
+    )
     async def change(
         endpoint_id: str,
         caller: Annotated[Caller, guard],
@@ -171,14 +216,22 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
             await endpoints.delete(tx, caller.actor, company_id=caller.company_id, endpoint_id=endpoint_id)
         return Response(status_code=204)
 
-    @router.post("/{endpoint_id}/rotate-secret", openapi_extra=dict(openapi_body(Rotation)))
+    @router.post(
+        "/{endpoint_id}/rotate-secret",
+        openapi_extra=dict(openapi_body(Rotation)),
+        **told(EndpointIssued, 200, NOT_VALID, NO_ENDPOINT, SECRET_ONCE),
+    )
     async def rotate_secret(
         endpoint_id: str,
         caller: Annotated[Caller, guard],
         wanted: Annotated[Rotation, Depends(json_body(Rotation))],
+        once_key: OnceKey = None,
     ) -> Answer:
         """Gives a new secret, shown once; the old one signs beside it for the overlap (0 to 7 days, default 1)."""
         async with parts.db_of(caller).begin() as tx:
+            claimed = await repeats.claim(tx, caller, once_key, "webhooks.rotate", endpoint_id.lower(), wanted)
+            if claimed.earlier is not None:
+                return await _shown_again(parts, caller, tx, claimed.earlier, 200)
             row, secret = await endpoints.rotate_secret(
                 tx,
                 caller.actor,
@@ -187,25 +240,39 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
                 keyring=parts.keyring,
                 overlap_seconds=wanted.overlap_seconds,
             )
+            await claimed.made(str(row["id"]))
         return Answer(await _shown(parts, caller, row, secret=secret or None), 200, NOT_KEPT)
 
 
 def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
-    @router.post("/{endpoint_id}/test", status_code=202)
+    @router.post(
+        "/{endpoint_id}/test",
+        openapi_extra=_optional(SampleWanted),
+        **told(DeliveryMade, 202, NOT_VALID, NO_ENDPOINT, _INACTIVE, ONCE),
+    )
     async def send_test(
         endpoint_id: str,
         caller: Annotated[Caller, guard],
         wanted: Annotated[SampleWanted, Depends(optional_body(SampleWanted))],
+        once_key: OnceKey = None,
     ) -> Answer:
         """Sends to this webhook alone the example of a `type` of the catalogue, or a message of `webhook.test`."""
         async with parts.db_of(caller).begin() as tx:
+            claimed = await repeats.claim(tx, caller, once_key, "webhooks.test", endpoint_id.lower(), wanted)
+            if claimed.earlier is not None:
+                return Answer({"deliveryId": claimed.earlier}, 202)
             delivery_id = await deliveries.send_test(
                 tx, company_id=caller.company_id, endpoint_id=endpoint_id, kind=wanted.type, now=parts.clock
             )
+            await claimed.made(delivery_id)
         await jobs.wake(parts.db_of(caller), jobs.WEBHOOK)
         return Answer({"deliveryId": delivery_id}, 202)
 
-    @router.get("/{endpoint_id}/logs", openapi_extra={"parameters": [*PAGING, _STATUS]})
+    @router.get(
+        "/{endpoint_id}/logs",
+        openapi_extra={"parameters": [*PAGING, _STATUS]},
+        **told(DeliveryLog, 200, NOT_VALID, NO_ENDPOINT),
+    )
     async def read_logs(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
         """Deliveries newest first with every try: status, duration, answer's head and body (first 4,096 bytes)."""
         scope = f"webhook-logs:{caller.company_id}:{endpoint_id.lower()}"
@@ -223,10 +290,19 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         )
         return page.answer(log.deliveries, log.next_before)
 
-    @router.post("/{endpoint_id}/deliveries/{delivery_id}/replay", status_code=202)
-    async def replay(endpoint_id: str, delivery_id: str, caller: Annotated[Caller, guard]) -> Answer:
+    @router.post(
+        "/{endpoint_id}/deliveries/{delivery_id}/replay",
+        **told(DeliveryRepeated, 202, NOT_VALID, _NO_DELIVERY, _INACTIVE, ONCE),
+    )
+    async def replay(
+        endpoint_id: str, delivery_id: str, caller: Annotated[Caller, guard], once_key: OnceKey = None
+    ) -> Answer:
         """Sends the delivery's message again, under the same `webhook-id`."""
+        asked = (endpoint_id.lower(), delivery_id.lower())
         async with parts.db_of(caller).begin() as tx:
+            claimed = await repeats.claim(tx, caller, once_key, "webhooks.replay", *asked)
+            if claimed.earlier is not None:
+                return Answer({"deliveryId": claimed.earlier, "replayOf": asked[1]}, 202)
             made = await deliveries.replay(
                 tx,
                 caller.actor,
@@ -234,5 +310,6 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
                 endpoint_id=endpoint_id,
                 delivery_id=delivery_id,
             )
+            await claimed.made(made)
         await jobs.wake(parts.db_of(caller), jobs.WEBHOOK)
-        return Answer({"deliveryId": made, "replayOf": delivery_id.lower()}, 202)
+        return Answer({"deliveryId": made, "replayOf": asked[1]}, 202)
