@@ -19,8 +19,10 @@ from mainstay.kernel.regions import Regions
 from mainstay.kernel.work import Job, Outcome
 from tests.archive.conftest import Site, _site
 from tests.conftest import SqlClock
+from tests.objects import S3Server, s3_server
 from tests.tenancy import Tenancy, test_settings
 
+__all__ = ["s3_server"]
 ERASURES = "/v1/key/company/erasures"
 HOLDS = "/v1/key/company/holds"
 ADA = {"id": "user-ada-7", "email": "Ada@Example.com", "name": "Ada Lovelace"}
@@ -129,6 +131,23 @@ async def site(fresh_url: str, db: Database, sql_clock: SqlClock, tmp_path: Path
     """An instance whose archive is a local directory."""
     async for one in _site(fresh_url, db, sql_clock, {"OBJECT_STORE": (tmp_path / "objects").as_uri()}):
         yield one
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """A bucket of the test's own."""
+    return s3_server.bucket()
+
+
+@pytest.fixture
+async def s3_erasing_site(
+    fresh_url: str, db: Database, sql_clock: SqlClock, s3_server: S3Server, bucket: str
+) -> AsyncIterator[Erasing]:
+    """An instance whose archive is a bucket, with the jobs of erasure."""
+    given = s3_server.settings(bucket)
+    settings = test_settings(fresh_url, **given)
+    async for one in _site(fresh_url, db, sql_clock, given):
+        yield Erasing(one, erasure.ground_of(settings, Regions(one.db, {}), Keyring(settings.secret, ())))
 
 
 @pytest.fixture

@@ -1,14 +1,19 @@
 """An erasure that is cut off anywhere goes on where it was, and what is archived meanwhile brings nobody back."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from mainstay import archive
-from mainstay.archive import archiving
+from mainstay.archive import archiving, forms
 from mainstay.erasure import erasing
+from mainstay.kernel import objects
+from mainstay.kernel.errors import Unavailable
+from mainstay.kernel.work import Retry
 from tests.erasure.conftest import ADA, Erasing
+from tests.objects import S3Server
 
 
 class Crash(Exception):
@@ -95,3 +100,37 @@ async def test_an_object_that_is_damaged_fails_the_erasure_which_says_so(erasing
     await erasing_site.run(tenancy, asked["id"])
     assert (await erasing_site.read(tenancy, asked["id"]))["state"] == "completed"
     assert await erasing_site.places_of() == []
+
+
+async def test_an_upload_to_a_bucket_that_breaks_off_leaves_the_day_as_it_was_and_the_next_run_ends_it(
+    s3_erasing_site: Erasing, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = s3_erasing_site.site
+    tenancy = await _aged(s3_erasing_site)
+    await site.run()
+    (name,) = await site.names()
+    before = await site.objects.head(name)
+    asked = await s3_erasing_site.ask(tenancy)
+    real = forms.Packed.pieces
+
+    async def torn(self: Any) -> AsyncIterator[bytes]:
+        async for piece in real(self):
+            yield piece[: len(piece) // 2]
+            raise Unavailable("The object store does not do its work.")
+
+    with monkeypatch.context() as patched:
+        # As an object that is sent in parts, of which the last never comes.
+        patched.setattr(objects, "WHOLE_BYTES", 0)
+        patched.setattr(forms.Packed, "pieces", torn)
+        assert isinstance(await s3_erasing_site.run(tenancy, asked["id"]), Retry)
+    failed = await s3_erasing_site.read(tenancy, asked["id"])
+    assert (failed["state"], failed["failure"]) == ("failed", "The object store does not do its work.")
+    assert await site.objects.head(name) == before
+    assert "Uploads" not in s3_server.client().list_multipart_uploads(Bucket=bucket)
+    assert [one.outcome for one in await archive.verify_all(site.ground)] == ["sound"]
+    assert await s3_erasing_site.run(tenancy, asked["id"]) is None
+    done = await s3_erasing_site.read(tenancy, asked["id"])
+    assert (done["state"], done["found"]["events"], done["found"]["objects"]) == ("completed", 3, 1)
+    assert await s3_erasing_site.places_of() == []
+    assert [one.outcome for one in await archive.verify_all(site.ground)] == ["sound"]
+    assert (await s3_erasing_site.verdict(tenancy)).ok

@@ -2,17 +2,19 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from mainstay import identity
+from mainstay import erasure, identity, templates
 from mainstay.cli import output
 from mainstay.cli.operating import OPERATOR, all_workspaces, company_named, operators_database, operators_regions
-from mainstay.cli.queries import settings_left_behind
+from mainstay.cli.queries import REFUSES, carry_rows, in_the_way
 from mainstay.kernel import paging
 from mainstay.kernel.clock import iso
+from mainstay.kernel.db import Tx
 from mainstay.kernel.regions import REGIONS, Region
 
 companies = typer.Typer(
@@ -79,21 +81,26 @@ def list_companies(as_json: AsJson = False) -> None:
 def move_region(
     company: Annotated[str, typer.Argument(help="Slug or id of the company.")],
     region: Annotated[str, typer.Argument(help="US, EU or APAC.")],
+    leave_archive: Annotated[
+        bool, typer.Option("--leave-archive", help="Go although archived days are then read by nobody.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Store a company's new events in another region.
 
-    Its keys go along; what was stored before stays where it is, and is read with it by events/global.
+    Its keys, templates, schemas, event types, thresholds, saved filters and holds go along; what was stored before
+    stays where it is, and is read with it by events/global.
 
     \b
-    Refused while webhooks, streams or thresholds are set up in a database that it leaves: note them, delete them there,
-    and make them again after the move. Run it again if it was interrupted.
+    Refused while webhooks or streams are set up in a database that it leaves: note them, delete them there, and make
+    them again after the move. Refused while an erasure or a person's export is under way. Run it again if it was
+    interrupted.
       mainstay companies move-region acme EU
     """
     wanted = next((one for one in REGIONS if one == region.upper()), None)
     if wanted is None:
         output.fail(output.CommandFailed(f"the region must be one of {', '.join(REGIONS)}", code=output.USAGE))
-    moved = _shown(output.run(_move(company, wanted)))
+    moved = _shown(output.run(_move(company, wanted, leave_archive=leave_archive)))
     if as_json:
         output.show_json(moved)
     else:
@@ -174,16 +181,28 @@ async def _create(
     return {**_shown(made), "owner": owner and owner[0], "workspaces": [_shown(one) for one in opened]}
 
 
-async def _move(company: str, region: Region) -> identity.Company:
+async def _move(company: str, region: Region, *, leave_archive: bool) -> identity.Company:
     async with operators_regions() as regions:
         owner = await company_named(regions.home, company)
         for name, db in regions.all():
-            kept = {} if db is regions.of(region) else await settings_left_behind(db, owner.id)
-            if kept:
-                told = ", ".join(f"{many} {table}" for table, many in kept.items())
-                hint = "Note them, delete them with the company's key or in the console, and make them after the move."
-                raise output.CommandFailed(f"{owner.slug} has settings in the database of {name}: {told}", hint)
-        return await identity.move_company(regions, OPERATOR, owner.id, region)
+            if db is regions.of(region):
+                continue
+            found = await in_the_way(db, owner.id)
+            if leave_archive:
+                found.pop("archive_days", None)
+            if found:
+                told = ", ".join(f"{many} {table}" for table, many in found.items())
+                hint = " ".join(REFUSES[table] for table in found)
+                raise output.CommandFailed(f"{owner.slug} has in the database of {name}: {told}", hint)
+
+        async def carry(there: Tx, left: Sequence[Tx]) -> None:
+            for tx in left:
+                await erasure.carry_holds(tx, there, owner.id)
+            await carry_rows(there, left, owner.id)
+            for tx in (there, *left):
+                await templates.tell_readers(tx, owner.id)
+
+        return await identity.move_company(regions, OPERATOR, owner.id, region, carry=carry)
 
 
 async def _list_companies() -> list[identity.Company]:

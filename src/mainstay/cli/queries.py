@@ -1,20 +1,40 @@
 """What `up` and `doctor` ask the database: figures and standing of the whole installation."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import func, select
+from mainstay.kernel.db import Connection, Record, Sql, Tx
 
-import mainstay.main  # noqa: F401 - brings in the tables of every room
-from mainstay.kernel.db import Connection, Record, Sql, compose, metadata
-
-_STAYS: Final = frozenset({
-    "alert_sends", "announcements", "api_key_uses", "api_keys", "chain_heads", "chain_starts", "checkpoints",
+MOVES: Final = (
+    "event_types", "templates", "template_assignments", "event_schemas", "event_schema_versions", "thresholds",
+    "threshold_targets", "saved_filters", "made_once", "company_jobs",
+)  # fmt: skip
+"""Regional tables whose rows go along with a company, each after those that it refers to. What is sealed in them opens
+there: the secret is one for all databases."""
+GOES_BY_ITSELF: Final = frozenset({"api_keys", "legal_holds", "rule_marks"})
+"""Those that the verbs of their rooms carry: keys are merged, holds stand in both, marks tell of a change."""
+STAYS: Final = frozenset({
+    "alert_sends", "announcements", "api_key_uses", "chain_heads", "chain_starts", "checkpoints", "dead_jobs",
     "deliveries", "endpoint_health", "endpoint_hours", "endpoint_minutes", "endpoint_paces", "endpoint_slots",
-    "event_minutes", "event_samples", "events", "fifo_lines", "jobs", "messages", "meter_caps", "meter_counts",
-    "meter_openings", "pull_items", "replays", "stream_positions", "tail_streams", "threshold_alerts",
-    "usage_snapshots",
+    "erased_events", "erasure_steps", "event_flags", "event_minutes", "event_samples", "events", "fifo_lines",
+    "finished_jobs", "jobs", "messages", "meter_caps", "meter_counts", "meter_openings", "pull_items", "replays",
+    "stream_positions", "stream_refusals", "tail_streams", "template_checks", "template_reports", "threshold_alerts", "usage_snapshots",
 })  # fmt: skip
-"""Regional tables with a company's history, or with what follows from settings: they may stay where a company was."""
+"""Those with what happened, or what follows from it or from settings: it stays where it happened."""
+REFUSES: Final = {
+    "endpoints": "Webhooks send from where they are: note them, delete them, and make them again after the move.",
+    "streams": "Streams send from where they are: note them, delete them, and make them again after the move.",
+    "erasures": "Let erasures that are under way come to their end, or resume them.",
+    "company_jobs": "Let exports of a person's data that are under way come to their end.",
+    "archive_days": "Archived days stay where they are, and are not listed or exported until the company is back: say"
+    " --leave-archive if that is wanted.",
+}
+"""Those of which rows stand in the way, and what to do about it."""
+_IN_THE_WAY: Final = {
+    "endpoints": "deleted_at is null",
+    "erasures": "state <> 'completed'",
+    "company_jobs": "status in ('pending', 'running')",
+}
 _EVENTS = Sql("cli.count_events", "select coalesce(sum(seq), 0)::bigint from mainstay.chain_heads")
 _DELIVERIES = Sql("cli.count_deliveries", "select status, count(*) from mainstay.deliveries group by status")
 _JOBS = Sql("cli.count_jobs", "select state, count(*) from mainstay.jobs group by state")
@@ -98,14 +118,31 @@ async def server_everywhere(db: Connection) -> Record:
     return row
 
 
-async def settings_left_behind(db: Connection, company_id: str) -> dict[str, int]:
-    """Rows of the company by table, of all regional tables but those that hold what happened, or follow from it."""
+async def in_the_way(db: Connection, company_id: str) -> dict[str, int]:
+    """How many rows of the company stand in the way of its move out of this database, by table."""
     found = {}
-    for table in metadata.sorted_tables:
-        if table.info["scope"] == "regional" and "company_id" in table.c and table.name not in _STAYS:
-            is_live = [table.c.deleted_at.is_(None)] if "deleted_at" in table.c else []
-            counted = select(func.count()).select_from(table).where(table.c.company_id == company_id, *is_live)
-            many = await db.value(*compose("cli.settings_left_behind", counted))
-            if many:
-                found[table.name] = many
+    for table in REFUSES:
+        condition = _IN_THE_WAY.get(table, "true")
+        counted = f"select count(*) from mainstay.{table} where company_id = $1 and {condition}"  # noqa: S608 - above
+        if many := await db.value(Sql("cli.in_the_way", counted), company_id):
+            found[table] = many
     return found
+
+
+async def carry_rows(there: Tx, left: Sequence[Tx], company_id: str) -> None:
+    """The company's rows of the tables that move are there, and in none of the databases that it leaves."""
+    for tx in left:
+        taken = {table: await tx.rows(_sql("take", table), company_id) for table in reversed(MOVES)}
+        for table in MOVES:
+            await there.run(_sql("put", table), company_id, [row["text"] for row in taken[table]])
+
+
+def _sql(act: str, table: str) -> Sql:
+    """The statement that takes rows of a table as JSON, or puts them; what is there already stays as it is."""
+    text = {
+        "take": "delete from mainstay.{0} t where t.company_id = $1 returning to_jsonb(t)::text as text",
+        "put": """insert into mainstay.{0} select r.* from unnest($2::text[]) given,
+                         jsonb_populate_record(null::mainstay.{0}, given::jsonb) r
+                   where r.company_id = $1 on conflict do nothing""",
+    }[act]
+    return Sql(f"cli.{act}_{table}", text.format(table))

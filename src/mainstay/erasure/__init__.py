@@ -20,6 +20,7 @@ Tables: erasures, erasure_steps, erased_events, legal_holds, company_jobs. `eras
 
 from mainstay.erasure.errors import ErasureNotFound, Held, HoldNotFound, JobNotFound
 from mainstay.erasure.ground import Ground, ground_of
+from mainstay.erasure.holds import carry as carry_holds
 from mainstay.erasure.routes import router
 from mainstay.erasure.tasks import schedules, tasks
 
@@ -29,6 +30,7 @@ __all__ = [
     "Held",
     "HoldNotFound",
     "JobNotFound",
+    "carry_holds",
     "ground_of",
     "router",
     "schedules",

@@ -236,6 +236,7 @@ def _cleared(eraser: events.Eraser, text: str, *, is_json: bool) -> str:
 
 async def _complete(one: Run, *, leads: bool) -> None:
     company_id, erasure_id = one.ids
+    found = (await erasures.read(one.ground.regions, company_id, erasure_id))["found"]
     async with one.db.begin() as tx:
         await one.check(tx)
         done = await queries.complete(tx, company_id, erasure_id)
@@ -246,7 +247,7 @@ async def _complete(one: Run, *, leads: bool) -> None:
             "erasureId": erasure_id,
             "subjectDigest": bytes(done["subject_digest"]).hex(),
             "parts": done["parts"],
-            "found": erasures.counts_of(done),
+            "found": found,
         }
         name = "erasure.counted" if one.is_dry else "person.erased"
         await outbox.announce(tx, name, company_id=company_id, actor=actor, data=data)

@@ -1,5 +1,6 @@
 """Erasures as they are asked for and shown: a request, how far it is, which events it touched."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from mainstay.kernel.regions import Regions
 QUEUE = "mainstay:archive"
 RUN = "erasure.run"
 MOST_UNDER_WAY = 20
+_NIL = "00000000-0000-0000-0000-000000000000"
+_STATES = ("held", "failed", "running", "waiting", "completed")
 SHOWN = 100
 """So many erasures are listed, the newest."""
 
@@ -54,7 +57,10 @@ async def request(db: Database, keyring: Keyring, actor: Actor, company_id: str,
             "reason": wanted.reason,
         }
         await outbox.announce(tx, "erasure.requested", company_id=company_id, actor=actor, data=data)
-    return await read(db, company_id, erasure_id)
+        row = await queries.find(tx, company_id, erasure_id)
+        assert row is not None
+        shown = {**_shown([row]), "progress": await _progress([tx], [row])}
+    return shown
 
 
 async def enqueue(tx: Tx, company_id: str, erasure_id: str, *, leads: bool = True) -> None:
@@ -65,53 +71,87 @@ async def enqueue(tx: Tx, company_id: str, erasure_id: str, *, leads: bool = Tru
     )
 
 
-async def resume(db: Database, keyring: Keyring, actor: Actor, company_id: str, erasure_id: str) -> dict[str, Any]:
+async def resume(regions: Regions, keyring: Keyring, actor: Actor, company_id: str, erasure_id: str) -> dict[str, Any]:
     """An erasure that a hold stopped, or that failed, goes on where it was; `erasure.resumed`. Held, Conflict."""
-    async with db.begin() as tx:
-        await holds.share(tx, company_id)
-        row = await queries.lock(tx, company_id, erasure_id) if ids.is_uuid(erasure_id) else None
-        if row is None:
-            raise ErasureNotFound
-        if row["state"] not in ("held", "failed"):
-            raise Conflict(f"The erasure is {row['state']}: only one that is held or failed goes on.")
-        eraser = subjects.opened(keyring, erasure_id, row["subject_sealed"], row["parts"])
-        if not row["is_dry_run"] and (hold := await holds.blocking(tx, keyring, company_id, eraser)) is not None:
-            raise holds.refusal(hold)
-        await queries.set_state(tx, company_id, erasure_id, "waiting")
-        await enqueue(tx, company_id, erasure_id)
-        data = {"erasureId": erasure_id, "subjectDigest": bytes(row["subject_digest"]).hex()}
+    own = await holds.own_database(regions, company_id)
+    found = await _find(regions, company_id, erasure_id)
+    stopped = [db for db, row in found if row["state"] in ("held", "failed")]
+    if not stopped:
+        state = _shown([row for _, row in found])["state"]
+        raise Conflict(f"The erasure is {state}: only one that is held or failed goes on.")
+    for db in stopped:
+        async with db.begin() as tx:
+            await _resume_here(tx, keyring, company_id, erasure_id, leads=db is own)
+    async with own.begin() as tx:
+        data = {"erasureId": erasure_id, "subjectDigest": bytes(found[0][1]["subject_digest"]).hex()}
         await outbox.announce(tx, "erasure.resumed", company_id=company_id, actor=actor, data=data)
-    return await read(db, company_id, erasure_id)
+    return await read(regions, company_id, erasure_id)
 
 
-async def read(db: Connection, company_id: str, erasure_id: str) -> dict[str, Any]:
-    """One erasure as it is shown; ErasureNotFound."""
-    row = await queries.find(db, company_id, erasure_id) if ids.is_uuid(erasure_id) else None
-    if row is None:
-        raise ErasureNotFound
-    return {**_shown(row), "progress": await _progress(db, row)}
+async def _resume_here(tx: Tx, keyring: Keyring, company_id: str, erasure_id: str, *, leads: bool) -> None:
+    await holds.share(tx, company_id)
+    row = await queries.lock(tx, company_id, erasure_id)
+    if row is None or row["state"] not in ("held", "failed"):
+        return
+    eraser = subjects.opened(keyring, erasure_id, row["subject_sealed"], row["parts"])
+    if not row["is_dry_run"] and (hold := await holds.blocking(tx, keyring, company_id, eraser)) is not None:
+        raise holds.refusal(hold)
+    await queries.set_state(tx, company_id, erasure_id, "waiting")
+    await enqueue(tx, company_id, erasure_id, leads=leads)
 
 
-async def read_all(db: Connection, company_id: str) -> list[dict[str, Any]]:
+async def read(regions: Regions, company_id: str, erasure_id: str) -> dict[str, Any]:
+    """One erasure as it is shown, of all databases together; ErasureNotFound."""
+    found = await _find(regions, company_id, erasure_id)
+    dbs, rows = [db for db, _ in found], [row for _, row in found]
+    return {**_shown(rows), "progress": await _progress(dbs, rows)}
+
+
+async def read_all(regions: Regions, company_id: str) -> list[dict[str, Any]]:
     """The company's erasures, newest first: the record of what was erased, when, and by whom."""
-    return [_shown(row) for row in await queries.list_some(db, company_id, before=None, limit=SHOWN)]
+    found: dict[str, list[Record]] = {}
+    for _, db in regions.all():
+        for row in await queries.list_some(db, company_id, before=None, limit=SHOWN):
+            found.setdefault(str(row["id"]), []).append(row)
+    return [_shown(found[key]) for key in sorted(found, reverse=True)[:SHOWN]]
 
 
 async def read_events(
-    db: Connection, company_id: str, erasure_id: str, *, after: tuple[str, int], limit: int
+    regions: Regions, company_id: str, erasure_id: str, *, after: tuple[str, str, int] | None, limit: int
 ) -> list[dict[str, Any]]:
-    """The events that lost parts by it, by workspace and seq."""
-    rows = await queries.events_of(db, company_id, erasure_id, after=after, limit=limit)
-    return [
-        {
-            "workspaceId": str(row["workspace_id"]),
-            "seq": row["seq"],
-            "eventId": str(row["id"]),
-            "parts": row["parts"],
-            "erasedAt": iso(row["at"]),
-        }
-        for row in rows
+    """The events that lost parts by it, by database, workspace and seq; after one of them, or from the first."""
+    shown: list[dict[str, Any]] = []
+    names = [name for name, _ in regions.all()]
+    for name, db in regions.all():
+        if after is not None and names.index(name) < names.index(after[0]):
+            continue
+        position = after[1:] if after is not None and after[0] == name else (_NIL, 0)
+        left = limit - len(shown)
+        rows = await queries.events_of(db, company_id, erasure_id, after=position, limit=left) if left else []
+        shown += [
+            {
+                "workspaceId": str(row["workspace_id"]),
+                "seq": row["seq"],
+                "eventId": str(row["id"]),
+                "parts": row["parts"],
+                "erasedAt": iso(row["at"]),
+                "storedIn": name,
+            }
+            for row in rows
+        ]
+    return shown
+
+
+async def _find(regions: Regions, company_id: str, erasure_id: str) -> list[tuple[Database, Record]]:
+    """The erasure in each database in which it runs or ran; ErasureNotFound."""
+    rows = [
+        (db, await queries.find(db, company_id, erasure_id) if ids.is_uuid(erasure_id) else None)
+        for _, db in regions.all()
     ]
+    found = [(db, row) for db, row in rows if row is not None]
+    if not found:
+        raise ErasureNotFound
+    return found
 
 
 def counts_of(row: Record) -> dict[str, Any]:
@@ -127,7 +167,13 @@ def counts_of(row: Record) -> dict[str, Any]:
     }
 
 
-def _shown(row: Record) -> dict[str, Any]:
+def _shown(rows: Sequence[Record]) -> dict[str, Any]:
+    """The erasure by its rows of all databases: it is as far as the one that is least far, and found what all found."""
+    row = min(rows, key=lambda one: (_STATES.index(one["state"]), one["id"]))
+    ended = [one["completed_at"] for one in rows]
+    counts = [counts_of(one) for one in rows]
+    found = {name: sum(one[name] for one in counts) for name in counts[0] if name != "parts"}
+    parts = {part: sum(one["parts"][part] for one in counts) for part in counts[0]["parts"]}
     return {
         "id": str(row["id"]),
         "state": row["state"],
@@ -136,22 +182,22 @@ def _shown(row: Record) -> dict[str, Any]:
         "parts": row["parts"],
         "reason": row["reason"],
         "requestedBy": orjson.loads(row["requested_by"]),
-        "requestedAt": iso(row["requested_at"]),
-        "completedAt": None if row["completed_at"] is None else iso(row["completed_at"]),
+        "requestedAt": iso(min(one["requested_at"] for one in rows)),
+        "completedAt": None if None in ended else iso(max(ended)),
         "holdId": None if row["hold_id"] is None else str(row["hold_id"]),
         "failure": row["failure"],
-        "found": counts_of(row),
+        "found": {**found, "parts": parts},
     }
 
 
-async def _progress(db: Connection, row: Record) -> dict[str, int]:
-    found = await queries.progress_of(db, str(row["company_id"]), str(row["id"]))
-    return {
-        "workspaces": found["workspaces"],
-        "workspacesDone": found["done"],
-        "events": found["total"],
-        "eventsLookedAt": found["looked_at"],
-    }
+async def _progress(connections: Sequence[Connection], rows: Sequence[Record]) -> dict[str, int]:
+    names = {"workspaces": "workspaces", "workspacesDone": "done", "events": "total", "eventsLookedAt": "looked_at"}
+    shown = dict.fromkeys(names, 0)
+    for connection, row in zip(connections, rows, strict=True):
+        found = await queries.progress_of(connection, str(row["company_id"]), str(row["id"]))
+        for name, column in names.items():
+            shown[name] += found[column]
+    return shown
 
 
 async def spread(regions: Regions, keyring: Keyring, own: Database, row: Record) -> list[Database]:

@@ -1,6 +1,6 @@
 """Legal holds: set, lifted, and asked before anything of a company is erased.
 
-A hold stands in every database that the company may have events in, under one id.
+A hold stands in every database that has events of the company, or will have them next, under one id, and in no other.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from mainstay.erasure.schemas import HoldIn
 from mainstay.kernel import ids, outbox
 from mainstay.kernel.clock import iso
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.db import Connection, Record, Tx
+from mainstay.kernel.db import Connection, Database, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid, NotFound
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import Regions
@@ -43,22 +43,35 @@ async def set_hold(regions: Regions, keyring: Keyring, actor: Actor, company_id:
             raise Invalid(faults=[Fault("the reason is recorded for ever: do not name the person in it", "#/reason")])
         kept = subjects.sealed(keyring, hold_id, person)
     by = msgspec.json.encode(actor).decode()
-    own = await _own(regions, company_id)
-    for _, db in sorted(regions.all(), key=lambda one: one[1] is own):
+    values = (scope, wanted.workspaceId, kept, wanted.reason, by)
+    own = await own_database(regions, company_id)
+    places = await _places(regions, own, company_id)
+    for db in places:
         async with db.begin() as tx:
             await queries.lock(tx, company_id)
-            await queries.add(tx, company_id, hold_id, (scope, wanted.workspaceId, kept, wanted.reason, by))
+            await queries.add(tx, company_id, hold_id, values)
             if db is own:
                 data = {"holdId": hold_id, "scope": scope, "workspaceId": wanted.workspaceId, "reason": wanted.reason}
                 await outbox.announce(tx, "hold.set", company_id=company_id, actor=actor, data=data)
+    # A move that ended meanwhile copied the holds before this one stood.
+    if (now_own := await own_database(regions, company_id)) not in places:
+        async with now_own.begin() as tx:
+            await queries.lock(tx, company_id)
+            await queries.add(tx, company_id, hold_id, values)
     return await read(regions, keyring, company_id, hold_id)
+
+
+async def carry(left: Tx, there: Tx, company_id: str) -> None:
+    """The company's holds of the database that it leaves stand in the other too; none is set before the commit."""
+    await queries.lock(left, company_id)
+    await queries.put(there, company_id, await queries.copies_of(left, company_id))
 
 
 async def lift(regions: Regions, keyring: Keyring, actor: Actor, company_id: str, hold_id: str) -> dict[str, Any]:
     """The hold stands nowhere any more, and whom it was on is forgotten; again changes nothing. `hold.lifted`."""
     await read(regions, keyring, company_id, hold_id)
     by = msgspec.json.encode(actor).decode()
-    own = await _own(regions, company_id)
+    own = await own_database(regions, company_id)
     for _, db in sorted(regions.all(), key=lambda one: one[1] is own):
         async with db.begin() as tx:
             lifted = await queries.lift(tx, company_id, hold_id, by)
@@ -148,6 +161,16 @@ async def company_of(regions: Regions, company_id: str) -> str:
     return (await identity.get_company(regions.home, company_id)).id
 
 
-async def _own(regions: Regions, company_id: str) -> object:
+async def own_database(regions: Regions, company_id: str) -> Database:
+    """Where new events of the company are stored."""
     company = await identity.get_company(regions.home, company_id)
     return regions.of(company.data_region)
+
+
+async def _places(regions: Regions, own: Database, company_id: str) -> list[Database]:
+    """Every database with events of the company, its own last."""
+    eraser = events.Eraser.of(actor_id="")
+    return [
+        *[db for _, db in regions.all() if db is not own and await eraser.heads(db, company_id)],
+        own,
+    ]

@@ -9,11 +9,12 @@ from mainstay.erasure.ground import Ground
 from mainstay.erasure.key_routes import key_router
 from mainstay.erasure.schemas import ErasureIn, HoldIn
 from mainstay.kernel import paging
+from mainstay.kernel.errors import Invalid
 from mainstay.kernel.paging import Cursors
+from mainstay.kernel.regions import Regions
 from mainstay.web.callers import Caller, KeyGuard, Operator, PersonGuard, Role
 from mainstay.web.json import Answer, json_body, openapi_body
 
-_NIL = "00000000-0000-0000-0000-000000000000"
 _NOT_KEPT = {"cache-control": "no-store"}
 _FAMILIES: dict[str, params.Depends] = {
     "/api/v1/company": Depends(PersonGuard(frozenset[Role]({"owner"}))),
@@ -49,12 +50,12 @@ def _add_erasures(router: APIRouter, ground: Ground, cursors: Cursors, guard: pa
     @router.get("/erasures")
     async def list_all(caller: Annotated[Caller, guard]) -> Answer:
         """The 100 newest erasures: what was erased, when, and by whom."""
-        return Answer({"data": await erasures.read_all(regions.of(caller.region), caller.company_id)})
+        return Answer({"data": await erasures.read_all(regions, caller.company_id)})
 
     @router.get("/erasures/{erasure_id}")
     async def read(caller: Annotated[Caller, guard], erasure_id: str) -> Answer:
         """One erasure and how far it is."""
-        return Answer(await erasures.read(regions.of(caller.region), caller.company_id, erasure_id))
+        return Answer(await erasures.read(regions, caller.company_id, erasure_id))
 
     @router.get("/erasures/{erasure_id}/events")
     async def list_events(
@@ -65,22 +66,28 @@ def _add_erasures(router: APIRouter, ground: Ground, cursors: Cursors, guard: pa
     ) -> Answer:
         """The events that lost parts by it, and which parts."""
         paging.check_limit(limit)
-        db, scope = regions.of(caller.region), f"erased/{caller.company_id}/{erasure_id}"
-        await erasures.read(db, caller.company_id, erasure_id)
-        workspace_id, seq = (_NIL, 0) if cursor is None else cursors.open(scope, cursor)
-        found = await erasures.read_events(
-            db, caller.company_id, erasure_id, after=(str(workspace_id), int(str(seq))), limit=limit + 1
-        )
+        scope = f"erased/{caller.company_id}/{erasure_id}/by-database"
+        await erasures.read(regions, caller.company_id, erasure_id)
+        after = None if cursor is None else _position(cursors.open(scope, cursor), regions)
+        found = await erasures.read_events(regions, caller.company_id, erasure_id, after=after, limit=limit + 1)
         page, more = found[:limit], len(found) > limit
-        following = cursors.seal(scope, [page[-1]["workspaceId"], page[-1]["seq"]]) if more else None
+        last = [page[-1][name] for name in ("storedIn", "workspaceId", "seq")] if more else []
+        following = cursors.seal(scope, last) if more else None
         return Answer({"data": page, "meta": {"limit": limit, "nextCursor": following, "hasMore": more}})
 
     @router.post("/erasures/{erasure_id}/resume", status_code=202)
     async def resume(caller: Annotated[Caller, guard], erasure_id: str) -> Answer:
         """Goes on with an erasure that a hold stopped or that failed."""
-        db = regions.of(caller.region)
-        resumed = await erasures.resume(db, ground.keyring, caller.actor, caller.company_id, erasure_id)
+        resumed = await erasures.resume(regions, ground.keyring, caller.actor, caller.company_id, erasure_id)
         return Answer(resumed, 202, _NOT_KEPT)
+
+
+def _position(opened: list[object], regions: Regions) -> tuple[str, str, int]:
+    """Where a page ended; Invalid where the database that it names is no more."""
+    name, workspace_id, seq = opened
+    if name not in [one for one, _ in regions.all()]:
+        raise Invalid("Regions have moved to other databases since: read from the first event again.")
+    return str(name), str(workspace_id), int(str(seq))
 
 
 def _add_holds(router: APIRouter, ground: Ground, guard: params.Depends) -> None:

@@ -1,5 +1,6 @@
 """A company moves to another region: its new events are stored there, the old ones stay where they are (G-30)."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from mainstay.identity import companies
@@ -7,17 +8,24 @@ from mainstay.identity.companies import OPERATOR_COMPANY, Company
 from mainstay.identity.queries import keys as key_rows
 from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.kernel import outbox
+from mainstay.kernel.db import Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import Region, Regions
 
+Carry = Callable[[Tx, Sequence[Tx]], Awaitable[None]]
+"""Brings what other rooms have of the company there, from the databases that it leaves."""
 
-async def move_company(regions: Regions, actor: Actor, company_id: str, region: Region) -> Company:
+
+async def move_company(
+    regions: Regions, actor: Actor, company_id: str, region: Region, *, carry: Carry | None = None
+) -> Company:
     """The company is of that region, its keys are there and work as before, and `company.moved` is announced.
 
     CompanyNotFound, Invalid; Unavailable where a database does not answer, and nothing has changed then. The databases
     commit one after another: home, the new one, the old ones. A run that was cut off between them is to be run again;
-    then keys are collected wherever they are, and one that was revoked anywhere is revoked.
+    then keys are collected wherever they are, and one that was revoked anywhere is revoked. `carry` runs in the same
+    transactions, so it too must bear a run that was cut off.
     """
     if company_id == OPERATOR_COMPANY:
         raise Invalid(faults=[Fault("the operator's own company is in every database", "#/company")])
@@ -35,4 +43,6 @@ async def move_company(regions: Regions, actor: Actor, company_id: str, region: 
         for one in others:
             await key_rows.insert_moved(there, company_id, await key_rows.take_keys(one, company_id))
         await key_rows.retag_keys(there, company_id, region)
+        if carry is not None:
+            await carry(there, others)
     return await companies.get_company(regions.home, company_id)

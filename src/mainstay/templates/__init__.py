@@ -39,6 +39,7 @@ from mainstay.templates.templates import (
     get,
     list_all,
     retention_days_of,
+    tell_readers,
     unassign,
     workspaces_of,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "router",
     "schedules",
     "tasks",
+    "tell_readers",
     "unassign",
     "workspaces_of",
 ]

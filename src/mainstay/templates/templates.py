@@ -90,6 +90,11 @@ async def unassign(tx: Tx, actor: Actor, company_id: str, template_id: str, work
         await _tell(tx, actor, "template.unassigned", row, workspaceId=workspace_id)
 
 
+async def tell_readers(tx: Tx, company_id: str) -> None:
+    """Every node of this database reads the company's templates and schemas anew once the transaction commits."""
+    await rows.mark(tx, company_id)
+
+
 async def get(db: Connection, company_id: str, template_id: str) -> Record:
     """The company's template; TemplateNotFound."""
     row = await rows.find_template(db, company_id, template_id) if ids.is_uuid(template_id) else None

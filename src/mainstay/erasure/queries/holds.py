@@ -22,6 +22,17 @@ _STANDING = Sql(
     "erasure.standing_holds",
     "select * from mainstay.legal_holds where company_id = $1 and lifted_at is null order by id",
 )
+_TAKE = Sql(
+    "erasure.copies_of_holds",
+    "select to_jsonb(h)::text as hold from mainstay.legal_holds h where h.company_id = $1",
+)
+# One that was lifted here in between stays lifted.
+_PUT = Sql(
+    "erasure.put_holds",
+    """insert into mainstay.legal_holds
+       select r.* from unnest($2::text[]) given, jsonb_populate_record(null::mainstay.legal_holds, given::jsonb) r
+        where r.company_id = $1 on conflict do nothing""",
+)
 _LIST = Sql("erasure.list_holds", "select * from mainstay.legal_holds where company_id = $1 order by id desc limit $2")
 
 
@@ -58,3 +69,13 @@ async def standing(connection: Connection, company_id: str) -> list[Record]:
 async def list_some(connection: Connection, company_id: str, *, limit: int) -> list[Record]:
     """Holds of the company, newest first."""
     return await connection.rows(_LIST, company_id, limit)
+
+
+async def copies_of(tx: Tx, company_id: str) -> list[str]:
+    """Every hold of the company, as JSON."""
+    return [row["hold"] for row in await tx.rows(_TAKE, company_id)]
+
+
+async def put(tx: Tx, company_id: str, holds: Sequence[str]) -> None:
+    """Those of the holds that were not here are."""
+    await tx.run(_PUT, company_id, holds)
