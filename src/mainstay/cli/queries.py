@@ -18,7 +18,8 @@ STAYS: Final = frozenset({
     "deliveries", "endpoint_health", "endpoint_hours", "endpoint_minutes", "endpoint_paces", "endpoint_slots",
     "erased_events", "erasure_steps", "event_flags", "event_minutes", "event_samples", "events", "fifo_lines",
     "finished_jobs", "jobs", "messages", "meter_caps", "meter_counts", "meter_openings", "pull_items", "replays",
-    "stream_positions", "stream_refusals", "tail_streams", "template_checks", "template_reports", "threshold_alerts", "usage_snapshots",
+    "stream_positions", "stream_refusals", "tail_streams", "template_checks", "template_reports",
+    "threshold_alerts", "usage_snapshots",
 })  # fmt: skip
 """Those with what happened, or what follows from it or from settings: it stays where it happened."""
 REFUSES: Final = {
