@@ -255,11 +255,12 @@ class WorkerParts:
 def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -> list[Task]:
     """Every kind of job of every room, on one database of those that regions have (home unless given)."""
     db = db or base.db
+    name = next(name for name, one in base.regions.all() if one is db)
     return [
         *jobs.tasks(db, partitioned()),
         *webhooks.tasks(db, outbound, base.keyring, base.settings),
         *events.tasks(events.Sealer(base.keyring)),
-        *streams.tasks(db, outbound, base.keyring, base.settings.brand),
+        *streams.tasks(db, outbound, base.keyring, base.settings.brand, name),
         *archive.tasks(archive.ground_of(base.settings, base.regions, db, base.keyring)),
         *erasure.tasks(erasure.ground_of(base.settings, base.regions, base.keyring), db),
         *templates.tasks(db, chain_reader(db)),

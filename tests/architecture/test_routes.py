@@ -83,6 +83,9 @@ BODIES: dict[tuple[str, str], Any] = {
             ("POST", "/{stream_id}/resume", None),
             ("POST", "/{stream_id}/probe", None),
             ("POST", "/{stream_id}/backfill", {"since": "2026-01-01T00:00:00Z"}),
+            ("POST", "/{stream_id}/skip", None),
+            ("POST", "/{stream_id}/aside/send", {}),
+            ("POST", "/{stream_id}/aside/forget", {}),
         )
     },
     **{

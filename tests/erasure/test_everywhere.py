@@ -26,6 +26,7 @@ OUR_WORDS = {
     "meter_caps", "meter_counts", "migrations",
     "queue_minutes", "queue_tallies", "queues.name",
     "replays.scope", "replays.state", "schedule_runs", "signing_keys", "stream_positions", "streams.form",
+    "streams.on_refusal", "streams.blocked",
     "streams.state", "streams.backfill_state", "threshold_alerts", "usage_snapshots",
     "jobs.queue", "jobs.kind", "jobs.lane", "jobs.state", "jobs.trace_id", "jobs.dedupe_key", "jobs.backoff",
     "dead_jobs.queue", "dead_jobs.kind", "dead_jobs.lane", "dead_jobs.reason", "dead_jobs.trace_id",

@@ -384,7 +384,7 @@ async def test_nothing_goes_to_an_address_of_a_private_network(
 
 
 async def test_the_schedule_looks_each_two_seconds(pumping: Pumping, collector: Collector, db: Database) -> None:
-    (schedule,) = streams.schedules()
+    schedule, _ = streams.schedules()
     assert schedule.slots.period == timedelta(seconds=2)  # type: ignore[union-attr]
     await pumping.create(splunk(collector))
     sent = await pumping.send("a")

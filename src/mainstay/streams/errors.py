@@ -17,3 +17,7 @@ class SecretsLost(Conflict):
 
 class BackfillRunning(Conflict):
     """A backfill of this stream is running."""
+
+
+class TooMuchAside(Conflict):
+    """As many events of this stream are put aside as may be: send them again, or forget them."""

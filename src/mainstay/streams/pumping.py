@@ -5,9 +5,9 @@ that confirms the claim of the job.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -18,9 +18,9 @@ from mainstay.kernel.logs import logger
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.work import Job
-from mainstay.streams import backfills, destinations, forms, standing, streams
+from mainstay.streams import aside, backfills, destinations, forms, standing, streams
 from mainstay.streams import queries as rows
-from mainstay.streams.destinations import Outcome, Sender, Unopened
+from mainstay.streams.destinations import Bounds, Outcome, Sender, Unopened
 from mainstay.streams.forms import Batch
 from mainstay.streams.streams import BACKFILL, LIVE
 
@@ -35,7 +35,7 @@ _FAILING: Final = Actor(kind="rule", id="streams.failing", name="Streams that do
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A batch that was sent: of which part, and where that part stands behind it."""
+    """A batch that went out, or was to: of which part, and where that part stands behind it."""
 
     part: str
     marks: dict[str, tuple[int, datetime]]
@@ -98,20 +98,55 @@ class Pump:
                 for place in places
                 if place["part"] == BACKFILL
             }
-        found = await chains.read_on(marks, ends, limit=sender.bounds.events, most_bytes=sender.bounds.bytes)
+        most = min(sender.bounds.events, row["batch_at_most"] or sender.bounds.events)
+        found = await chains.read_on(marks, ends, limit=most, most_bytes=sender.bounds.bytes)
         wanted = orjson.loads(row["filter"])
         batch = Batch(stream_id, [forms.render(one, row["form"]) for one in found.rows if forms.wants(wanted, one)])
         outcome = await self.deliver(sender, batch)
+        turn = Turn(part, found.marks, len(batch.events), found.is_whole)
         async with self._db.begin() as tx:
             await jobs.confirm(tx, job)
+            if outcome.is_of_events:
+                lone = next(one for one in found.rows if str(one["id"]) == batch.events[0].id)
+                return await self._refuse(tx, row, turn, lone, outcome)
             if not outcome.ok:
                 await self._fail(tx, row, outcome)
                 return False
-            turn = Turn(part, found.marks, len(batch.events), found.is_whole)
-            await self._record(tx, row, turn, rest=sender.bounds.gap)
+            await self._record(tx, row, turn, sender.bounds)
         return not (batch.events and found.is_whole and sender.bounds.gap and part == LIVE)
 
-    async def _record(self, tx: Tx, before: Record, turn: Turn, *, rest: timedelta) -> None:
+    async def _refuse(self, tx: Tx, before: Record, turn: Turn, lone: Record, outcome: Outcome) -> bool:
+        """A batch was refused for what it holds, `lone` its first event; whether something can go out now."""
+        company_id, stream_id = str(before["company_id"]), str(before["id"])
+        row = await rows.find_stream(tx, company_id, stream_id, lock=True)
+        if row is None:
+            return False
+        step = standing.after_refusal(
+            turn.sent,
+            aside.tries_of(row, str(lone["id"])),
+            row["on_refusal"],
+            is_full=await aside.is_full(tx, row),
+        )
+        if step == "halve":
+            await rows.change_stream(tx, company_id, stream_id, {"batch_at_most": turn.sent // 2})
+            return True
+        if step == "aside":
+            await aside.put(tx, row, lone, outcome.reason)
+            await self._record(tx, before, replace(turn, sent=0), None)
+            return True
+        now = await rows.now_everywhere(tx)
+        blocked: dict[str, Any] = {"blocked": aside.blocked(lone, turn.part, before=row, now=now)}
+        if step == "again":
+            rest = now + standing.REFUSED_REST
+            await rows.change_stream(
+                tx, company_id, stream_id, {**blocked, "reason": outcome.reason, "next_turn_at": rest}
+            )
+            return False
+        await rows.change_stream(tx, company_id, stream_id, blocked)
+        await self._fail(tx, before, outcome)
+        return False
+
+    async def _record(self, tx: Tx, before: Record, turn: Turn, bounds: Bounds | None) -> None:
         company_id, stream_id = str(before["company_id"]), str(before["id"])
         row = await rows.find_stream(tx, company_id, stream_id, lock=True)
         if row is None:
@@ -120,14 +155,15 @@ class Pump:
         is_same = is_live or row["backfill_began_at"] == before["backfill_began_at"]
         if is_same:
             await rows.move(tx, company_id, stream_id, turn.part, turn.marks)
-        if turn.sent:
+        if turn.sent and bounds is not None:
             await rows.count_sent(
                 tx,
                 company_id,
                 stream_id,
                 live=turn.sent if is_live else 0,
                 backfilled=0 if is_live else turn.sent,
-                rest=rest if is_live and turn.is_whole else timedelta(0),
+                rest=bounds.gap if is_live and turn.is_whole else timedelta(0),
+                whole_batch=bounds.events,
             )
             if row["state"] == "failing":
                 await streams.tell(tx, _FAILING, "stream.recovered", row, failures=row["failures"])

@@ -10,8 +10,8 @@ from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
-from mainstay.streams import backfills, probing, streams
-from mainstay.streams.schemas import NewBackfill, NewStream, StreamChange
+from mainstay.streams import aside, backfills, probing, streams
+from mainstay.streams.schemas import AsideChoice, NewBackfill, NewStream, StreamChange
 from mainstay.web.callers import Caller, KeyGuard, PersonGuard
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
 
@@ -29,6 +29,7 @@ def router(regions: Regions, settings: Settings, keyring: Keyring) -> APIRouter:
         one = APIRouter(prefix=f"{prefix}/streams")
         _add_streams(one, regions, keyring, settings.outbound_allow, guard)
         _add_acts(one, regions, guard)
+        _add_aside(one, regions, guard)
         whole.include_router(one)
     return whole
 
@@ -128,4 +129,42 @@ def _add_acts(router: APIRouter, regions: Regions, guard: params.Depends) -> Non
         db = regions.of(caller.region)
         async with db.begin() as tx:
             row = await backfills.cancel(tx, caller.actor, caller.company_id, stream_id)
+        return await _answer(db, row)
+
+
+def _add_aside(router: APIRouter, regions: Regions, guard: params.Depends) -> None:
+    chosen = Depends(json_body(AsideChoice))
+    described: dict[str, Any] = {"openapi_extra": dict(openapi_body(AsideChoice))}
+
+    @router.post("/{stream_id}/skip")
+    async def skip(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
+        """Puts the refused event aside that the stream stands before, and goes on behind it."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await aside.skip(tx, caller.actor, caller.company_id, stream_id)
+        return await _answer(db, row)
+
+    @router.get("/{stream_id}/aside")
+    async def read_aside(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
+        """The events that the destination refused and that are put aside, 1,000 at most."""
+        return Answer({"data": await aside.read(regions.of(caller.region), caller.company_id, stream_id)})
+
+    @router.post("/{stream_id}/aside/send", status_code=202, **described)
+    async def send_aside(
+        caller: Annotated[Caller, guard], stream_id: str, wanted: Annotated[AsideChoice, chosen]
+    ) -> Answer:
+        """Sends the named events that are put aside again, or all of them."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await aside.send(tx, caller.actor, caller.company_id, stream_id, wanted.event_ids)
+        return await _answer(db, row, 202)
+
+    @router.post("/{stream_id}/aside/forget", **described)
+    async def forget_aside(
+        caller: Annotated[Caller, guard], stream_id: str, wanted: Annotated[AsideChoice, chosen]
+    ) -> Answer:
+        """Takes the named events, or all of them, off the record; the log keeps them."""
+        db = regions.of(caller.region)
+        async with db.begin() as tx:
+            row = await aside.forget(tx, caller.actor, caller.company_id, stream_id, wanted.event_ids)
         return await _answer(db, row)

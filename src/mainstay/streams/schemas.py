@@ -15,6 +15,7 @@ from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Record
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.streams.forms import Form
+from mainstay.streams.standing import OnRefusal
 
 DATADOG_SITES: Final = (
     "datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", "datadoghq.eu", "ap1.datadoghq.com", "ap2.datadoghq.com",
@@ -107,6 +108,7 @@ class NewStream(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fie
     destination: Destination
     form: Form = "native"
     filter: Filter = msgspec.field(default_factory=Filter)
+    on_refusal: OnRefusal = "stop"
 
 
 class StreamChange(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -116,6 +118,13 @@ class StreamChange(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_
     destination: Destination | UnsetType = UNSET
     form: Form | UnsetType = UNSET
     filter: Filter | UnsetType = UNSET
+    on_refusal: OnRefusal | UnsetType = UNSET
+
+
+class AsideChoice(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Which events that are put aside are meant; all of them where none is named."""
+
+    event_ids: Annotated[list[Annotated[str, Meta(max_length=36)]], Meta(min_length=1, max_length=1_000)] | None = None
 
 
 class NewBackfill(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -207,16 +216,35 @@ def show(row: Record, **more: Any) -> dict[str, Any]:
         "destination": orjson.loads(row["destination"]),
         "form": row["form"],
         "filter": orjson.loads(row["filter"]),
+        "onRefusal": row["on_refusal"],
         "state": row["state"],
         "reason": row["reason"],
         "failures": row["failures"],
         "failingSince": at("failing_since"),
+        "blockedBy": None if row["blocked"] is None else show_blocked(orjson.loads(row["blocked"])),
         "lastSentAt": at("last_sent_at"),
         "sent": row["sent"],
         "probe": None if row["probe"] is None else orjson.loads(row["probe"]),
         "createdAt": at("created_at"),
         "changedAt": at("changed_at"),
         **more,
+    }
+
+
+def show_blocked(blocked: Mapping[str, Any]) -> dict[str, Any]:
+    """The refused event that a stream stands before."""
+    return {name: blocked[name] for name in ("eventId", "workspaceId", "seq", "tries", "since")}
+
+
+def show_aside(row: Record) -> dict[str, Any]:
+    """An event that was put aside; `isWaiting` where it is about to be sent again."""
+    return {
+        "eventId": str(row["event_id"]),
+        "workspaceId": str(row["workspace_id"]),
+        "seq": row["seq"],
+        "reason": row["reason"],
+        "refusedAt": iso(row["refused_at"]),
+        "isWaiting": row["asked_at"] is not None,
     }
 
 

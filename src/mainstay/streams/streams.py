@@ -49,6 +49,7 @@ async def create(
             "secrets_sealed": _seal(keyring, stream_id, {**secrets, **({_SIGNING: signing} if signing else {})}),
             "form": wanted.form,
             "filter": _text(_builtins(wanted.filter)),
+            "on_refusal": wanted.on_refusal,
         },
     )
     heads = await events.Following(tx, company_id).heads()
@@ -67,6 +68,8 @@ async def change(
         values["name"] = wanted.name
     if wanted.form is not UNSET:
         values["form"] = wanted.form
+    if wanted.on_refusal is not UNSET:
+        values["on_refusal"] = wanted.on_refusal
     if wanted.filter is not UNSET:
         schemas.check_filter(wanted.filter)
         values["filter"] = _text(_builtins(wanted.filter))
@@ -140,7 +143,12 @@ async def shown(connection: Connection, row: Record) -> dict[str, Any]:
     count, oldest = await events.Following(connection, company_id).lag(live)
     seconds = 0.0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds())
     lag = {"events": count, "seconds": round(seconds, 3)}
-    return schemas.show(row, lag=lag, backfill=_backfill(row, [one for one in places if one["part"] == BACKFILL]))
+    return schemas.show(
+        row,
+        aside=await rows.count_aside(connection, company_id, str(row["id"])),
+        lag=lag,
+        backfill=_backfill(row, [one for one in places if one["part"] == BACKFILL]),
+    )
 
 
 def destination_of(row: Record, keyring: Keyring) -> tuple[Destination, str]:

@@ -1,4 +1,4 @@
-"""Tables of the streams room. Both are regional: they live where the company's data lives."""
+"""Tables of the streams room. All are regional: they live where the company's data lives."""
 
 from sqlalchemy import (
     BigInteger,
@@ -47,8 +47,12 @@ streams = Table(
     Column("backfill_sent", BigInteger, nullable=False, server_default=_ZERO),
     Column("created_at", _TIME, nullable=False, server_default=NOW),
     Column("changed_at", _TIME, nullable=False, server_default=NOW),
+    Column("on_refusal", Text, nullable=False, server_default=text("'stop'")),
+    Column("batch_at_most", Integer),
+    Column("blocked", JSONB),
     CheckConstraint("form in ('native', 'ocsf')", name="form"),
     CheckConstraint("state in ('active', 'paused', 'failing', 'disabled')", name="state"),
+    CheckConstraint("on_refusal in ('stop', 'skip')", name="on_refusal"),
     CheckConstraint("backfill_state in ('running', 'done', 'cancelled')", name="backfill_state"),
     Index("streams_next_turn_at_idx", "next_turn_at", postgresql_where=text("state in ('active', 'failing')")),
     info={"scope": "regional"},
@@ -69,4 +73,22 @@ stream_positions = Table(
     CheckConstraint("part in ('live', 'backfill')", name="part"),
     info={"scope": "regional"},
     postgresql_with={"fillfactor": 70},
+)
+
+stream_refusals = Table(
+    "stream_refusals",
+    metadata,
+    Column("stream_id", Uuid, ForeignKey("mainstay.streams.id", ondelete="CASCADE"), primary_key=True),
+    Column("event_id", Uuid, primary_key=True),
+    Column("company_id", Uuid, nullable=False),
+    Column("workspace_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("received_at", _TIME, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("refused_at", _TIME, nullable=False, server_default=NOW),
+    Column("asked_at", _TIME),
+    Index(
+        "stream_refusals_asked_idx", "stream_id", "received_at", "seq", postgresql_where=text("asked_at is not null")
+    ),
+    info={"scope": "regional"},
 )

@@ -35,6 +35,7 @@ COPIES = (
     Copies("event_flags", {"flags": "jsonb"}),
     Copies("template_reports", {"examples": "jsonb"}),
     Copies("streams", {"reason": "text", "probe": "jsonb"}),
+    Copies("stream_refusals", {"reason": "text"}),
     Copies("announcements", {"actor": "jsonb", "data": "jsonb", "last_error": "text"}),
     Copies("jobs", {"payload": "jsonb"}),
     Copies("finished_jobs", {"payload": "jsonb"}),

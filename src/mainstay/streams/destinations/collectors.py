@@ -13,13 +13,15 @@ from orjson import Fragment
 from mainstay.kernel.clock import iso
 from mainstay.kernel.outbound import Outbound
 from mainstay.streams import schemas
-from mainstay.streams.destinations.outcomes import Bounds, Outcome, judge
+from mainstay.streams.destinations.outcomes import OF_EVENTS, Bounds, Outcome, judge
 from mainstay.streams.forms import Batch, Sendable
 
 ACKNOWLEDGED_WITHIN_SECONDS: Final = 30.0
 _ASK_AGAIN_SECONDS: Final = 0.5
 _TIMEOUT_SECONDS: Final = 30.0
 _ITEM_BYTES: Final = 1_000_000
+_SPLUNK_OF_EVENTS: Final = frozenset({5, 6, 12, 13, 15})
+"""Codes beside 400 that speak of an event: no data, a wrong format, no event, a blank one, wrong indexed fields."""
 
 
 class Splunk:
@@ -41,7 +43,8 @@ class Splunk:
         }
         body = b"".join(self._framed(event) for event in batch.events)
         answer = await self._outbound.post(self._url("event"), body, headers, timeout_seconds=_TIMEOUT_SECONDS)
-        outcome = judge(answer, secrets=[self._wanted.token])
+        of_events = {413, 400} if _member(answer.body, "code") in _SPLUNK_OF_EVENTS else {413}
+        outcome = judge(answer, secrets=[self._wanted.token], of_events=of_events)
         if not outcome.ok or not self._wanted.acknowledge:
             return outcome
         ack = _member(answer.body, "ackId")
@@ -108,7 +111,7 @@ class Datadog:
             },
             timeout_seconds=_TIMEOUT_SECONDS,
         )
-        return judge(answer, secrets=[self._wanted.api_key])
+        return judge(answer, secrets=[self._wanted.api_key], of_events=OF_EVENTS)
 
     def _framed(self, event: Sendable) -> bytes:
         item = self._item(event, event.body)
@@ -175,7 +178,7 @@ class Https:
             "webhook-signature": self._sign(batch.id, body),
         }
         answer = await self._outbound.post(self._wanted.url, body, headers, timeout_seconds=_TIMEOUT_SECONDS)
-        return judge(answer)
+        return judge(answer, of_events=OF_EVENTS)
 
 
 def _member(body: bytes, name: str) -> Any:

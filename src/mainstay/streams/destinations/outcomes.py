@@ -1,6 +1,6 @@
 """What can become of a batch, and what an HTTP answer says of it: pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
@@ -9,18 +9,22 @@ from mainstay.kernel.outbound import Answer
 from mainstay.streams.forms import Batch
 
 _TRANSIENT: Final = frozenset({408, 425, 429})
+OF_EVENTS: Final = frozenset({400, 413, 422})
+"""Answers that speak of what was sent, not of who sent it or where to."""
 _RETRY_AFTER_AT_MOST: Final = timedelta(minutes=15)
 _SHOWN_CHARACTERS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether the destination has the batch; if not why, and whether trying again soon could help."""
+    """Whether the destination has the batch; if not why, whether trying again soon could help, and whether it is what
+    the events hold that was refused."""
 
     ok: bool
     reason: str = ""
     is_permanent: bool = False
     retry_after: timedelta | None = None
+    is_of_events: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,11 @@ class Unopened:
 TAKEN: Final = Outcome(True)
 
 
-def judge(answer: Answer, *, secrets: Sequence[str] = ()) -> Outcome:
-    """What an answer says: 2xx has it, 408, 425, 429, 5xx and silence may have it later, all else refuses it."""
+def judge(answer: Answer, *, secrets: Sequence[str] = (), of_events: Collection[int] = ()) -> Outcome:
+    """What an answer says: 2xx has it, 408, 425, 429, 5xx and silence may have it later, all else refuses it.
+
+    `of_events` are the statuses by which the destination refuses what events hold.
+    """
     if answer.status is None:
         reason = f"no answer: {answer.error} ({answer.error_detail})"
         return Outcome(False, reason, is_permanent=answer.error == "refused_address")
@@ -71,6 +78,7 @@ def judge(answer: Answer, *, secrets: Sequence[str] = ()) -> Outcome:
         f"answered {answer.status}{': ' + said if said else ''}",
         is_permanent=not is_transient,
         retry_after=_retry_after(answer.headers.get("retry-after")) if is_transient else None,
+        is_of_events=answer.status in of_events,
     )
 
 
