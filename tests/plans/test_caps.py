@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -163,9 +164,9 @@ async def test_what_is_known_to_be_full_is_refused_without_asking_and_spoils_no_
     asked: list[int] = []
     really = append
 
-    async def counted(connection: Database, prepared: list[intake.Prepared]) -> object:
+    async def counted(connection: Database, prepared: list[intake.Prepared], **known: Any) -> object:
         asked.append(len({one.row[1] for one in prepared}))
-        return await really(connection, prepared)
+        return await really(connection, prepared, **known)
 
     monkeypatch.setattr("mainstay.events.ingest.append", counted)
     with pytest.raises(plans.QuotaReached):
@@ -284,3 +285,36 @@ async def test_choosing_while_events_arrive_is_exact_from_the_commit_on(db: Data
         except plans.QuotaReached:
             refused += 1
     assert (await used(db, tenancy), refused) == (5, 10)
+
+
+async def test_an_allowance_that_comes_after_none_was_found_is_kept(
+    db: Database, tenancy: Tenancy, ingestion: events.Ingestion
+) -> None:
+    await ingestion.submit(some(tenancy))
+    await stop_at(db, tenancy, 3)
+    await ingestion.submit(some(tenancy, 2))
+    with pytest.raises(plans.QuotaReached):
+        await ingestion.submit(some(tenancy))
+    assert await stored(db, tenancy) == 3
+
+
+async def test_what_did_not_ask_for_allowances_and_met_others_that_did_runs_again(
+    db: Database, tenancy: Tenancy, ingestion: events.Ingestion
+) -> None:
+    """The two wait for each other: the events hold the chain and want the allowance, the other the reverse."""
+    await ingestion.submit(some(tenancy))
+    await stop_at(db, tenancy, 10)
+    async with db.begin() as tx:
+        await tx.connection.execute("set local deadlock_timeout = '60s'")
+        await tx.run(Sql("t", "select from mainstay.meter_caps where company_id = $1 for update"), tenancy.company_id)
+        sending = asyncio.create_task(ingestion.submit(some(tenancy)))
+        waits = Sql("t", "select exists (select from pg_stat_activity where $1 = any(pg_blocking_pids(pid)))")
+        ours = await tx.value(Sql("t", "select pg_backend_pid()"))
+        async with asyncio.timeout(30):
+            while not await db.value(waits, ours):
+                await asyncio.sleep(0.01)
+        await tx.run(Sql("t", "select from mainstay.chain_heads where company_id = $1 for update"), tenancy.company_id)
+    async with asyncio.timeout(30):
+        (result,) = await sending
+    assert isinstance(result, events.ingest.Stored)
+    assert await stored(db, tenancy) == 2

@@ -10,6 +10,8 @@ import rfc8785
 MAX_DEPTH = 32
 MAX_INTEGER = 2**53 - 1
 
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_SIMPLE = frozenset((str, int, bool, type(None)))
 _ESCAPES = re.compile(rb"\\u00(?:00|3[aA])")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _BAD_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -50,7 +52,7 @@ def canonical_parsed(value: Any) -> bytes:
     they are taken where their digits are just what RFC 8785 writes for that double.
     """
     try:
-        out = orjson.dumps(value, None, orjson.OPT_SORT_KEYS)
+        out = orjson.dumps(value, None, _OPTIONS)
     except orjson.JSONEncodeError:
         out = b""
     if out and _keeps_order(out, value) and not (b"\\" in out and b"\\u0000" in out) and _is_plain(value):
@@ -77,7 +79,7 @@ def _quick(raw: bytes) -> tuple[Any, bytes] | None:
     """
     try:
         value = orjson.loads(raw)
-        out = orjson.dumps(value, None, orjson.OPT_SORT_KEYS)
+        out = orjson.dumps(value, None, _OPTIONS)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
     if raw.count(b":") != out.count(b":") or (b"\\" in raw and _ESCAPES.search(raw) is not None):
@@ -93,25 +95,23 @@ def _keeps_order(out: bytes, value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether depth and numbers are such that orjson writes them as RFC 8785 does (its floats agree in this range)."""
+    """Whether depth and floats are such that orjson writes them as RFC 8785 does (it has refused large integers)."""
     kind = type(value)
     level: list[Any] = [value] if kind is dict or kind is list else [[value]]
     for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
         for container in level:
-            for item in container.values() if type(container) is dict else container:
+            items = container.values() if type(container) is dict else container
+            if _SIMPLE.issuperset(map(type, items)):
+                continue
+            for item in items:
                 kind = type(item)
-                if kind is str:
-                    continue
                 if kind is dict or kind is list:
                     deeper.append(item)
-                elif kind is int:
-                    if not -MAX_INTEGER <= item <= MAX_INTEGER:
-                        return False
                 elif kind is float:
                     if not 1e-4 <= abs(item) < 1e15 or item.is_integer():
                         return False
-                elif kind is not bool and item is not None:
+                elif kind not in _SIMPLE:
                     return False
         if not deeper:
             return True

@@ -4,9 +4,12 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
+
+from mainstay.kernel import ids
 
 from .canonical import canonical_parsed
 
@@ -46,6 +49,17 @@ def digests(salts: bytes, parts: Sequence[bytes | None]) -> list[str | None]:
 def time_text(moment: datetime) -> str:
     """Returns an aware time as the hash has it: UTC, six digits, `Z`; PostgreSQL cuts nothing from that."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def time_in(event_id: str) -> tuple[datetime, str]:
+    """Returns the millisecond inside an id, as a time and as the hash has it."""
+    return _millisecond(event_id[:13])
+
+
+@lru_cache(maxsize=8)
+def _millisecond(opening: str) -> tuple[datetime, str]:
+    moment = ids.time_of(opening)
+    return moment, time_text(moment)
 
 
 def core_halves(

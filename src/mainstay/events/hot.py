@@ -73,7 +73,10 @@ class IngestRoutes:
         trace_id = telemetry.current_trace().trace_id
         idempotency = intake.header_key(bodies.header(headers, b"idempotency-key"))
         checks = await self._checkers[place.region].checks_of(place.company_id, place.workspace_id)
-        prepared = await _prepare(body, place, trace_id, idempotency, checks)
+        if len(body) <= _LARGE_BYTES:
+            prepared = intake.prepare(body, place, trace_id, idempotency, checks=checks)
+        else:
+            prepared = await _prepare(body, place, trace_id, idempotency, checks)
         if prepared.refusal is None:
             (result,) = await self._ingestions[place.region].submit([prepared])
         else:

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from mainstay import plans, templates
 from mainstay.events import shape
@@ -14,7 +15,7 @@ from mainstay.events.intake import Prepared
 from mainstay.events.queries import chains as queries
 from mainstay.kernel import telemetry
 from mainstay.kernel.clock import iso
-from mainstay.kernel.db import GONE, Connection, Database, Record, Tx
+from mainstay.kernel.db import GONE, RACED, Connection, Database, Record, Tx
 from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Unavailable
 
 MAX_FLUSH_EVENTS = 1_000
@@ -24,14 +25,15 @@ MAX_FLUSH_BYTES = 16_777_216
 MAX_WAITING_EVENTS = 50_000
 MAX_WAITING_BYTES = 134_217_728
 KNOWN_FULL_SECONDS = 5.0
+KNOWN_FREE_SECONDS = 5.0
+_KNOWN_FREE_AT_MOST = 10_000
 
 _STORED, _REPLAYED, _MISMATCH, _BAD_KEY, _NO_WORKSPACE = range(5)
 _count_stored = telemetry.EVENTS.labels("stored")
 _count_replayed = telemetry.EVENTS.labels("replayed")
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """An event that has its place in the chain; `replayed` where the same request had been stored before."""
 
     prepared: Prepared
@@ -52,6 +54,28 @@ class Stored:
 Result = Stored | MainstayError
 
 
+class Free:
+    """Companies that had no allowance when they were asked about within the last seconds."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def hold(self, events: Sequence[Prepared]) -> bool:
+        """Whether the companies of all these events are known to be such."""
+        now, until = time.monotonic(), self._until
+        return all(until.get(company_id, 0.0) > now for company_id in {event.row[1] for event in events})
+
+    def add(self, events: Sequence[Prepared]) -> None:
+        """Those of these events are."""
+        if len(self._until) > _KNOWN_FREE_AT_MOST:
+            self._until.clear()
+        self._until.update(dict.fromkeys((event.row[1] for event in events), time.monotonic() + KNOWN_FREE_SECONDS))
+
+    def forget(self) -> None:
+        """Nothing is known of any."""
+        self._until.clear()
+
+
 class Ingestion:
     """Stores what requests prepared, many requests a transaction; safe with any number of processes.
 
@@ -59,7 +83,9 @@ class Ingestion:
     beside it only when `FULL_FLUSH_EVENTS` wait, because every transaction costs as much as ten events in it. A
     transaction of several requests that fails is run again request by request, so that nobody pays for another's data.
     A company whose allowance was found used up has its requests in transactions of their own for the next seconds, and
-    what cannot fit and carries no idempotency key is refused without asking.
+    what cannot fit and carries no idempotency key is refused without asking. Of a company that had no allowance none is
+    locked for the next seconds: one that it gets meanwhile is kept all the same, and where that makes two transactions
+    wait for each other, the one that is ended runs again.
     """
 
     def __init__(self, db: Database, after_flush: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -72,6 +98,7 @@ class Ingestion:
         self._scheduled = False
         self._keys_in_flight: set[tuple[str, bytes]] = set()
         self._full: dict[str, tuple[plans.Exhausted, float]] = {}
+        self._free = Free()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, events: list[Prepared]) -> list[Result]:
@@ -137,7 +164,7 @@ class Ingestion:
         try:
             events = [event for group, _ in taken for event in group]
             try:
-                results = await _store(self._db, events)
+                results = await self._store(events)
             except Exception as error:
                 await self._one_by_one(taken, error)
             else:
@@ -164,10 +191,25 @@ class Ingestion:
                 future.set_exception(self._told(error))
                 continue
             try:
-                future.set_result(await _store(self._db, group))
+                future.set_result(await self._store(group))
             except Exception as own:
                 future.set_exception(self._told(own))
                 error, away = own, isinstance(own, (Unavailable, *GONE))
+
+    async def _store(self, events: Sequence[Prepared]) -> list[Result]:
+        """The events are stored with their flags, in one statement where none has any."""
+        try:
+            if all(event.flags is None for event in events):
+                return await append(self._db, events, free=self._free)
+            async with self._db.begin() as tx:
+                results = await append(tx, events, free=self._free)
+                await _keep_flags(tx, results)
+            return results
+        except RACED:
+            if not self._free.hold(events):
+                raise
+            self._free.forget()
+            return await self._store(events)
 
     def _told(self, error: Exception) -> Exception:
         """The error as the request hears of it; where it is an allowance that is used up, that is remembered.
@@ -214,17 +256,9 @@ def earlier(event: Prepared, row: Record | None) -> Result:
 
 
 def _bytes_of(events: Sequence[Prepared]) -> int:
+    if len(events) == 1:
+        return len(events[0].flat_half)
     return sum(len(event.flat_half) for event in events)
-
-
-async def _store(db: Database, events: Sequence[Prepared]) -> list[Result]:
-    """The events are stored with their flags, in one statement where none has any."""
-    if all(event.flags is None for event in events):
-        return await append(db, events)
-    async with db.begin() as tx:
-        results = await append(tx, events)
-        await _keep_flags(tx, results)
-    return results
 
 
 async def _keep_flags(tx: Tx, results: Sequence[Result]) -> None:
@@ -237,9 +271,12 @@ async def _keep_flags(tx: Tx, results: Sequence[Result]) -> None:
         await templates.keep_flags(tx, flagged)
 
 
-async def append(connection: Connection, events: Sequence[Prepared]) -> list[Result]:
+async def append(connection: Connection, events: Sequence[Prepared], *, free: Free | None = None) -> list[Result]:
     """The events are chained and stored in the caller's transaction (or one of their own); one result per event."""
-    rows = await queries.append_everywhere(connection, [event.row for event in events])
+    are_free = free is not None and free.hold(events)
+    rows = await queries.append_everywhere(connection, [event.row for event in events], are_free=are_free)
+    if free is not None and not are_free and not rows[0]["allowances"]:
+        free.add(events)
     results: list[Any] = [None] * len(events)
     received: dict[Any, str] = {}
     for row in rows:
@@ -258,7 +295,8 @@ def _result(event: Prepared, row: Record, received: dict[Any, str]) -> Result:
         text = received.get(moment) or received.setdefault(moment, iso(moment))
         if outcome == _REPLAYED:
             _count_replayed.inc()
-        return Stored(event, str(row["id"]), row["seq"], row["prev_hash"], row["hash"], text, outcome == _REPLAYED)
+            return Stored(event, str(row["id"]), row["seq"], row["prev_hash"], row["hash"], text, replayed=True)
+        return Stored(event, event.event_id, row["seq"], row["prev_hash"], row["hash"], text)
     if outcome == _MISMATCH:
         return KeyUsedForAnotherEvent()
     if outcome == _BAD_KEY:

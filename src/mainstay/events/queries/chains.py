@@ -6,24 +6,27 @@ from typing import Any
 from mainstay.kernel.db import Connection, Record, Sql
 
 APPEND_COLUMNS = 24
-_APPEND_ARGUMENTS = ", ".join(
-    ["case when locked.n >= 0 then $1::uuid[] end", *(f"${n}" for n in range(2, APPEND_COLUMNS + 1))]
-)
-# Allowances are locked first and in one order; the argument makes the function wait for that.
+_ARGUMENTS = [f"${n}" for n in range(1, APPEND_COLUMNS + 1)]
 _FIND_BY_KEYS = Sql(
     "events.find_by_keys",
     """select id, seq, prev_hash, hash, received_at, idempotency_key, fingerprint from mainstay.events
         where company_id = $1 and workspace_id = $2 and idempotency_key = any($3::bytea[])
           and received_at > mainstay.now() - interval '24 hours' order by seq""",
 )
+# Allowances are locked first and in one order; the argument makes the function wait for that.
 _APPEND = Sql(
     "events.append",
     f"""with allowed as materialized (
           select c.company_id from mainstay.meter_caps c where c.company_id = any($2::uuid[])
            order by c.company_id for update
         )
-        select a.* from (select count(*) as n from allowed) as locked
-         cross join lateral mainstay.append_events({_APPEND_ARGUMENTS}) as a""",  # noqa: S608 - only numbered parameters
+        select a.*, locked.n as allowances from (select count(*) as n from allowed) as locked
+         cross join lateral mainstay.append_events(
+           case when locked.n >= 0 then $1::uuid[] end, {", ".join(_ARGUMENTS[1:])}) as a""",  # noqa: S608 - only numbered parameters
+)
+_APPEND_OF_FREE = Sql(
+    "events.append",
+    f"select *, 0 as allowances from mainstay.append_events({', '.join(_ARGUMENTS)})",  # noqa: S608 - only numbered parameters
 )
 _BODIES = ("payload", "metadata", "changes")
 _BODY_BYTES = " + ".join(f"coalesce(octet_length(e.{name}), 0)" for name in _BODIES)
@@ -114,9 +117,14 @@ async def find_by_keys(
     return await connection.rows(_FIND_BY_KEYS, company_id, workspace_id, keys)
 
 
-async def append_everywhere(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
-    """The rows are chained, stored, metered and fanned out, each in its own workspace; one outcome a row."""
-    return await connection.rows(_APPEND, *(list(column) for column in zip(*rows, strict=True)))
+async def append_everywhere(
+    connection: Connection, rows: Sequence[tuple[Any, ...]], *, are_free: bool = False
+) -> list[Record]:
+    """The rows are chained, stored, metered and fanned out, each in its own workspace; one outcome a row, each with
+    how many `allowances` their companies have. Where they `are_free`, those are not asked for first."""
+    return await connection.rows(
+        _APPEND_OF_FREE if are_free else _APPEND, *(list(column) for column in zip(*rows, strict=True))
+    )
 
 
 async def start_chains_everywhere(connection: Connection, starts: Sequence[tuple[str, str, bool]]) -> None:
