@@ -18,7 +18,7 @@ from tests.console.site import PASSWORD, csrf_of, sign_in
 PAGES = [route for route in TABLE if route.kind == "session"]
 WRITING = [route for route in PAGES if not route.reads]
 ENDLESS = "/console/live/"
-FILES = ("/console/events/export.", "/console/archive/export.")
+FILES = ("/console/events/export.", "/console/archive/export.", "/console/erasures/exports/")
 """What a page gives to be kept as a file, told in tests/console."""
 OF_NO_COMPANY = {"rest": "nowhere", "queue": "nova:webhook", "job_id": "1"}
 """Path parameters that name nothing of a company."""

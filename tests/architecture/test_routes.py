@@ -358,6 +358,7 @@ async def _erasure(api: httpx.AsyncClient, side: Side, earlier: dict[str, str]) 
             "update mainstay.company_jobs set status = 'completed', run = 1 where company_id = $1",
             side.tenancy.company_id,
         )
+    found["export_id"] = found["job_id"]
     return found
 
 

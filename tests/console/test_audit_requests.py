@@ -18,7 +18,7 @@ ARCHIVE = "/console/archive"
 USAGE = "/console/usage"
 
 
-async def test_an_export_is_what_the_list_shows(console: Console) -> None:
+async def test_an_export_is_what_the_list_shows_and_is_told_with_its_person(console: Console, db: Database) -> None:
     for n in range(3):
         await console.send(projectId="p-1", payload={"n": n})
     await console.send(projectId="p-2")
@@ -31,6 +31,20 @@ async def test_an_export_is_what_the_list_shows(console: Console) -> None:
     assert orjson.loads(lines[0])["projectId"] == "p-2"
     whole = orjson.loads((await console.get(f"{EVENTS}/export.json?projectId=p-1")).content)
     assert len(whole["data"]) == 3
+    told = await db.rows(
+        Sql("t", "select actor, data from mainstay.announcements where name = 'events.exported' order by id")
+    )
+    people = [orjson.loads(row["actor"]) for row in told]
+    assert [(one["kind"], one["name"]) for one in people] == [
+        ("person", f"{who} Person") for who in ("Staff", *["Owner"] * 2)
+    ]
+    assert all("@example.com" in one["email"] for one in people)
+    acts = [orjson.loads(row["data"]) for row in told]
+    assert [(one["form"], one["rows"], one["whole"]) for one in acts] == [
+        ("csv", 3, True), ("ndjson", 1, True), ("json", 3, True)
+    ]  # fmt: skip
+    assert [one["filters"]["projectId"] for one in acts] == ["p-1", "p-2", "p-1"]
+    assert "from" in acts[0]["filters"]
 
 
 async def test_an_export_keeps_to_the_workspace_and_the_company(console: Console) -> None:

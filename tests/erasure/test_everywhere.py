@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mainstay.kernel import ids
-from mainstay.kernel.db import Connection, Sql, metadata
+from mainstay.kernel.db import Connection, Sql
+from tests.architecture.sources import declared_tables
 from tests.erasure.conftest import ADA, Erasing
 
 # Each of these says why a text in it is no copy of what an event holds. Everything else is planted.
@@ -57,7 +58,7 @@ def _is_excused(table: str, column: str) -> bool:
 
 
 # No event is in a home table: tests/regions shows it with two databases.
-_AT_HOME = {table.name for table in metadata.tables.values() if table.info["scope"] == "home"}
+_AT_HOME = {table.name for table in declared_tables() if table.info["scope"] == "home"}
 
 
 async def _columns(db: Connection) -> dict[str, list[Any]]:

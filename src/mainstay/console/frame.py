@@ -43,6 +43,7 @@ class Area:
     group: str = ""
     actions: tuple[Action, ...] = ()
     operators_only: bool = False
+    owners_only: bool = False
 
     def is_at(self, path: str) -> bool:
         """Whether a page belongs to the area."""

@@ -1,7 +1,8 @@
 """Who may open a page: guards that routes name in their signatures, and the page that they give.
 
-A route takes `page: AnyPage` (owner, manager, staff), `ManagerPage` (owner, manager) or `OperatorPage` (people that
-CONSOLE_OPERATORS names) and stands in a router made by `pages()`. A guard of a POST has checked the CSRF token.
+A route takes `page: AnyPage` (owner, manager, staff), `ManagerPage` (owner, manager), `OwnerPage` or `OperatorPage`
+(people that CONSOLE_OPERATORS names) and stands in a router made by `pages()`. A guard of a POST has checked the CSRF
+token.
 """
 
 import base64
@@ -100,7 +101,11 @@ class Page:
     @property
     def areas(self) -> list[Area]:
         """The areas that the person may open."""
-        return [area for area in self.ground.frame.areas if self.is_operator or not area.operators_only]
+        return [
+            area
+            for area in self.ground.frame.areas
+            if (self.is_operator or not area.operators_only) and (self.caller.role == "owner" or not area.owners_only)
+        ]
 
     def show(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """The page; to htmx only the block that it asked for by the id of its target (`panel` or `rows`)."""
@@ -154,6 +159,7 @@ class PageGuard:
 
 AnyPage = Annotated[Page, Depends(PageGuard(("owner", "manager", "staff")))]
 ManagerPage = Annotated[Page, Depends(PageGuard(("owner", "manager")))]
+OwnerPage = Annotated[Page, Depends(PageGuard(("owner",)))]
 OperatorPage = Annotated[Page, Depends(PageGuard(("owner", "manager", "staff"), operators_only=True))]
 
 

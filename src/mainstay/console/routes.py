@@ -3,14 +3,27 @@
 from fastapi import APIRouter, Response
 from starlette.responses import RedirectResponse
 
-from mainstay.console import archive, events, overview, queues, schemas, signing_in, streams, templates, usage, webhooks
+from mainstay.console import (
+    archive,
+    erasures,
+    events,
+    holds,
+    overview,
+    queues,
+    schemas,
+    signing_in,
+    streams,
+    templates,
+    usage,
+    webhooks,
+)
 from mainstay.console.assets import PREFIX
 from mainstay.console.frame import Frame
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, pages
 from mainstay.kernel.errors import NotFound
 
-AREAS = (overview, events, archive, templates, schemas, streams, webhooks, queues, usage)
+AREAS = (overview, events, archive, templates, schemas, streams, erasures, holds, webhooks, queues, usage)
 """The modules of the areas: each has its `AREA` and `routes(ground)`. A new area is a module and a name here."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"

@@ -26,7 +26,8 @@ _STATES = {
     "deleted": ("neutral", "trash-2"), "below": ("neutral", "circle-minus"), "crossed": ("warning", "triangle-alert"),
     "enforce": ("accent", "shield-check"), "flag": ("warning", "triangle-alert"), "warn": ("warning", "triangle-alert"),
     "off": ("neutral", "power"), "sent": ("good", "circle-check"), "recorded": ("neutral", "check"),
-    "done": ("good", "circle-check"),
+    "done": ("good", "circle-check"), "held": ("warning", "lock"), "stands": ("accent", "lock"),
+    "lifted": ("neutral", "check"), "counted": ("neutral", "list-checks"), "expired": ("neutral", "clock"),
 }  # fmt: skip
 _STEPS = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (86_400 * 60, 86_400, "d"))
 

@@ -18,21 +18,52 @@ the chain holds in plain: those are counted. Accounts of people who use Mainstay
 Tables: erasures, erasure_steps, erased_events, legal_holds, company_jobs. `erasing` carries out, `gdpr` gathers.
 """
 
+from mainstay.erasure.company_jobs import open_file as open_export
+from mainstay.erasure.company_jobs import read as read_export
+from mainstay.erasure.company_jobs import read_all as read_exports
+from mainstay.erasure.erasures import is_of, resume
+from mainstay.erasure.erasures import read as read_erasure
+from mainstay.erasure.erasures import read_all as read_erasures
+from mainstay.erasure.erasures import read_events as read_erased_events
+from mainstay.erasure.erasures import request as request_erasure
 from mainstay.erasure.errors import ErasureNotFound, Held, HoldNotFound, JobNotFound
+from mainstay.erasure.gdpr import request as request_export
 from mainstay.erasure.ground import Ground, ground_of
 from mainstay.erasure.holds import carry as carry_holds
+from mainstay.erasure.holds import lift as lift_hold
+from mainstay.erasure.holds import read as read_hold
+from mainstay.erasure.holds import read_all as read_holds
+from mainstay.erasure.holds import set_hold
 from mainstay.erasure.routes import router
+from mainstay.erasure.schemas import ErasureIn, GdprExportIn, HoldIn
 from mainstay.erasure.tasks import schedules, tasks
 
 __all__ = [
+    "ErasureIn",
     "ErasureNotFound",
+    "GdprExportIn",
     "Ground",
     "Held",
+    "HoldIn",
     "HoldNotFound",
     "JobNotFound",
     "carry_holds",
     "ground_of",
+    "is_of",
+    "lift_hold",
+    "open_export",
+    "read_erased_events",
+    "read_erasure",
+    "read_erasures",
+    "read_export",
+    "read_exports",
+    "read_hold",
+    "read_holds",
+    "request_erasure",
+    "request_export",
+    "resume",
     "router",
     "schedules",
+    "set_hold",
     "tasks",
 ]

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import orjson
+
 from mainstay import archive
 from mainstay.erasure.errors import JobNotFound, NoFile
 from mainstay.erasure.queries import company_jobs as queries
@@ -14,6 +16,8 @@ from mainstay.kernel.objects import ObjectNotFound, Objects
 
 KEPT = timedelta(days=7)
 PATH = "/v1/key/company/jobs"
+SHOWN = 50
+"""So many jobs are listed, the newest."""
 _ROUND = 100
 
 
@@ -29,12 +33,21 @@ def name_of(row: Record, run: int) -> str:
 
 async def read(db: Connection, company_id: str, job_id: str) -> dict[str, Any]:
     """One job as it is shown; JobNotFound."""
-    row = await _get(db, company_id, job_id)
+    return _shown(await _get(db, company_id, job_id))
+
+
+async def read_all(db: Connection, company_id: str) -> list[dict[str, Any]]:
+    """The company's jobs, newest first, each with who asked for it."""
+    rows = await queries.list_some(db, company_id, limit=SHOWN)
+    return [{**_shown(row), "createdBy": orjson.loads(row["created_by"])} for row in rows]
+
+
+def _shown(row: Record) -> dict[str, Any]:
     result = None
     if row["status"] == "completed":
         has_file = row["object"] is not None
         result = {
-            "downloadUrl": f"{PATH}/{job_id}/file" if has_file else None,
+            "downloadUrl": f"{PATH}/{row['id']}/file" if has_file else None,
             "rows": row["rows"],
             "expiresAt": iso(row["expires_at"]),
         }

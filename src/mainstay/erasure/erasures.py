@@ -1,6 +1,7 @@
 """Erasures as they are asked for and shown: a request, how far it is, which events it touched."""
 
-from collections.abc import Sequence
+import hmac
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,6 +62,12 @@ async def request(db: Database, keyring: Keyring, actor: Actor, company_id: str,
         assert row is not None
         shown = {**_shown([row]), "progress": await _progress([tx], [row])}
     return shown
+
+
+def is_of(keyring: Keyring, shown: Mapping[str, Any], wanted: ErasureIn) -> bool:
+    """Whether an erasure that is shown was of the person that the request names by the same id and email."""
+    told = subjects.digest(keyring, subjects.named(wanted.actorId, wanted.actorEmail))
+    return hmac.compare_digest(told.hex(), shown["subjectDigest"])
 
 
 async def enqueue(tx: Tx, company_id: str, erasure_id: str, *, leads: bool = True) -> None:

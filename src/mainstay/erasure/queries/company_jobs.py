@@ -13,6 +13,9 @@ _ADD = Sql(
        values ($1, $2, $3, $4, $5, $6, $7, mainstay.now() + $8)""",
 )
 _FIND = Sql("erasure.find_company_job", "select * from mainstay.company_jobs where company_id = $1 and id = $2")
+_LIST = Sql(
+    "erasure.list_company_jobs", "select * from mainstay.company_jobs where company_id = $1 order by id desc limit $2"
+)
 _UNDER_WAY = Sql(
     "erasure.company_jobs_under_way",
     "select count(*) from mainstay.company_jobs where company_id = $1 and status in ('pending', 'running')",
@@ -68,6 +71,11 @@ async def add(tx: Tx, company_id: str, job_id: str, values: Sequence[Any], *, ke
 async def find(connection: Connection, company_id: str, job_id: str) -> Record | None:
     """One job of the company."""
     return await connection.row(_FIND, company_id, job_id)
+
+
+async def list_some(connection: Connection, company_id: str, *, limit: int) -> list[Record]:
+    """Jobs of the company, newest first."""
+    return await connection.rows(_LIST, company_id, limit)
 
 
 async def count_under_way(connection: Connection, company_id: str) -> int:
