@@ -102,6 +102,32 @@ async def test_an_object_that_is_damaged_fails_the_erasure_which_says_so(erasing
     assert await erasing_site.places_of() == []
 
 
+async def test_many_events_of_one_person_are_taken_in_pieces(
+    erasing_site: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancy = await erasing_site.site.company()
+    # Of more than one statement gives, some do not hold the person though they hold the text.
+    people = [{**ADA, "id": ADA["id"] + ("7" if n % 3 == 0 else "")} for n in range(450)]
+    await erasing_site.send(tenancy, [{"action": f"n{n}", "actor": {"id": one["id"]}} for n, one in enumerate(people)])
+    looks = []
+    real = erasing._erase_stored
+
+    async def looked(one: Any, step: Any) -> None:
+        looks.append(step["seq"])
+        await real(one, step)
+
+    monkeypatch.setattr(erasing, "_erase_stored", looked)
+    done = await erasing_site.erase(tenancy, actorEmail=None, alsoKnownAs=[])
+    assert done["found"]["events"] == 300
+    assert {200, 400} <= set(looks)
+    job = await erasing_site.site.api.post(
+        "/v1/key/company/gdpr/export", json={"actorId": ADA["id"] + "7"}, headers=tenancy.company_auth
+    )
+    assert await erasing_site.gather(tenancy, job.json()["id"]) is None
+    shown = await erasing_site.site.api.get(f"/v1/key/company/jobs/{job.json()['id']}", headers=tenancy.company_auth)
+    assert (shown.json()["status"], shown.json()["result"]["rows"]) == ("completed", 150)
+
+
 async def test_an_upload_to_a_bucket_that_breaks_off_leaves_the_day_as_it_was_and_the_next_run_ends_it(
     s3_erasing_site: Erasing, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

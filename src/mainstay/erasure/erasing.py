@@ -21,8 +21,8 @@ from mainstay.kernel.objects import ObjectNotFound
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.work import Job, Outcome, Retry, Snooze
 
-STEP = 200
-"""Events that one transaction looks at."""
+STEP = 2_000
+"""Events that one transaction looks at; it ends sooner where 200 of them hold the person's texts."""
 _ELSEWHERE_EVERY = timedelta(seconds=2)
 _PLURALS = dict(zip(events.PARTS, COUNTS[1:6], strict=True))
 Fence = Callable[[Tx], Awaitable[None]]
@@ -120,11 +120,11 @@ async def _erase_stored(one: Run, step: Record) -> None:
     until = min(after + STEP, step["last_seq"])
     async with one.db.begin() as tx:
         look = one.eraser.find if one.is_dry else one.eraser.lock
-        found = await look(tx, company_id, workspace_id, after=after, until=until)
-        await one.check(tx, [_texts(each.row) for each in found if each.parts])
-        within = [each for each in found if each.parts]
+        looked = await look(tx, company_id, workspace_id, after=after, until=until)
+        within = [each for each in looked.found if each.parts]
+        await one.check(tx, [_texts(each.row) for each in within])
         counted = _count([each.parts for each in within])
-        counted["kept"] = sum(each.is_kept_elsewhere for each in found)
+        counted["kept"] = sum(each.is_kept_elsewhere for each in looked.found)
         counted["unproven"] = sum(not each.is_proven for each in within)
         if not one.is_dry:
             bodies = await one.eraser.erase(tx, company_id, workspace_id, within)
@@ -132,7 +132,7 @@ async def _erase_stored(one: Run, step: Record) -> None:
             lost = [(each.row["seq"], str(each.row["id"]), each.parts) for each in within]
             await queries.add_events(tx, company_id, erasure_id, workspace_id, lost)
         await queries.count(tx, company_id, erasure_id, counted)
-        await queries.move(tx, company_id, erasure_id, workspace_id, before=after, seq=until)
+        await queries.move(tx, company_id, erasure_id, workspace_id, before=after, seq=looked.until)
 
 
 async def _erase_archived(one: Run, step: Record) -> None:

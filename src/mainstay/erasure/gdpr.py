@@ -24,7 +24,7 @@ KIND = "gdpr_export"
 RUN = "erasure.gather"
 QUEUE = "mainstay:archive"
 MOST_UNDER_WAY = 10
-_STEP = 200
+_STEP = 2_000
 _DAYS = 100
 
 
@@ -96,10 +96,13 @@ class Gathering:
             if head["cut"]:
                 async for lines in self._archived(db, workspace_id, head["cut"]):
                     yield lines
-            for after in range(head["cut"], head["seq"], _STEP):
+            after = head["cut"]
+            while after < head["seq"]:
                 until = min(after + _STEP, head["seq"])
-                yield await self.person.rows(db, self.company_id, workspace_id, after=after, until=until)
-                await self._tell(until - after, total)
+                lines, seen = await self.person.rows(db, self.company_id, workspace_id, after=after, until=until)
+                yield lines
+                await self._tell(seen - after, total)
+                after = seen
 
     async def _archived(self, db: Database, workspace_id: str, cut: int) -> AsyncIterator[list[bytes]]:
         """The events that left the table, oldest first."""

@@ -16,8 +16,6 @@ from mainstay.kernel.db import Connection, Record, Tx
 
 ERASED = "[erased]"
 """What stands in copies of events, which no proof covers, in place of a person."""
-STEP = 200
-"""Events that are looked at by one statement."""
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "actor": ("actorId", "actorEmail", "actorName"),
     "target": ("targetId", "targetType"),
@@ -99,6 +97,14 @@ class Occurrence:
     is_proven: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look at stored events found, and up to which seq it came before there were too many to hold at once."""
+
+    found: list[Occurrence]
+    until: int
+
+
 def occurrence_of(row: Record, subject: Subject, parts: Sequence[str]) -> Occurrence | None:
     """In which of the parts of a stored event the person occurs; None where nowhere in it."""
     event = orjson.loads(shape.flat(row, with_proof=True))
@@ -150,17 +156,21 @@ class Eraser:
 
     async def find(
         self, connection: Connection, company_id: str, workspace_id: str, *, after: int, until: int
-    ) -> list[Occurrence]:
-        """Where the person occurs in the stored events after one seq and up to another."""
+    ) -> Looked:
+        """Where the person occurs in the stored events after one seq and up to another, or as far as it came."""
         texts = self.subject.texts
         rows = await queries.find_with(connection, company_id, workspace_id, after=after, until=until, texts=texts)
-        return [one for row in rows if (one := occurrence_of(row, self.subject, self.parts)) is not None]
+        return self._judged(rows, until)
 
-    async def lock(self, tx: Tx, company_id: str, workspace_id: str, *, after: int, until: int) -> list[Occurrence]:
-        """The same; nobody changes these events before the transaction ends."""
+    async def lock(self, tx: Tx, company_id: str, workspace_id: str, *, after: int, until: int) -> Looked:
+        """The same; nobody changes what was found before the transaction ends."""
         texts = self.subject.texts
         rows = await queries.lock_with(tx, company_id, workspace_id, after=after, until=until, texts=texts)
-        return [one for row in rows if (one := occurrence_of(row, self.subject, self.parts)) is not None]
+        return self._judged(rows, until)
+
+    def _judged(self, rows: Sequence[Record], until: int) -> Looked:
+        found = [one for row in rows if (one := occurrence_of(row, self.subject, self.parts)) is not None]
+        return Looked(found, rows[-1]["seq"] if len(rows) == queries.MOST else until)
 
     async def erase(self, tx: Tx, company_id: str, workspace_id: str, found: Sequence[Occurrence]) -> dict[str, str]:
         """The values and salts of the parts are gone and their digests stand; each event's JSON then, by its id."""
@@ -197,10 +207,11 @@ class Eraser:
 
     async def rows(
         self, connection: Connection, company_id: str, workspace_id: str, *, after: int, until: int
-    ) -> list[bytes]:
-        """The JSON with proof of stored events in which the person occurs, after one seq and up to another."""
-        found = await self.find(connection, company_id, workspace_id, after=after, until=until)
-        return [shape.flat(one.row, with_proof=True) for one in found if one.parts]
+    ) -> tuple[list[bytes], int]:
+        """The JSON with proof of stored events in which the person occurs, after one seq and up to another that is
+        given or was reached."""
+        looked = await self.find(connection, company_id, workspace_id, after=after, until=until)
+        return [shape.flat(one.row, with_proof=True) for one in looked.found if one.parts], looked.until
 
 
 def _parts_with(event: Mapping[str, Any], subject: Subject, parts: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
 
+MOST = 200
+"""Events that one statement gives."""
 _HAY = """concat_ws(E'\\n', e.actor_id, e.actor_email, e.actor_name, e.target_id, e.target_type, e.payload, e.metadata,
                       e.changes, e.action, e.category, e.project_id)"""
 # Substrings, found fast; whether one is the person is judged afterwards.
@@ -12,7 +14,7 @@ _WITH = f"""select e.* from mainstay.events e cross join lateral (select {_HAY} 
         where e.workspace_id = $1 and e.company_id = $2 and e.seq > $3 and e.seq <= $4
           and (exists (select from unnest($5::text[]) n where strpos(h.text, n) > 0)
                or exists (select from unnest($6::text[]) n where strpos(lower(h.text), lower(n)) > 0))
-        order by e.seq"""  # noqa: S608 - only columns' names
+        order by e.seq limit {MOST}"""  # noqa: S608 - only columns' names
 _FIND = Sql("events.with_texts", _WITH)
 _LOCK = Sql("events.lock_with_texts", f"{_WITH} for update of e")
 _ERASE = Sql(
@@ -47,7 +49,7 @@ async def find_with(
     until: int,
     texts: tuple[Sequence[str], Sequence[str]],
 ) -> list[Record]:
-    """Events after one seq and up to another that hold one of the texts: as they are, or letter case aside."""
+    """The first 200 events after one seq and up to another that hold a text: as it is, or letter case aside."""
     return await connection.rows(_FIND, workspace_id, company_id, after, until, *(list(some) for some in texts))
 
 
