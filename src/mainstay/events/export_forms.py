@@ -1,16 +1,20 @@
 """How an export begins, what becomes of its rows on their way out, and how it ends so that a cut one shows."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
-from mainstay.events.queries.exporting import COLUMNS, ROW_END, Form
+from mainstay.events.queries.exporting import COLUMNS, ROW_MARK, Form
 
 END_MARK: Final = "#end"
 """The first field of the record that ends a CSV export."""
 _STEP_BYTES: Final = 3 * 1024 * 1024
 _STEP_SECONDS: Final = 0.5
+_MARK: Final = ROW_MARK.encode()
+_QUOTED_OR_END: Final = re.compile(rb'("(?:[^"]+|"")*+")|' + _MARK)
 MEDIA_TYPES: Final[dict[Form, str]] = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
@@ -38,11 +42,16 @@ def beginning(form: Form) -> bytes:
     return b'{"data":[' if form == "json" else b""
 
 
-def on_the_way(form: Form, chunk: bytes, *, first: bool) -> bytes:
+def are_plain(form: Form, chunks: Iterable[bytearray], rows: int) -> bool:
+    """Whether no field of these rows holds the mark that ends a row of CSV."""
+    return form != "csv" or sum(chunk.count(_MARK) for chunk in chunks) == rows
+
+
+def on_the_way(form: Form, chunk: bytearray, *, first: bool, plain: bool) -> bytes | bytearray:
     """Whole rows as the database wrote them, as they are sent; `first` for those that begin the export."""
-    if form == "csv":
-        return chunk.replace(ROW_END, b"\r\n")
-    return chunk[1:] if first and form == "json" else chunk
+    if form != "csv":
+        return chunk[1:] if first and form == "json" else chunk
+    return chunk.replace(_MARK, b"\r") if plain else _QUOTED_OR_END.sub(lambda found: found[1] or b"\r", chunk)
 
 
 def ending(form: Form, end: End, *, note: str | None = None, told: bool = False) -> bytes:

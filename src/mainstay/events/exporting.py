@@ -8,6 +8,7 @@ the next one is read while the client takes this one, and waits for it with noth
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ STEPS_AT_ONCE: Final = 2
 """Connections that all exports of a process use together, a database."""
 STEP_BYTES: Final = 8 * 1024 * 1024
 """A step that grows larger is read again in smaller ones, down to a single event."""
+_CHUNK_BYTES: Final = 128 * 1024
+"""The database sends some kilobytes at a time; so many together are looked after at once."""
 _FIRST_WIDTH: Final = 500
 _TRIES: Final = 5
 _PAUSE_SECONDS: Final = 0.25
@@ -137,7 +140,7 @@ class Export:
         self.is_cut = is_cut
         self.is_told = False
 
-    async def pieces(self, before_end: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[bytes]:
+    async def pieces(self, before_end: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[bytes | bytearray]:
         """The bytes of the export; raises where the database stays away, so that no end is ever sent too early.
 
         `before_end` is awaited when all rows were given; where it raises, the end is not.
@@ -147,10 +150,11 @@ class Export:
         coming = asyncio.create_task(self._next())
         is_first = True
         try:
-            while (chunks := await coming) is not None:
+            while (taken := await coming) is not None:
                 coming = asyncio.create_task(self._next())
-                while chunks:
-                    yield export_forms.on_the_way(wanted.form, chunks.pop(0), first=is_first)
+                are_plain = export_forms.are_plain(wanted.form, taken.chunks, taken.rows)
+                while taken.chunks:
+                    yield export_forms.on_the_way(wanted.form, taken.chunks.popleft(), first=is_first, plain=are_plain)
                     is_first = False
         finally:
             coming.cancel()
@@ -162,15 +166,15 @@ class Export:
         told = wanted.with_end or (is_cut and self.is_cut is None)
         yield export_forms.ending(wanted.form, end, note=None if is_cut else self._note, told=told)
 
-    async def _next(self) -> list[bytes] | None:
-        """The chunks of the next step that has rows; None behind the last."""
+    async def _next(self) -> "_Taken | None":
+        """What the next step gave that has rows; None behind the last."""
         while not self._walk.is_over and self.rows != self.wanted.cap:
-            chunks = await self._step()
-            if chunks:
-                return chunks
+            taken = await self._step()
+            if taken.rows:
+                return taken
         return None
 
-    async def _step(self) -> list[bytes]:
+    async def _step(self) -> "_Taken":
         tries = 0
         while True:
             try:
@@ -185,7 +189,7 @@ class Export:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
 
-    async def _read(self) -> list[bytes]:
+    async def _read(self) -> "_Taken":
         """One step in a transaction of its own; nothing of it counts unless all of it was read."""
         wanted, width = self.wanted, self._width
         most_rows = None if wanted.cap is None else wanted.cap - self.rows
@@ -196,7 +200,7 @@ class Export:
                 await tx.connection.execute(_STEP_TIMEOUT)
                 step = await self._walk.next(tx, width)
                 taken.give_up = tx.connection.terminate
-                count = await rows.copy_rows_everywhere(
+                taken.rows = await rows.copy_rows_everywhere(
                     tx, step.slice, wanted.form, taken.add, with_proof=wanted.with_proof, most_rows=most_rows
                 )
                 seconds = time.perf_counter() - started
@@ -206,10 +210,10 @@ class Export:
             raise
         if taken.is_too_much:
             raise _TooMuch
-        self.rows += count
+        self.rows += taken.rows
         self._walk.pass_on(step)
         self._width = export_forms.next_width(width, taken.size, seconds, most=self._walk.widest)
-        return taken.chunks
+        return taken
 
     async def _was_cut(self) -> bool:
         """Whether events are left behind the cap, as far as can be found out in time."""
@@ -237,8 +241,9 @@ class _Taken:
     """What a step gave; of one too large nothing is kept, and one that goes on and on loses its connection."""
 
     most_bytes: int | None
-    chunks: list[bytes] = field(default_factory=list)
+    chunks: deque[bytearray] = field(default_factory=deque)
     size: int = 0
+    rows: int = 0
     give_up: Callable[[], None] = lambda: None
 
     @property
@@ -248,7 +253,9 @@ class _Taken:
     async def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
         if not self.is_too_much:
-            self.chunks.append(chunk)
+            if not self.chunks or len(self.chunks[-1]) > _CHUNK_BYTES:
+                self.chunks.append(bytearray())
+            self.chunks[-1] += chunk
             return
         self.chunks.clear()
         if self.size > (self.most_bytes or 0) * _PASSED_OVER:

@@ -1,5 +1,6 @@
 """Statements of exports: where chains stand together, and steps of rows that the database writes as they are sent."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,8 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import ARRAY, BigInteger, Select, Uuid, and_, cast, column, func, literal, or_, select, tuple_
+from asyncpg.protocol import NO_TIMEOUT
+from sqlalchemy import ARRAY, BigInteger, Dialect, Select, Uuid, and_, cast, column, func, literal, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.util import LRUCache
 
 from mainstay.events.chain import PARTS, SALT_BYTES
 from mainstay.events.queries.lists import Slice
@@ -47,16 +52,17 @@ COLUMNS: Final = {
 """The members of an exported event in their order, and the columns that they come from."""
 RISKY: Final = "=+-@\t\r\n'＝＋－＠"  # noqa: RUF001 - the wide forms are meant
 """A text in CSV that begins with one of these gets an apostrophe in front, so that no spreadsheet calculates it."""
-ROW_END: Final = b',"\x03"\n'
-"""How a row of CSV ends when it leaves the database: it occurs nowhere else, for quotes inside a field are doubled."""
+ROW_MARK: Final = "\x03"
+"""What stands before the end of each row of CSV when it leaves the database, and else inside quoted fields alone."""
 _FREE = ("project_id", "action", "category", "actor_id", "actor_email", "actor_name", "target_id", "target_type")
 _BODIES = ("payload", "metadata", "changes")
 _JSON_OPTIONS: Final[dict[str, Any]] = {"format": "csv", "quote": "\x01", "delimiter": "\x02"}
 _OPTIONS: Final[dict[Form, dict[str, Any]]] = {
     "json": _JSON_OPTIONS,
     "ndjson": _JSON_OPTIONS,
-    "csv": {"format": "csv", "force_quote": [*_FREE, "row_end"]},
+    "csv": {"format": "csv", "force_quote": list(_FREE)},
 }
+_COPY_SECONDS: Final = 60
 _ISO = """to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _HEADS = Sql(
     "events.export_heads",
@@ -65,6 +71,8 @@ _HEADS = Sql(
               array_agg(seq) filter (where seq > 0 and received_at >= $2) as seqs
          from mainstay.chain_heads where company_id = $1""",
 )
+_DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+_COMPILED: LRUCache[Any, Any] = LRUCache(256)
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ ")
 
@@ -90,7 +98,7 @@ async def find_edge_everywhere(connection: Connection, wanted: Slice, *, width: 
     """Where the slice's event of that number stands in its order, before any filter; None where there are fewer."""
     keys = (events.c.received_at, events.c.workspace_id, events.c.seq)
     edge = wanted.in_order(select(*keys)).offset(width - 1).limit(1)
-    return await connection.row(*compose("events.export_edge", edge))
+    return await connection.row(*_composed("events.export_edge", edge))
 
 
 async def has_more_than_everywhere(connection: Connection, wanted: Slice, rows: int) -> bool:
@@ -104,13 +112,15 @@ async def copy_rows_everywhere(
 ) -> int:
     """Up to so many events of the slice that are not archived went to `take`, in order and in whole rows; how many."""
     found = _matching(wanted, events)
-    sql, *args = compose("events.export", found if most_rows is None else found.limit(most_rows))
+    sql, *args = _composed("events.export", found if most_rows is None else found.limit(most_rows))
     written = _csv_row() if form == "csv" else _json_row(with_proof=with_proof, comma=form == "json")
     timed = f"select *, {_ISO.format('received_at')} as received_text"
     # `offset 0` keeps the planner from writing the time's expression wherever it is used.
     statement = f"select {written} from ({timed} from ({inline(sql.text, args)}) f offset 0) e"  # noqa: S608
     started = time.perf_counter()
-    tag: str = await tx.connection.copy_from_query(statement, output=take, **_OPTIONS[form])
+    # One limit over all: with one of the driver's own, each piece that comes in would have a task and a timer.
+    async with asyncio.timeout(_COPY_SECONDS):
+        tag: str = await tx.connection.copy_from_query(statement, output=take, timeout=NO_TIMEOUT, **_OPTIONS[form])
     telemetry.observe_query(sql.name, time.perf_counter() - started)
     return count_of(tag)
 
@@ -165,6 +175,16 @@ def written_literal(value: Any) -> str:
     return "E'" + "".join(one if one in _PLAIN else f"\\U{ord(one):08x}" for one in str(value)) + "'"
 
 
+def _composed(name: str, statement: Select[Any]) -> tuple[Any, ...]:
+    """What `compose` gives, for the steps of an export, which differ in values alone: writing each anew would take
+    longer than sending its rows. None of these statements lists values in its text."""
+    kept: Any = _COMPILED
+    compiled, given = statement._compile_w_cache(_DIALECT, compiled_cache=kept, column_keys=[])[:2]
+    assert isinstance(compiled, SQLCompiler)
+    values = compiled.construct_params(extracted_parameters=given)
+    return (Sql(name, str(compiled)), *(values[key] for key in compiled.positiontup or ()))
+
+
 def _matching(wanted: Slice, columns: Any) -> Select[Any]:
     found = wanted.in_order(select(columns)).where(events.c.archived.is_(False))
     return found.where(*wanted.matches(events.c))
@@ -210,9 +230,11 @@ def _json_proof() -> str:
 
 
 def _csv_row() -> str:
-    """The same members as columns, and one that tells where the row ends."""
-    written = [f'{_csv_value(name, source)} as "{_csv_name(name, source)}"' for name, source in COLUMNS.items()]
-    return ", ".join([*written, "E'\\x03' as row_end"])
+    """The same members as columns, a mark behind the last."""
+    values = [(_csv_value(name, source), _csv_name(name, source)) for name, source in COLUMNS.items()]
+    last, named = values.pop()
+    values.append((f"{last} || {written_literal(ROW_MARK)}", named))
+    return ", ".join(f'{value} as "{name}"' for value, name in values)
 
 
 def _csv_name(name: str, source: str) -> str:
