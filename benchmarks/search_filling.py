@@ -1,16 +1,21 @@
 """A company with twenty workspaces and many events over three months, written by SQL with its indexes built last."""
 
 import asyncio
+import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import asyncpg
 
-from mainstay import identity, main
+from mainstay import embedded, identity, main
 from mainstay.kernel import migrations, partitions
 from mainstay.kernel.db import Database
 from mainstay.kernel.outbox import Actor
 
+SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "min_wal_size": "1GB"}
 _ACTOR = Actor(kind="operator", id="benchmark")
 _CHUNK = 250_000
 _CONNECTIONS = 2
@@ -25,7 +30,8 @@ select r, w, row_number() over (partition by w order by r) - 1 as rank, count(*)
   from (select r, case when r < $1 then 0 else 1 + (r - $1) % ($2 - 1) end as w from generate_series(0, 99) r) s
 """
 # One event in 5,000 is about security, and one in 100,000 an export of data; users, projects and actions differ in how
-# often they occur; every fifth event has no actor's address, every third no project.
+# often they occur; every fifth event has no actor's address, every third no project. A tenth are runs of jobs, another
+# tenth is about the system, and one in 100,000 is both.
 _EVENTS = """
 insert into mainstay.events (
   workspace_id, seq, id, company_id, data_region, project_id, action, category, actor_id, actor_email, actor_name,
@@ -33,9 +39,12 @@ insert into mainstay.events (
 select ($1::uuid[])[p.w + 1], (n / 100) * p.share + p.rank + 1, gen_random_uuid(), $2, 'US',
        case when h % 3 > 0 then 'project_' || (h % 997) * (h % 997) / 20000 end,
        case when h % 100000 = 7 then 'data.exported'
+            when h % 100000 between 20000 and 29999 then 'job.ran'
             else (array['invoice.paid', 'invoice.sent', 'user.signed_in', 'document.viewed'])[1 + h % 4]
                  || case when h % 5 = 0 then '_' || h % 40 else '' end end,
-       case when h % 5000 = 11 then 'security' else (array['billing', 'auth', 'data', 'api'])[1 + h % 4] end,
+       case when h % 5000 = 11 then 'security'
+            when h % 100000 between 30000 and 39999 or h % 100000 = 20005 then 'system'
+            else (array['billing', 'auth', 'data', 'api'])[1 + h % 4] end,
        'user_' || (h % 20011) * (h % 20011) / 20011,
        case when h % 5 > 0 then 'user' || (h % 20011) * (h % 20011) / 20011 || '@example.com' end, 'Ada Lovelace',
        'item_' || h % 1000003, 'item', '{"amount":' || h % 10000 || ',"currency":"EUR","method":"card","trial":false,'
@@ -68,6 +77,21 @@ class Filled:
     large_key: str
     small_key: str
     company_key: str
+
+
+@contextmanager
+def kept(place: Path, rows: int) -> Iterator[tuple[str, Filled]]:
+    """A server on this directory with that many events: those that an earlier run left there, or new ones that stay."""
+    place.mkdir(mode=0o755, parents=True, exist_ok=True)
+    note, name = place / f"filled-{rows}.json", f"filled_{rows}"
+    server = embedded.start(place, database=name, settings=SETTINGS)
+    try:
+        if not note.exists():
+            filled = asyncio.run(fill(server.dsn, rows))
+            note.write_text(json.dumps(asdict(filled)))
+        yield server.dsn, Filled(**json.loads(note.read_text()))
+    finally:
+        server.stop(timeout_seconds=60)
 
 
 async def fill(url: str, rows: int) -> Filled:
