@@ -17,13 +17,12 @@ def new_id() -> str:
     Ids of one process rise, unless the clock was set back by more than a second.
     """
     global _last_stamp  # noqa: PLW0603 (what the clock last told is a fact of the process)
-    ms, rest = divmod(time.time_ns(), 1_000_000)
-    stamp = (ms << 12) + (rest << 12) // 1_000_000
+    stamp = (time.time_ns() << 12) // 1_000_000
     if stamp <= _last_stamp < stamp + _STANDSTILL:
         stamp = _last_stamp + 1
     _last_stamp = stamp
     tail = (int.from_bytes(os.urandom(8), "big") & 0x3FFFFFFFFFFFFFFF) | 0x8000000000000000
-    text = f"{stamp >> 12:012x}7{stamp & 0xFFF:03x}{tail:016x}"
+    text = "%012x7%03x%016x" % (stamp >> 12, stamp & 0xFFF, tail)  # noqa: UP031 - faster than an f-string
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
