@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from mainstay import archive, plans
+from mainstay.archive import days
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Record, Sql
 from mainstay.kernel.objects import Objects
 from mainstay.kernel.regions import Regions
+from mainstay.kernel.telemetry import REGISTRY
 from tests.conftest import SqlClock, running_app
 from tests.objects import S3Server, s3_server
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings
@@ -53,7 +55,11 @@ class Site:
     async def run(self) -> int:
         """Marking, then every day that is due; how many events are archived just now."""
         await archive.mark(self.ground)
-        return sum([await archive.archive_day(self.ground, day) for day in await archive.due_days(self.ground)])
+        return sum([await archive.archive_day(self.ground, day) for day in await self.due()])
+
+    async def due(self) -> list[archive.Day]:
+        """The days to archive now."""
+        return [day async for day in archive.due_days(self.ground)]
 
     async def aged(self, tenancy: Tenancy, count: int = 3, **more: Any) -> archive.Day:
         """The day of fresh events of a company, which left the window of the free plan since."""
@@ -90,6 +96,22 @@ class Site:
         statement = Sql("t", "select data from mainstay.announcements where name = $1 order by id")
         return [json.loads(row["data"]) for row in await self.db.rows(statement, name)]
 
+    async def is_counted(self) -> None:
+        """Passes where the counts that are kept are what is there, whatever a test did."""
+        await days.measure(self.db, "test")
+        found = await archive.figures(self.db)
+        told = {
+            name: REGISTRY.get_sample_value(f"archive_{name}", {"database": "test"})
+            for name in ("days_waiting", "days_failing", "days_unsound", "oldest_candidate_seconds", "events")
+        }
+        assert told == {
+            "days_waiting": found["daysWaiting"],
+            "days_failing": found["daysFailing"],
+            "days_unsound": found["daysDamaged"] + found["daysMissing"],
+            "oldest_candidate_seconds": pytest.approx(found["oldestCandidateSeconds"], abs=60),
+            "events": found["eventsArchived"],
+        }
+
     def allowing(self, *, deletes: bool = False, cuts: bool = False) -> "Site":
         """The same with other settings."""
         return replace(self, ground=replace(self.ground, deletes=deletes, cuts=cuts))
@@ -101,7 +123,9 @@ async def _site(url: str, db: Database, clock: SqlClock, given: dict[str, str]) 
     objects = Objects.of(settings)
     assert objects is not None
     async with running_app(url, **given) as api:
-        yield Site(db, api, clock, ground, objects)
+        site = Site(db, api, clock, ground, objects)
+        yield site
+        await site.is_counted()
 
 
 @pytest.fixture

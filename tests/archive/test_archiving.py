@@ -169,10 +169,10 @@ async def test_nothing_is_archived_before_it_is_in_the_store(
         one for one in await archive.list_days(site.db, tenancy.company_id) if one.workspace_id == day.workspace_id
     ]
     assert shown.failure == "The object store does not do its work."
-    assert day in await archive.due_days(site.ground)
+    assert day in await site.due()
     assert await archive.archive_day(site.ground, day) == 3
     assert await site.marks(tenancy) == [(True, True)] * 3
-    assert day not in await archive.due_days(site.ground)
+    assert day not in await site.due()
 
 
 async def test_what_comes_back_otherwise_than_it_was_sent_is_not_archived(
@@ -297,7 +297,7 @@ async def test_events_that_are_not_what_was_written_are_not_archived(site: Site,
     assert refused.value.finding.seq in (2, 3)
     assert day.name not in await site.names()
     assert not any(archived for _, archived in await site.marks(tenancy))
-    for one in await archive.due_days(site.ground):
+    for one in await site.due():
         if one != day:
             await archive.archive_day(site.ground, one)
     assert await site.marks(other) == [(True, True)] * 2
@@ -313,7 +313,7 @@ async def test_without_a_store_events_are_marked_and_stay(site: Site, fresh_url:
     tenancy = await site.company()
     await site.aged(tenancy)
     await archive.mark(ground)
-    assert await archive.due_days(ground) == []
+    assert [day async for day in archive.due_days(ground)] == []
     assert await site.marks(tenancy) == [(True, False)] * 3
 
 

@@ -66,7 +66,7 @@ async def test_an_archiving_that_read_the_events_before_cannot_bring_them_back(
     site = erasing_site.site
     tenancy = await _aged(erasing_site)
     await archive.mark(site.ground)
-    (day,) = await archive.due_days(site.ground)
+    (day,) = [one async for one in archive.due_days(site.ground)]
     real, erased = archiving._read_back, []
 
     async def read_back_after_an_erasure(*given: Any) -> None:

@@ -124,6 +124,23 @@ async def test_a_tail_goes_on_from_its_last_id(api: httpx.AsyncClient, tenancy: 
         assert ids_of(await stream.events(4)) == missed + later
 
 
+async def test_workspaces_that_catch_up_share_what_a_round_reads(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
+) -> None:
+    for key in (tenancy.key, tenancy.other_key):
+        await send(api, {"x-api-key": key}, [{"action": "a"}] * 6)
+    names = [tenancy.workspace_id, tenancy.other_workspace_id]
+
+    async def shared(limit: int, *seqs: int) -> tuple[list[int], set[int]]:
+        times = [tail_module.FIRST_TIME] * 2
+        found = await tailing.rows.newer_everywhere(db, names, seqs, times, limit=limit, most_bytes=1_000_000)
+        return [row["seq"] for row in found], {row["share"] for row in found}
+
+    assert await shared(5, 0, 0) == ([1, 1, 2, 2, 3, 3], {3})
+    assert await shared(1, 0, 0) == ([1, 1], {1})
+    assert await shared(4, 6, 1) == ([2, 3, 4, 5], {4}), "one that has nothing new takes no share"
+
+
 async def test_no_gap_and_no_duplicate_under_writers_on_several_nodes(
     api: httpx.AsyncClient, fresh_url: str, tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,9 +35,11 @@ class Day:
         return object_name(self.company_id, self.workspace_id, self.day)
 
 
-async def due_days(ground: Ground) -> list[Day]:
-    """Days to archive now: of companies with the add-on, over (no event of them is still within its window)."""
-    found = []
+async def due_days(ground: Ground) -> AsyncIterator[Day]:
+    """Yields days to archive now: of companies with the add-on, over (no event of them is still within its window).
+
+    They are read by pages as they are wanted: what was archived meanwhile is passed over.
+    """
     after = (date.min, _NIL)
     while rows := await queries.waiting_days_everywhere(ground.db, after=after, limit=_PAGE):
         rules = await ground.rules_of(rows)
@@ -49,9 +51,8 @@ async def due_days(ground: Ground) -> list[Day]:
             is_stored = row["archived_seq"] >= row["last_seq"]
             behind = await ground.retirement.day_of(day.company_id, day.workspace_id, row["last_seq"] + 1)
             if is_stored or behind != day.day:
-                found.append(day)
+                yield day
         after = (rows[-1]["day"], str(rows[-1]["workspace_id"]))
-    return found
 
 
 async def archive_day(ground: Ground, day: Day, fence: Fence | None = None) -> int:

@@ -135,12 +135,12 @@ async def figures(db: Connection, company_id: str | None = None) -> dict[str, An
 
 async def measure(db: Database, name: str) -> None:
     """The gauges tell how this database's archives stand."""
-    found = await figures(db)
-    WAITING.labels(name).set(found["daysWaiting"])
-    FAILING.labels(name).set(found["daysFailing"])
-    UNSOUND.labels(name).set(found["daysDamaged"] + found["daysMissing"])
-    OLDEST.labels(name).set(found["oldestCandidateSeconds"])
-    EVENTS.labels(name).set(found["eventsArchived"])
+    found = await queries.totals_everywhere(db)
+    WAITING.labels(name).set(found["waiting"])
+    FAILING.labels(name).set(found["failing"])
+    UNSOUND.labels(name).set(found["unsound"])
+    OLDEST.labels(name).set(max(0, int(found["oldest_seconds"])))
+    EVENTS.labels(name).set(found["archived_events"])
 
 
 def _day(row: Record) -> ArchiveDay:

@@ -139,6 +139,17 @@ _FIGURES = Sql(
                 where $1::uuid is null or company_id = $1) d""",
 )
 
+_TOTALS = Sql(
+    "archive.totals",
+    """select coalesce(sum(waiting), 0)::bigint as waiting, coalesce(sum(failing), 0)::bigint as failing,
+              coalesce(sum(unsound), 0)::bigint as unsound,
+              coalesce(sum(archived_events), 0)::bigint as archived_events,
+              coalesce((select extract(epoch from mainstay.now() - d.day) from mainstay.archive_days d
+                         where d.flagged_seq < d.last_seq and d.cut_at is null
+                         order by d.day, d.workspace_id limit 1), 0)::float8 as oldest_seconds
+         from mainstay.archive_totals""",
+)
+
 
 async def now_everywhere(connection: Connection) -> datetime:
     """The database's time."""
@@ -289,5 +300,12 @@ async def set_grace(tx: Tx, company_id: str, *, days: int) -> None:
 async def figures_of(connection: Connection, company_id: str | None) -> Record:
     """Days that wait and days that are archived, counted; of all companies where none is named."""
     found = await connection.row(_FIGURES, company_id)
+    assert found is not None
+    return found
+
+
+async def totals_everywhere(connection: Connection) -> Record:
+    """How all companies' days stand, by counts that are kept: as cheap however many days there are."""
+    found = await connection.row(_TOTALS)
     assert found is not None
     return found

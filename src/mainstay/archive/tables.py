@@ -1,4 +1,4 @@
-"""Tables of the archive room: days beside the events they speak of, and settings at home."""
+"""Tables of the archive room: days beside the events they speak of, what they come to, and settings at home."""
 
 from sqlalchemy import (
     BigInteger,
@@ -54,6 +54,20 @@ archive_days = Table(
     ),
     info={"scope": "regional"},
 )
+
+archive_totals = Table(
+    "archive_totals",
+    metadata,
+    Column("company_id", Uuid, primary_key=True),
+    Column("waiting", BigInteger, nullable=False),
+    Column("waiting_events", BigInteger, nullable=False),
+    Column("failing", BigInteger, nullable=False),
+    Column("archived_events", BigInteger, nullable=False),
+    Column("unsound", BigInteger, nullable=False),
+    info={"scope": "regional"},
+    postgresql_with={"fillfactor": 50},
+)
+"""A trigger on archive_days counts here."""
 
 workspace_retention = Table(
     "workspace_retention",

@@ -121,7 +121,7 @@ def _marking(ground: Ground) -> Callable[[Job], Awaitable[Outcome]]:
 
 def _running(ground: Ground) -> Callable[[Job], Awaitable[Outcome]]:
     async def run(_: Job) -> Outcome:
-        for day in await archiving.due_days(ground):
+        async for day in archiving.due_days(ground):
             async with ground.db.begin() as tx:
                 await ask_day(tx, day)
         return None

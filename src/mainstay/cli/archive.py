@@ -114,15 +114,15 @@ def retention(
 
 async def _run(ground: archives.Ground, *, cut: bool) -> dict[str, Any]:
     marked = await archives.mark(ground)
-    archived, failed = 0, []
-    days = await archives.due_days(ground)
-    for number, day in enumerate(days, 1):
-        output.tell(f"{ground.name}: day {number} of {len(days)}: {day.name}")
+    archived, days, failed = 0, 0, []
+    async for day in archives.due_days(ground):
+        days += 1
+        output.tell(f"{ground.name}: day {days}: {day.name}")
         try:
             archived += await archives.archive_day(ground, day)
         except (MainstayError, events.Unproven) as error:
             failed.append({"object": day.name, "failure": str(error)})
-    told = {"database": ground.name, "marked": marked, "days": len(days), "archived": archived, "failed": failed}
+    told = {"database": ground.name, "marked": marked, "days": days, "archived": archived, "failed": failed}
     if cut:
         report = await archives.cut(ground)
         told |= {"daysCut": report.days, "partitionsDropped": report.partitions}

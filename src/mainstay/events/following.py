@@ -53,13 +53,12 @@ class Following:
         kept, the mark moves to the end.
         """
         behind = {name: marks.get(name, START) for name, end in ends.items() if marks.get(name, START)[0] < end[0]}
-        share = -(-limit // max(1, len(behind)))
         found = await tails.newer_everywhere(
             self._db,
             list(behind),
             [seq for seq, _ in behind.values()],
             [received_at for _, received_at in behind.values()],
-            limit=share,
+            limit=limit,
             most_bytes=most_bytes,
         )
         is_cut = len(found) > limit or (bool(found) and found[-1]["bytes_until"] >= most_bytes)
@@ -71,7 +70,7 @@ class Following:
             if row["seq"] <= ends[name][0]:
                 kept.append(row)
                 moved[name] = (row["seq"], row["received_at"])
-            if row["number"] >= share:
+            if row["number"] >= row["share"]:
                 at_end.discard(name)
             if row["seq"] >= ends[name][0]:
                 at_end.add(name)

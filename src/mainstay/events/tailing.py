@@ -268,16 +268,16 @@ class Tails:
             limit=_ROUND_EVENTS,
             most_bytes=_ROUND_BYTES,
         )
-        asked, most = dict(wanted), 0
+        asked, is_cut = dict(wanted), False
         for row in found:
             workspace_id = str(row["workspace_id"])
             front = asked[workspace_id]
-            most = max(most, row["number"])
+            is_cut = is_cut or row["number"] >= row["share"]
             # Another front of the same workspace was begun meanwhile, and stands elsewhere.
             if region.fronts.get(workspace_id) is front:
                 front.seq, front.received_at = row["seq"], row["received_at"]
                 _tell(front.tails, Event(row, self._cursors))
-        return most >= _ROUND_EVENTS or (bool(found) and found[-1]["bytes_until"] >= _ROUND_BYTES)
+        return is_cut or (bool(found) and found[-1]["bytes_until"] >= _ROUND_BYTES)
 
     async def _watch(self) -> None:
         """Sees to it each 2 s that what may not go on is ended, and tells the register what lives."""

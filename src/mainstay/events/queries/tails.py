@@ -5,24 +5,31 @@ from datetime import datetime, timedelta
 
 from mainstay.kernel.db import Connection, Record, Sql, count_of
 
-# The heads tell which workspaces have anything new, so that an idle one costs one look at its head. The first events of
-# every workspace come before the second ones: where bytes end the answer, each still has the next of its own.
+# The heads tell which workspaces have anything new, so that an idle one costs one look at its head, and each of the
+# others has an equal share of what is read, so that no more than about that is sorted. The first events of every
+# workspace come before the second ones: where bytes end the answer, each still has the next of its own.
 _NEWER = Sql(
     "events.tail_newer",
-    """with near as (
+    """with ahead as materialized (
+         select t.workspace_id, t.seq, t.received_at
+           from unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) as t (workspace_id, seq, received_at)
+           join mainstay.chain_heads h on h.workspace_id = t.workspace_id and h.seq > t.seq
+       ), share as materialized (
+         select ceil($4::float8 / greatest(count(*), 1))::bigint as most from ahead
+       ), near as (
          select e.*, row_number() over (partition by e.workspace_id order by e.seq) as number,
                 coalesce(octet_length(e.payload), 0) + coalesce(octet_length(e.metadata), 0)
                   + coalesce(octet_length(e.changes), 0) + 1024 as bytes
-           from unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) as t (workspace_id, seq, received_at)
-           join mainstay.chain_heads h on h.workspace_id = t.workspace_id and h.seq > t.seq
+           from ahead t
           cross join lateral (
                 select * from mainstay.events e
                  where e.workspace_id = t.workspace_id and e.seq > t.seq and e.received_at >= t.received_at
-                 order by e.seq limit $4) e
+                 order by e.seq limit (select most from share)) e
        ), measured as (
          select *, sum(bytes) over (order by number, workspace_id rows unbounded preceding) as bytes_until from near
        )
-       select * from measured where bytes_until - bytes < $5 order by number, workspace_id""",
+       select measured.*, share.most as share from measured cross join share
+        where bytes_until - bytes < $5 order by number, workspace_id""",
 )
 _OPEN = Sql("events.tail_open", "select * from mainstay.open_tail($1, $2, $3, $4, $5, $6, $7)")
 _CLOSE = Sql("events.tail_close", "delete from mainstay.tail_streams where company_id = $1 and id = $2")
@@ -45,7 +52,8 @@ async def newer_everywhere(
 ) -> list[Record]:
     """What each workspace has behind its seq, which was stored at that time or later; each workspace's in order.
 
-    At most `limit` events of a workspace, and in all to the first that passes `most_bytes`.
+    `limit` events in all, of each workspace that has any its equal `share` (at least one), and to the first that
+    passes `most_bytes`. `number` counts the events of a workspace.
     """
     return await db.rows(_NEWER, workspace_ids, seqs, times, limit, most_bytes)
 
