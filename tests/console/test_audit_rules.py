@@ -3,7 +3,9 @@
 import pytest
 
 from mainstay.console.streams_form import read as read_stream
+from mainstay.console.streams_form import read_change
 from mainstay.console.templates_form import line_of
+from mainstay.kernel.db import Database, Sql
 from tests.console.audit import Console
 
 TEMPLATES = "/console/templates"
@@ -112,6 +114,22 @@ async def test_a_stream_is_made_paused_probed_and_deleted(console: Console) -> N
         assert (await console.post(f"{here}/act", do=do)).headers["location"] == here
         assert words in (await console.get(here)).text
     assert (await console.post(f"{here}/act", do="shout")).status_code == 400
+    form = (await console.get(f"{here}/edit")).text
+    assert 'value="http://127.0.0.1:9/in"' in form
+    assert (await console.get(f"{here}/edit", "staff")).status_code == 403
+    typed = {"name": "Lake", "actions": "user.*", "onRefusal": "skip", "form": "ocsf"}
+    refused = await console.post(f"{here}/edit", **typed, url="http://10.0.0.1/")
+    assert (refused.status_code, 'href="#field-url"' in refused.text) == (400, True)
+    changed = await console.post(f"{here}/edit", **typed, url="http://127.0.0.1:9/other")
+    assert changed.headers["location"] == here
+    for words in ("127.0.0.1:9/other", "OCSF", "is put aside"):
+        assert words in (await console.get(here)).text
+    assert (await console.post(f"{here}/backfill", since="yesterday")).status_code == 400
+    assert (await console.post(f"{here}/backfill", "staff", since="2026-01-01")).status_code == 403
+    assert (await console.post(f"{here}/backfill", since="2026-01-01")).headers["location"] == here
+    assert "since 2026-01-01" in (await console.get(here)).text
+    await console.post(f"{here}/act", do="cancel-backfill")
+    assert "cancelled" in (await console.get(here)).text
     assert (await console.post(f"{here}/delete", confirm="Sea")).status_code == 400
     assert (await console.post(f"{here}/delete", confirm="Lake")).status_code == 303
     assert (await console.get(here)).status_code == 404
@@ -125,6 +143,56 @@ async def test_a_stream_that_cannot_be_says_where_and_shows_no_secret(console: C
     missing = await console.post(STREAMS, type="s3", secretAccessKey="k")
     assert all(f'href="#field-{name}"' in missing.text for name in ("name", "bucket", "accessKeyId"))
     assert 'href="#field-secretAccessKey"' not in missing.text
+
+
+async def test_an_event_that_is_refused_is_shown_put_aside_and_sent_again(console: Console, db: Database) -> None:
+    await console.post(STREAMS, name="Lake", type="https", url="http://127.0.0.1:9/in")
+    await console.send()
+    event = str(await db.value(Sql("t", "select id from mainstay.events where action = 'user.signed_in' limit 1")))
+    blocked = Sql(
+        "t",
+        """update mainstay.streams set reason = 'answered 422', state = 'failing', failing_since = mainstay.now(),
+             blocked = jsonb_build_object('eventId', $1::text, 'workspaceId', $2::text, 'seq', 1, 'part', 'live',
+               'tries', 1, 'receivedAt', '2026-01-01T00:00:00+00:00', 'since', '2026-01-01T00:00:00.000Z')""",
+    )
+    await db.run(blocked, event, console.tenancy.workspace_id)
+    page = (await console.get(STREAMS, "staff")).text
+    here = f"{STREAMS}/" + page.partition(f'href="{STREAMS}/')[2].partition('"')[0]
+    shown = (await console.get(here)).text
+    assert "The destination refuses one event" in shown
+    assert f'href="/console/events/{event}"' in shown
+    assert (await console.post(f"{here}/act", do="skip")).headers["location"] == here
+    shown = (await console.get(here, "staff")).text
+    assert "1 event that the destination refused" in shown
+    assert "Put the event aside" not in shown
+    assert f'value="{event}"' not in shown
+    assert "is put aside" in (await console.get(STREAMS)).text
+    assert (await console.post(f"{here}/aside", "staff", do="send")).status_code == 403
+    assert (await console.post(f"{here}/aside", do="keep")).status_code == 400
+    await console.post(f"{here}/aside", do="send", event=event)
+    assert "waiting" in (await console.get(here)).text
+    await console.post(f"{here}/aside", do="forget")
+    assert "that the destination refused" not in (await console.get(here)).text
+
+
+def test_what_a_changed_stream_form_means() -> None:
+    """What the form does not show stays, and a secret goes nowhere new without being typed."""
+    one = {
+        "name": "d", "form": "native", "onRefusal": "stop",
+        "filter": {"actions": ["a"], "categories": ["c"], "workspaceIds": []},
+        "destination": {"type": "splunk", "url": "https://a.example", "index": "i", "source": "s", "acknowledge": True},
+    }  # fmt: skip
+    same = {"name": "d", "splunkUrl": "https://a.example", "index": "i", "actions": "b"}
+    draft = read_change(same, one)
+    assert (draft.wrong, "destination" in draft.given) == ({}, False)
+    assert draft.given["filter"] == {"actions": ["b"], "categories": ["c"], "workspaceIds": []}
+    assert set(read_change({**same, "splunkUrl": "https://b.example"}, one).wrong) == {"token"}
+    moved = read_change({**same, "splunkUrl": "https://b.example", "index": "", "token": "t"}, one)
+    assert moved.wrong == {}
+    assert moved.given["destination"] == {
+        "type": "splunk", "url": "https://b.example", "source": "s", "acknowledge": True, "token": "t",
+    }  # fmt: skip
+    assert set(read_change({**same, "splunkUrl": ""}, one).wrong) == {"splunkUrl", "token"}
 
 
 def test_what_a_stream_form_means() -> None:

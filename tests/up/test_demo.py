@@ -37,7 +37,7 @@ async def test_it_is_made_once(tmp_path: Path, db: Database) -> None:
     found = [one for one in await identity.list_companies(db) if one.name == demo_company.NAME]
     assert [one.id for one in found] == [company.company_id]
     workspaces = [one.name for one in await identity.list_workspaces(db, company.company_id) if not one.system]
-    assert workspaces == ["production", "staging"]
+    assert workspaces == ["production", "staging", "legacy"]
     assert len({person.password for person in company.people}) == 3
 
 

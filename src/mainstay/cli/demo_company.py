@@ -1,12 +1,13 @@
 """The company that `mainstay up` shows: made once a database, found again by the file that holds its secrets."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from mainstay import identity, webhooks
+from mainstay import archive, identity, streams, webhooks
 from mainstay.cli import demo_log
 from mainstay.cli.places import DEMO, Place
 from mainstay.kernel.addresses import AllowList
@@ -17,13 +18,15 @@ from mainstay.kernel.outbox import Actor
 NAME = "Acme Demo"
 ACTOR = Actor(kind="operator", id="mainstay up", name="mainstay up")
 PEOPLE = (("owner", "Olivia Owner"), ("manager", "Mats Manager"), ("staff", "Samira Staff"))
-WORKSPACES = ("production", "staging")
+WORKSPACES = ("production", "staging", "legacy")
+"""The last one keeps its events for no day at all, so that there is an archive to look at."""
 ENDPOINTS: dict[str, tuple[list[str], int]] = {
     "good": (["*"], 4),
     "slow": (["user.*", "document.*"], 4),
     "failing": (["invoice.*"], 2),
 }
 """Subscriptions and retries after the first try; two keep the line of the failing one short."""
+STREAM = "stream"
 
 
 class DemoPerson(msgspec.Struct, frozen=True):
@@ -43,7 +46,7 @@ class DemoWorkspace(msgspec.Struct, frozen=True):
 
 
 class DemoEndpoint(msgspec.Struct, frozen=True):
-    """An endpoint at the built-in receiver, and its secret."""
+    """An endpoint at the built-in receiver, or a stream to it, and its secret."""
 
     id: str
     name: str
@@ -60,6 +63,13 @@ class DemoCompany(msgspec.Struct, frozen=True):
     endpoints: list[DemoEndpoint]
     receiver_port: int
     sealed_under: str
+    stream: DemoEndpoint | None = None
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What each address of the receiver checks signatures with."""
+        signed = [*self.endpoints, *([self.stream] if self.stream is not None else [])]
+        return {endpoint.name: endpoint.secret for endpoint in signed}
 
     @property
     def owner(self) -> DemoPerson:
@@ -122,6 +132,8 @@ async def _open(ground: Ground) -> DemoCompany:
         key = await identity.issue_key(tx, ACTOR, found.id, kind="company", name="Demonstration")
         endpoints = [await _register(tx, ground, found.id, name) for name in ENDPOINTS]
         await demo_log.furnish(tx, ACTOR, found.id, workspaces[0].id, keyring=ground.keyring, allow=ground.allow)
+        await archive.override_retention(tx, ACTOR, found.id, workspaces[-1].id, days=0)
+        stream = await _open_stream(tx, ground, found.id)
         company = DemoCompany(
             company_id=found.id,
             company_key=key.secret,
@@ -130,6 +142,7 @@ async def _open(ground: Ground) -> DemoCompany:
             endpoints=endpoints,
             receiver_port=ground.receiver_port,
             sealed_under=ground.sealed_under,
+            stream=stream,
         )
         # Before the commit: a file without its company is made anew, a company without its file would be lost.
         _keep(ground.place, company)
@@ -163,6 +176,17 @@ async def _register(tx: Tx, ground: Ground, company_id: str, name: str) -> DemoE
     return DemoEndpoint(str(row["id"]), name, secret)
 
 
+async def _open_stream(tx: Tx, ground: Ground, company_id: str) -> DemoEndpoint:
+    wanted = {"name": "To the built-in receiver", "destination": _destination(ground), "onRefusal": "skip"}
+    made = msgspec.convert(wanted, streams.NewStream)
+    row, secret = await streams.create(tx, ACTOR, company_id, made, keyring=ground.keyring, allow=ground.allow)
+    return DemoEndpoint(str(row["id"]), STREAM, secret or "")
+
+
+def _destination(ground: Ground) -> dict[str, str]:
+    return {"type": "https", "url": _url(ground.receiver_port, STREAM)}
+
+
 async def _point_at(ground: Ground, company: DemoCompany) -> DemoCompany:
     """The endpoints point at the receiver's new port, since the old one is taken."""
     async with ground.db.begin() as tx:
@@ -171,6 +195,13 @@ async def _point_at(ground: Ground, company: DemoCompany) -> DemoCompany:
             await webhooks.change(
                 tx, ACTOR, wanted, company_id=company.company_id, endpoint_id=endpoint.id, allow=ground.allow
             )
+        if company.stream is not None:
+            changed = msgspec.convert({"destination": _destination(ground)}, streams.StreamChange)
+            with suppress(streams.StreamNotFound):
+                await streams.change(
+                    tx, ACTOR, company.company_id, company.stream.id, changed,
+                    keyring=ground.keyring, allow=ground.allow,
+                )  # fmt: skip
     company = msgspec.structs.replace(company, receiver_port=ground.receiver_port)
     _keep(ground.place, company)
     return company

@@ -1,4 +1,5 @@
-"""The receiver of the demonstration: three addresses on loopback that verify signatures; one is slow, one fails."""
+"""The receiver of the demonstration: four addresses on loopback that verify signatures; one is slow, one fails,
+one takes the batches of a stream."""
 
 import asyncio
 import random
@@ -24,11 +25,12 @@ class Tally:
 
 
 class Receiver:
-    """An HTTP server in this process; `secrets` by the last part of the path: `good`, `slow`, `failing`."""
+    """An HTTP server in this process; `secrets` by the last part of the path: `good`, `slow`, `failing`,
+    `stream`."""
 
     def __init__(self) -> None:
         self.secrets: Mapping[str, str] = {}
-        self.tallies = {name: Tally() for name in ("good", "slow", "failing")}
+        self.tallies = {name: Tally() for name in ("good", "slow", "failing", "stream")}
         self._seen: dict[str, None] = {}
         self._runner: web.AppRunner | None = None
 
@@ -46,7 +48,7 @@ class Receiver:
             await self._runner.cleanup()
 
     def total(self) -> Tally:
-        """The sums over the three addresses."""
+        """The sums over all addresses."""
         rows = self.tallies.values()
         return Tally(*(sum(getattr(row, name) for row in rows) for name in ("verified", "refused", "repeated")))
 

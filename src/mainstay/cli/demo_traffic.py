@@ -73,6 +73,17 @@ class Trickle:
                 return
             await asyncio.sleep(RETRY_SECONDS)
 
+    async def send_batch(self, workspace: int, many: int) -> bool:
+        """Whether so many events are stored at once in that workspace of the company."""
+        headers = {"authorization": f"Bearer {self.company.workspaces[workspace].key}"}
+        events = [self.make_event() for _ in range(many)]
+        url = f"{self.url}/v1/key/workspace/events/batch"
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            session.post(url, json={"events": events}, headers=headers) as answer,
+        ):
+            return answer.status == 200
+
     def make_event(self) -> dict[str, Any]:
         """An event as a product like the customer's would send it."""
         action, category, kind, _ = self.chance.choices(_KINDS, weights=[weight for *_, weight in _KINDS])[0]

@@ -12,7 +12,7 @@ import aiohttp
 import asyncpg
 
 from mainstay import main
-from mainstay.cli import demo_company
+from mainstay.cli import demo_archive, demo_company
 from mainstay.cli.demo_company import DemoCompany, Ground
 from mainstay.cli.demo_receiver import Receiver
 from mainstay.cli.demo_traffic import Trickle
@@ -122,6 +122,7 @@ class Session:
             group.create_task(view.show_table() if is_table else view.show_lines(self._wishes.every_seconds))
             if trickle is not None:
                 group.create_task(trickle.run())
+                group.create_task(demo_archive.keep_a_day(trickle, db))
 
     def _environment(self) -> dict[str, str]:
         environment = {**os.environ, **secrets_of(self._place)}
@@ -161,7 +162,7 @@ class Session:
         await self._receiver.open(port)
         keyring = Keyring(settings.secret, settings.secret_previous)
         company = await demo_company.ensure(Ground(self._place, db, keyring, settings.outbound_allow, port))
-        self._receiver.secrets = {endpoint.name: endpoint.secret for endpoint in company.endpoints}
+        self._receiver.secrets = company.secrets
         return company
 
     async def _start_children(self, environment: dict[str, str]) -> None:

@@ -19,12 +19,13 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 SECRETS = frozenset({"secretAccessKey", "token", "apiKey"})
 """Fields that no page ever shows again."""
 BLANK: Mapping[str, str] = {
-    "name": "", "type": "s3", "form": "native", "actions": "",
+    "name": "", "type": "s3", "form": "native", "actions": "", "onRefusal": "stop",
     "bucket": "", "region": "us-east-1", "prefix": "", "endpoint": "", "accessKeyId": "", "secretAccessKey": "",
     "splunkUrl": "", "token": "", "index": "", "apiKey": "", "site": "datadoghq.com", "tags": "",
     "host": "", "port": "6514", "tls": "", "authorities": "", "url": "",
 }  # fmt: skip
 _CALLED = {"splunkUrl": "url"}
+_NEEDED = ("bucket", "accessKeyId", "secretAccessKey", "splunkUrl", "token", "apiKey", "host", "url")
 
 
 @dataclass(slots=True)
@@ -54,6 +55,45 @@ def blank() -> Draft:
     return Draft({**BLANK, "tls": "1"})
 
 
+def of(one: Mapping[str, Any]) -> Draft:
+    """The form of a stream that there is, without its secrets."""
+    destination = one["destination"]
+    kind = destination["type"]
+    typed = {**BLANK, "name": one["name"], "type": kind, "form": one["form"], "onRefusal": one["onRefusal"]}
+    typed["actions"] = " ".join(one["filter"]["actions"])
+    for name in FIELDS[kind]:
+        value = destination.get(_CALLED.get(name, name))
+        if isinstance(value, list):
+            value = " ".join(value)
+        typed[name] = ("1" if value else "") if isinstance(value, bool) else str(value or "")
+    return Draft(typed)
+
+
+def read_change(form: Mapping[str, str], one: Mapping[str, Any]) -> Draft:
+    """The form of a stream that there is, as it came back: what it does not show stays as it is.
+
+    A destination that stays where it was keeps its secrets; at any other they are typed again.
+    """
+    before = one["destination"]
+    draft = read({**form, "type": before["type"]})
+    kept = {name for name in FIELDS[before["type"]] if name in SECRETS}
+    wanted = {**{name: value for name, value in before.items() if value is not None}, **draft.given["destination"]}
+    for name in FIELDS[before["type"]]:
+        if name not in SECRETS and _CALLED.get(name, name) not in draft.given["destination"]:
+            wanted.pop(_CALLED.get(name, name), None)
+    same = {name: value for name, value in before.items() if value not in (None, "", [])}
+    typed_again = kept & wanted.keys()
+    if not typed_again and {name: value for name, value in wanted.items() if value not in ("", [])} == same:
+        draft.wrong = {name: words for name, words in draft.wrong.items() if name not in kept}
+        del draft.given["destination"]
+    else:
+        draft.given["destination"] = wanted
+        for name in kept & draft.wrong.keys():
+            draft.wrong[name] = "Type it again, since the destination changes."
+    draft.given["filter"] = {**one["filter"], **draft.given["filter"]}
+    return draft
+
+
 def read(form: Mapping[str, str]) -> Draft:
     """The form as it came."""
     every = {name: form.get(name, "").replace("\r\n", "\n").strip() for name in BLANK}
@@ -74,7 +114,7 @@ def read(form: Mapping[str, str]) -> Draft:
             value = int(value)
         if value not in ("", []):
             destination[_CALLED.get(name, name)] = value
-        elif name in ("bucket", "accessKeyId", "secretAccessKey", "splunkUrl", "token", "apiKey", "host", "url"):
+        elif name in _NEEDED:
             draft.wrong[name] = "This is needed."
     if not every["name"]:
         draft.wrong["name"] = "This is needed."
@@ -83,5 +123,6 @@ def read(form: Mapping[str, str]) -> Draft:
         "form": every["form"] or "native",
         "destination": destination,
         "filter": {"actions": every["actions"].replace(",", " ").split()},
+        "onRefusal": every["onRefusal"] or "stop",
     }
     return draft

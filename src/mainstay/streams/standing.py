@@ -12,7 +12,7 @@ FAILING_AFTER: Final = 5
 DISABLED_AFTER: Final = timedelta(days=30)
 REST_AT_MOST: Final = timedelta(minutes=5)
 REFUSED_TRIES: Final = 3
-REFUSED_REST: Final = timedelta(seconds=5)
+REFUSED_REST: Final = timedelta(seconds=2)
 OnRefusal: TypeAlias = Literal["stop", "skip"]
 Step: TypeAlias = Literal["halve", "again", "aside", "stop"]
 _BACKOFF: Final = Backoff("exponential", timedelta(seconds=1), jitter=0.5)
