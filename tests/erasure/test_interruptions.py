@@ -9,7 +9,9 @@ import pytest
 from mainstay import archive
 from mainstay.archive import archiving, forms
 from mainstay.erasure import erasing
+from mainstay.erasure.queries import copies
 from mainstay.kernel import objects
+from mainstay.kernel.db import Sql
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.work import Retry
 from tests.erasure.conftest import ADA, Erasing
@@ -126,6 +128,33 @@ async def test_many_events_of_one_person_are_taken_in_pieces(
     assert await erasing_site.gather(tenancy, job.json()["id"]) is None
     shown = await erasing_site.site.api.get(f"/v1/key/company/jobs/{job.json()['id']}", headers=tenancy.company_auth)
     assert (shown.json()["status"], shown.json()["result"]["rows"]) == ("completed", 150)
+
+
+async def test_a_copy_that_moves_to_the_end_of_its_table_meanwhile_is_found_there(
+    erasing_site: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancy = await erasing_site.site.company()
+    fill = Sql(
+        "t",
+        """insert into mainstay.dead_jobs (id, enqueued_at, died_at, company_id, epoch, priority, attempt,
+             max_attempts, reason, queue, kind, lane, trace_id, error, payload)
+           select n, now(), now(), $1, 1, 5, 1, 1, 'failed', 'q', 'k', '', '',
+                  case when n = 900000 then 'user-ada-7' else repeat('x', 1000) end, '{}'
+             from generate_series($2::int, $3::int) n""",
+    )
+    await erasing_site.db.run(fill, tenancy.company_id, 900_000, 900_030)
+    monkeypatch.setattr(copies, "BLOCKS", 1)
+    real = copies.lock_with
+
+    async def lock_after_others_wrote(tx: Any, company_id: str, each: Any, leaf: str, **more: Any) -> Any:
+        if each.table == "dead_jobs" and more["block"] == 0:
+            await erasing_site.db.run(fill, tenancy.company_id, 900_031, 900_100)
+            await erasing_site.db.run(Sql("t", "update mainstay.dead_jobs set attempt = 2 where id = 900000"))
+        return await real(tx, company_id, each, leaf, **more)
+
+    monkeypatch.setattr(copies, "lock_with", lock_after_others_wrote)
+    assert (await erasing_site.erase(tenancy))["found"]["copies"] == 1
+    assert await erasing_site.places_of() == []
 
 
 async def test_an_upload_to_a_bucket_that_breaks_off_leaves_the_day_as_it_was_and_the_next_run_ends_it(

@@ -191,25 +191,31 @@ async def _count_archived(one: Run, day: archive.Day, found: Sequence[Any], *, i
 
 
 async def _erase_copies(one: Run) -> None:
-    company_id, erasure_id = one.ids
-    texts = one.eraser.subject.texts
     for each in copies.COPIES:
         for leaf in await copies.leaves_everywhere(one.db, each.table):
-            for block in range(0, leaf["blocks"] + 1, copies.BLOCKS):
-                async with one.db.begin() as tx:
-                    await one.check(tx)
-                    taken = 0
-                    if each.table == "attempts":
-                        taken += await copies.empty_answers(tx, company_id, erasure_id, leaf["name"], block=block)
-                    for row in await copies.lock_with(tx, company_id, each, leaf["name"], block=block, texts=texts):
-                        left = _without(one.eraser, row, each)
-                        if left and each.loses_rows:
-                            await copies.drop(tx, company_id, each, leaf["name"], row["place"])
-                        elif left:
-                            await copies.replace(tx, company_id, each, leaf["name"], row["place"], left)
-                        taken += bool(left)
-                    if taken:
-                        await queries.count(tx, company_id, erasure_id, {"copies": taken})
+            block = 0
+            # Asked anew each time: a row that is changed meanwhile moves to the end.
+            while block <= await copies.blocks_everywhere(one.db, leaf):
+                await _erase_block(one, each, leaf, block)
+                block += copies.BLOCKS
+
+
+async def _erase_block(one: Run, each: copies.Copies, leaf: str, block: int) -> None:
+    company_id, erasure_id = one.ids
+    async with one.db.begin() as tx:
+        await one.check(tx)
+        taken = 0
+        if each.table == "attempts":
+            taken += await copies.empty_answers(tx, company_id, erasure_id, leaf, block=block)
+        for row in await copies.lock_with(tx, company_id, each, leaf, block=block, texts=one.eraser.subject.texts):
+            left = _without(one.eraser, row, each)
+            if left and each.loses_rows:
+                await copies.drop(tx, company_id, each, leaf, row["place"])
+            elif left:
+                await copies.replace(tx, company_id, each, leaf, row["place"], left)
+            taken += bool(left)
+        if taken:
+            await queries.count(tx, company_id, erasure_id, {"copies": taken})
 
 
 def _without(eraser: events.Eraser, row: Record, each: copies.Copies) -> dict[str, str]:

@@ -54,11 +54,13 @@ COPIES = (
 )
 _LEAVES = Sql(
     "erasure.leaves",
-    """select c.oid::regclass::text as name, (pg_relation_size(c.oid) / current_setting('block_size')::bigint) as blocks
-         from pg_class c
+    """select c.oid::regclass::text as name from pg_class c
         where c.oid in (select relid from pg_partition_tree(to_regclass($1)) where isleaf)
            or (c.oid = to_regclass($1) and c.relkind = 'r')
         order by 1""",
+)
+_SIZE = Sql(
+    "erasure.blocks", "select pg_relation_size(to_regclass($1)) / current_setting('block_size')::bigint as blocks"
 )
 _REPLACE_BODIES = Sql(
     "erasure.replace_bodies",
@@ -67,9 +69,14 @@ _REPLACE_BODIES = Sql(
 )
 
 
-async def leaves_everywhere(connection: Connection, table: str) -> list[Record]:
-    """The table, or its partitions, by name and number of blocks; none where there is no such table."""
-    return await connection.rows(_LEAVES, f"mainstay.{table}")
+async def leaves_everywhere(connection: Connection, table: str) -> list[str]:
+    """The names of the table, or of its partitions; none where there is no such table."""
+    return [row["name"] for row in await connection.rows(_LEAVES, f"mainstay.{table}")]
+
+
+async def blocks_everywhere(connection: Connection, leaf: str) -> int:
+    """How many blocks the table has just now."""
+    return int(await connection.value(_SIZE, leaf) or 0)
 
 
 async def lock_with(
