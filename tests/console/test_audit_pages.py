@@ -5,18 +5,35 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import orjson
 import pytest
 from playwright.sync_api import Page, expect
 
-from mainstay import plans, templates
-from mainstay.kernel.db import Database
+from mainstay import plans, streams, templates
+from mainstay.kernel.addresses import parse_allow_list
+from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.db import Database, Sql
 from tests.console.audit import archived
 from tests.console.conftest import NARROW, WIDE, Opener, follow
 from tests.console.site import Site
 from tests.tenancy import OPERATOR
 
 SCHEMA = {"type": "object", "properties": {"payload": {"type": "object", "required": ["amount"]}}}
+SIEM = {"type": "splunk", "url": "https://93.184.215.14:8088", "token": "t", "index": "audit"}
+REFUSED = Sql(
+    "t",
+    """with aside as (
+         insert into mainstay.stream_refusals (stream_id, event_id, company_id, workspace_id, seq, received_at, reason)
+         select $1, gen_random_uuid(), $3, $2, n, mainstay.now(), 'answered 400: {"text":"Invalid data"}'
+           from generate_series(1, 3) n)
+       update mainstay.streams set reason = 'answered 413', backfill_state = 'running', backfill_since = '2026-01-01Z',
+              backfill_began_at = mainstay.now(), backfill_sent = 120,
+              blocked = jsonb_build_object('eventId', gen_random_uuid(), 'workspaceId', $2::uuid, 'seq', 1204,
+                'part', 'live', 'tries', 2, 'receivedAt', mainstay.now(), 'since', '2026-01-01T00:00:00.000Z')
+        where id = $1""",
+)
+"""A stream that stands before an event, has three put aside, and a backfill under way."""
 FINDING = {"line": 7, "seq": 5, "id": "0198-5", "kind": "hash", "detail": "the hash is of other content"}
 
 
@@ -48,7 +65,17 @@ def furnished(site: Site) -> dict[str, str]:
             schema = await templates.create_schema(
                 tx, OPERATOR, company, None, templates.NewSchema(action="invoice.paid", schema=SCHEMA, mode="warn")
             )
-        return {"template": str(made["id"]), "schema": str(schema["id"])}
+            stream, _ = await streams.create(
+                tx,
+                OPERATOR,
+                company,
+                msgspec.convert({"name": "SIEM", "destination": SIEM}, streams.NewStream),
+                keyring=Keyring("a master secret of 32 characters or more"),
+                allow=parse_allow_list(""),
+            )
+            await streams.pause(tx, OPERATOR, company, str(stream["id"]))
+        await db.run(REFUSED, str(stream["id"]), tenancy.workspace_id, company)
+        return {"template": str(made["id"]), "schema": str(schema["id"]), "stream": str(stream["id"])}
 
     ids: dict[str, str] = site.run(furnish)
     return {
@@ -60,7 +87,8 @@ def furnished(site: Site) -> dict[str, str]:
         "schema": f"/console/schemas/{ids['schema']}",
         "schema-form": f"/console/schemas/{ids['schema']}/edit",
         "streams": "/console/streams",
-        "stream-form": "/console/streams/new",
+        "stream": f"/console/streams/{ids['stream']}",
+        "stream-form": f"/console/streams/{ids['stream']}/edit",
         "usage": "/console/usage",
     }
 
