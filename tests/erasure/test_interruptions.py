@@ -139,7 +139,7 @@ async def test_a_copy_that_moves_to_the_end_of_its_table_meanwhile_is_found_ther
         """insert into mainstay.dead_jobs (id, enqueued_at, died_at, company_id, epoch, priority, attempt,
              max_attempts, reason, queue, kind, lane, trace_id, error, payload)
            select n, now(), now(), $1, 1, 5, 1, 1, 'failed', 'q', 'k', '', '',
-                  case when n = 900000 then 'user-ada-7' else repeat('x', 1000) end, '{}'
+                  case when n = 900000 then 'user-ada-7 ' else '' end || repeat('x', 1000), '{}'
              from generate_series($2::int, $3::int) n""",
     )
     await erasing_site.db.run(fill, tenancy.company_id, 900_000, 900_030)
