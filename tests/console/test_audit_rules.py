@@ -116,6 +116,7 @@ async def test_a_stream_is_made_paused_probed_and_deleted(console: Console) -> N
     assert (await console.post(f"{here}/act", do="shout")).status_code == 400
     form = (await console.get(f"{here}/edit")).text
     assert 'value="http://127.0.0.1:9/in"' in form
+    assert 'id="field-bucket"' not in form, "another destination is another stream"
     assert (await console.get(f"{here}/edit", "staff")).status_code == 403
     typed = {"name": "Lake", "actions": "user.*", "onRefusal": "skip", "form": "ocsf"}
     refused = await console.post(f"{here}/edit", **typed, url="http://10.0.0.1/")
