@@ -1,7 +1,6 @@
 """How an export begins, what becomes of its rows on their way out, and how it ends so that a cut one shows."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,13 +41,14 @@ def beginning(form: Form) -> bytes:
     return b'{"data":[' if form == "json" else b""
 
 
-def are_plain(form: Form, chunks: Iterable[bytearray], rows: int) -> bool:
-    """Whether no field of these rows holds the mark that ends a row of CSV."""
-    return form != "csv" or sum(chunk.count(_MARK) for chunk in chunks) == rows
+def marks_in(form: Form, chunk: bytes) -> int:
+    """How often the mark that ends a row of CSV occurs: as often as there are rows, unless a field holds it too."""
+    return chunk.count(_MARK) if form == "csv" else 0
 
 
 def on_the_way(form: Form, chunk: bytearray, *, first: bool, plain: bool) -> bytes | bytearray:
-    """Whole rows as the database wrote them, as they are sent; `first` for those that begin the export."""
+    """Whole rows as the database wrote them, as they are sent: `first` for those that begin the export, `plain` where
+    no field holds the mark that ends a row."""
     if form != "csv":
         return chunk[1:] if first and form == "json" else chunk
     return chunk.replace(_MARK, b"\r") if plain else _QUOTED_OR_END.sub(lambda found: found[1] or b"\r", chunk)

@@ -152,7 +152,7 @@ class Export:
         try:
             while (taken := await coming) is not None:
                 coming = asyncio.create_task(self._next())
-                are_plain = export_forms.are_plain(wanted.form, taken.chunks, taken.rows)
+                are_plain = taken.marks in (0, taken.rows)
                 while taken.chunks:
                     yield export_forms.on_the_way(wanted.form, taken.chunks.popleft(), first=is_first, plain=are_plain)
                     is_first = False
@@ -193,7 +193,7 @@ class Export:
         """One step in a transaction of its own; nothing of it counts unless all of it was read."""
         wanted, width = self.wanted, self._width
         most_rows = None if wanted.cap is None else wanted.cap - self.rows
-        taken = _Taken(STEP_BYTES if width > 1 else None)
+        taken = _Taken(STEP_BYTES if width > 1 else None, wanted.form)
         try:
             async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
                 started = time.perf_counter()
@@ -241,9 +241,11 @@ class _Taken:
     """What a step gave; of one too large nothing is kept, and one that goes on and on loses its connection."""
 
     most_bytes: int | None
+    form: Form
     chunks: deque[bytearray] = field(default_factory=deque)
     size: int = 0
     rows: int = 0
+    marks: int = 0
     give_up: Callable[[], None] = lambda: None
 
     @property
@@ -252,6 +254,8 @@ class _Taken:
 
     async def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
+        # Counted as they come in, while the database writes the next.
+        self.marks += export_forms.marks_in(self.form, chunk)
         if not self.is_too_much:
             if not self.chunks or len(self.chunks[-1]) > _CHUNK_BYTES:
                 self.chunks.append(bytearray())
