@@ -18,22 +18,22 @@ from mainstay.kernel.db import Database
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.delivery", description=__doc__)
-    parser.add_argument("--rounds", type=int, help="turns of each side; default 5, with --isolation 4")
+    parser.add_argument("--rounds", type=int, help="turns of each side; default 4, with --isolation 3")
     parser.add_argument("--deliveries", type=int, default=20_000)
     parser.add_argument("--endpoints", type=int, help="default 50, with --isolation 1,000")
     parser.add_argument("--sides", default=",".join(SIDES), help="who takes part, by commas")
     parser.add_argument("--latency", action="store_true", help="the wait for the first attempt, at a steady rate")
     parser.add_argument("--isolation", action="store_true", help="the same beside endpoints that hang or fail")
     parser.add_argument("--rate", type=float, default=300, help="messages/s of --latency and --isolation")
-    parser.add_argument("--seconds", type=float, help="measured seconds; default 10, with --isolation 20 a turn")
+    parser.add_argument("--seconds", type=float, help="measured seconds; default 10, with --isolation of each turn")
     parser.add_argument("--warm", type=float, default=10, help="seconds before those, with --isolation")
     parser.add_argument("--redis-in-memory", action="store_true", help="a Redis that keeps nothing on disk")
     parser.add_argument("--write", type=Path, metavar="DOCS", help="put the result into this documentation")
     parser.add_argument("--database-url", help="a local server, as its superuser; default: an embedded durable one")
     options = parser.parse_args()
-    options.rounds = options.rounds or (4 if options.isolation else 5)
+    options.rounds = options.rounds or (3 if options.isolation else 4)
     options.endpoints = options.endpoints or (1_000 if options.isolation else 50)
-    options.seconds = options.seconds or (20 if options.isolation else 10)
+    options.seconds = options.seconds or 10
     return options
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mainstay import jobs
 from mainstay.jobs.claiming import WIDE, Station
-from mainstay.jobs.lanes import LaneBook
+from mainstay.jobs.lanes import LaneBook, Pace
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.work import Batch, Job, Outcome, Task
 from tests.jobs.conftest import QUEUE, add, one, task, until, working
@@ -148,18 +148,117 @@ async def _nothing(_: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "held", "ended", "free"),
+    ("slots", "held", "ended", "ahead", "free"),
     [
-        (WIDE, 0, 0, WIDE),
-        (WIDE, WIDE, 0, 0),
-        (WIDE, WIDE, 30, 30),
-        (WIDE, 2 * WIDE - 10, WIDE, 10),
-        (WIDE, 2 * WIDE, WIDE, 0),
-        (WIDE, 2 * WIDE, 2 * WIDE, 0),
-        (WIDE - 1, WIDE - 1, 30, 0),
-        (5, 3, 3, 2),
+        (WIDE, 0, 0, 0, WIDE),
+        (WIDE, WIDE, 0, 0, 0),
+        (WIDE, WIDE, 30, 0, 30),
+        (WIDE, 2 * WIDE - 10, WIDE, 0, 10),
+        (WIDE, 2 * WIDE, WIDE, 0, 0),
+        (WIDE, 2 * WIDE, 2 * WIDE, 0, 0),
+        (WIDE, WIDE, 0, 40, 40),
+        (WIDE, 2 * WIDE, 2 * WIDE, 40, 40),
+        (WIDE, 2 * WIDE + 40, 2 * WIDE, 40, 0),
+        (WIDE - 1, WIDE - 1, 30, 0, 0),
+        (5, 3, 3, 0, 2),
     ],
 )
-def test_what_is_free(slots: int, held: int, ended: int, free: int) -> None:
-    station = Station(jobs.QueueConfig(QUEUE, slots), LaneBook(), held=held, ended=ended)
+def test_what_is_free(slots: int, held: int, ended: int, ahead: int, free: int) -> None:
+    station = Station(jobs.QueueConfig(QUEUE, slots), LaneBook(), held=held, ended=ended, ahead=ahead)
     assert station.free == free
+
+
+@pytest.mark.parametrize(
+    ("left", "now", "soon"),
+    [
+        ([], 10.0, 0),
+        ([(100, 10.0)], 10.0, 60),
+        ([(100, 10.0), (50, 10.04)], 10.049, 90),
+        ([(100, 10.0), (10, 10.06)], 10.06, 60),
+        ([(100, 10.0), (10, 10.06)], 10.12, 6),
+        ([(100, 10.0)], 10.11, 0),
+    ],
+)
+def test_how_many_jobs_leave_soon_is_told_by_how_many_just_left(
+    left: list[tuple[int, float]], now: float, soon: int
+) -> None:
+    pace = Pace()
+    for count, moment in left:
+        pace.left(count, moment)
+    assert pace.soon(now) == soon
+
+
+class Steady(Pace):
+    """A pace that stays as it is."""
+
+    def soon(self, now: float) -> int:
+        return 50
+
+
+async def _ahead(worker: jobs.Worker, db: Database) -> Station:
+    """Every slot is taken by a handler that does not end, and fifty jobs more are loaded and wait for one."""
+    (station,) = worker.claimer.stations
+    station.pace = Steady()
+    await _add(db, 2 * WIDE, 2 * WIDE)
+    await until(lambda: (station.held, station.acting, len(station.parked)) == (WIDE + 50, WIDE, 50))
+    return station
+
+
+def _stuck(is_let: asyncio.Event, started: list[int]) -> Task:
+    async def act(job: Job, _: Any) -> tuple[Outcome, Any]:
+        started.append(job.payload)
+        await is_let.wait()
+        return None, None
+
+    async def record(_: Tx, results: Sequence[tuple[Job, Any, Outcome]]) -> None:
+        pass
+
+    return Task(kind="test.kind", queue=QUEUE, batch=Batch(Slow._load, act, record))
+
+
+async def test_jobs_claimed_ahead_start_in_their_order_as_slots_come_free(db: Database) -> None:
+    is_let, started = asyncio.Event(), list[int]()
+    async with working(db, [_stuck(is_let, started)], slots=WIDE) as worker:
+        station = await _ahead(worker, db)
+        parked = [held.job.payload for held in station.parked]
+        is_let.set()
+        await until(lambda: one(db, "select not exists (select from mainstay.jobs)"))
+        await until(lambda: (station.held, station.ended, station.acting) == (0, 0, 0))
+    assert started[WIDE : WIDE + 50] == parked
+    assert sorted(started) == list(range(2 * WIDE))
+
+
+async def test_a_worker_that_stops_hands_back_what_it_claimed_ahead(db: Database) -> None:
+    started: list[int] = []
+    async with working(db, [_stuck(asyncio.Event(), started)], slots=WIDE, shutdown_seconds=0.0) as worker:
+        station = await _ahead(worker, db)
+    assert (len(started), station.acting, len(station.parked)) == (WIDE, 0, 0)
+    assert await one(db, "select bool_and(state = 'waiting' and attempt = 0) from mainstay.jobs")
+    assert await one(db, "select count(*) from mainstay.jobs") == 2 * WIDE
+
+
+async def test_who_waits_a_second_for_a_slot_is_put_back_for_other_workers(db: Database) -> None:
+    is_let, started = asyncio.Event(), list[int]()
+    async with working(db, [_stuck(is_let, started)], slots=WIDE) as worker:
+        station = await _ahead(worker, db)
+        station.pace = None
+        station.ahead = 0
+        for held in station.parked:
+            held.started -= 1.0
+        await until(lambda: one(db, "select count(*) = 100 from mainstay.jobs where state = 'waiting' and attempt = 0"))
+        assert (station.held, len(station.parked), len(started)) == (WIDE, 0, WIDE)
+        is_let.set()
+        await until(lambda: one(db, "select not exists (select from mainstay.jobs)"))
+    assert sorted(started) == list(range(2 * WIDE))
+
+
+async def test_a_worker_that_was_declared_lost_forgets_what_it_claimed_ahead(db: Database) -> None:
+    is_let, started = asyncio.Event(), list[int]()
+    async with working(db, [_stuck(is_let, started)], slots=WIDE) as worker:
+        station = await _ahead(worker, db)
+        lost = worker.lease.id
+        station.pace = None
+        await one(db, "update mainstay.workers set ended_at = now() where id = $1 returning id", lost)
+        await until(lambda: worker.lease.id != lost and (station.held, station.acting) == (50, 50))
+        assert len(station.parked) == 0
+        is_let.set()

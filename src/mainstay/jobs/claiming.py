@@ -1,13 +1,13 @@
 """Taking jobs: look for new lines, decide whose turn it is, claim in batches, and sweep up what a look cannot see."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mainstay.jobs.lanes import Horizon, LaneBook, Take
+from mainstay.jobs.lanes import Horizon, LaneBook, Pace, Take
 from mainstay.jobs.leases import Lease
 from mainstay.jobs.queries import claims, planning
 from mainstay.jobs.queries import lines as line_rows
@@ -37,8 +37,10 @@ class Claims(NamedTuple):
 class Station:
     """One queue in one worker: its slots, what is known of its lines, and where to look for more.
 
-    `held` counts its jobs from claim to acknowledgement, `ended` those of them whose handler has ended. Bound: no more
-    jobs than slots wait to be acknowledged, and of a lane no more are held than its limit.
+    `held` counts its jobs from claim to acknowledgement, `ended` those of them whose handler has ended, `acting` those
+    that have a slot, which is while their handler runs. Where a wide queue has a `pace`, so many more jobs than slots
+    are claimed as will soon have left, and who finds no slot waits in `parked`. Bound: at most as many jobs as slots
+    are claimed ahead, as many act, as many wait to be acknowledged, and of a lane no more are held than its limit.
     """
 
     config: QueueConfig
@@ -50,12 +52,22 @@ class Station:
     look_jobs: int = _LOOK_JOBS
     sweep_due: float = 0.0
     turn: int = 0
+    acting: int = 0
+    parked: deque[Any] = field(default_factory=deque)
+    pace: Pace | None = None
+    ahead: int = 0
+    was_full: bool = False
 
     @property
     def free(self) -> int:
-        """Slots without a job that one may be claimed for."""
+        """How many jobs may be claimed: for slots without one, and for slots that will soon have none."""
         slots = self.config.concurrency
-        return min(slots - self.taken, 2 * slots - self.held)
+        return min(slots - self.taken, 2 * slots - self.held) + self.ahead
+
+    def look_ahead(self, now: float) -> None:
+        """So many jobs more than slots may be claimed as leave in a moment."""
+        if self.pace is not None:
+            self.ahead = min(self.config.concurrency, self.pace.soon(now))
 
     @property
     def taken(self) -> int:
@@ -111,9 +123,14 @@ class Claimer:
     async def run_once(self) -> Claims:
         """Free slots have been filled as far as waiting jobs are known; the claimed rows by queue."""
         worker_id = self._lease.worker_id
-        stations = [station for station in self.stations if station.free > 0]
-        if worker_id is None or not stations or self.total_free() <= 0:
+        now, is_full = time.monotonic(), self.total_free() <= 0
+        for station in self.stations:
+            station.look_ahead(now)
+            station.was_full = is_full or station.free <= 0
+        if worker_id is None or all(station.was_full for station in self.stations):
             return Claims(worker_id, [])
+        # A paced station that is full now will not be when it has been looked at.
+        stations = [station for station in self.stations if station.pace is not None or not station.was_full]
         await self._make_ready(worker_id)
         found: list[tuple[Station, list[Take], list[Record]]] = []
         self._is_in_doubt = True

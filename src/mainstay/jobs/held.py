@@ -19,11 +19,13 @@ class Held:
 
     __slots__ = (
         "backoff",
+        "context",
         "deadline",
         "duration_ms",
         "failure",
         "handle",
         "is_acted",
+        "is_seated",
         "is_settled",
         "is_timed_out",
         "job",
@@ -53,7 +55,8 @@ class Held:
         self.started = 0.0
         self.duration_ms = 0.0
         self.handle: asyncio.Task[None] | None = None
-        self.is_acted = self.is_settled = self.is_timed_out = False
+        self.context: Any = None
+        self.is_acted = self.is_seated = self.is_settled = self.is_timed_out = False
         self.outcome: Outcome = None
         self.result: Any = None
         self.failure: Literal["failed", "timeout", "discarded"] = "failed"

@@ -11,6 +11,7 @@ LINES_PER_PLAN = 250
 _LOOKED_PAST_SECONDS = 0.1
 _SAMPLES = 256
 _ASK_AGAIN_SECONDS = 0.25
+_SOON_SECONDS, _WINDOW_SECONDS = 0.03, 0.05
 
 LaneLimit: TypeAlias = int | Callable[[str], int] | None
 """How many jobs of a lane one worker runs at once: for every lane the same, asked by lane, or as many as there are."""
@@ -178,6 +179,29 @@ class LaneBook:
             self._count -= 1
             pos = min(pos, lines[key])
         lines[key] = pos
+
+
+class Pace:
+    """How many jobs leave in a moment, by the last tenth of a second or less. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._counts = (0, 0)
+        self._until = 0.0
+
+    def left(self, count: int, now: float) -> None:
+        """So many more jobs have left."""
+        self._turn(now)
+        self._counts = (self._counts[0], self._counts[1] + count)
+
+    def soon(self, now: float) -> int:
+        """How many will leave in the next 30 ms if it goes on as it did."""
+        self._turn(now)
+        return round(max(self._counts) * _SOON_SECONDS / _WINDOW_SECONDS)
+
+    def _turn(self, now: float) -> None:
+        if now >= self._until:
+            self._counts = (self._counts[1] if now < self._until + _WINDOW_SECONDS else 0, 0)
+            self._until = now + _WINDOW_SECONDS
 
 
 class Horizon:

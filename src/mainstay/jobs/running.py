@@ -26,6 +26,7 @@ _log = logger(__name__)
 _UNKNOWN_AFTER_SECONDS = 30.0
 _DATABASE_AWAY = timedelta(seconds=1)
 _STEP_SECONDS = 0.005
+_PARKED_AT_MOST_SECONDS = 1.0
 _UNKNOWN_RULE = (Backoff(), _UNKNOWN_AFTER_SECONDS)
 
 
@@ -68,14 +69,9 @@ class Runner:
             elif task.batch is not None:
                 self.running[held.job.id] = held
                 batches.setdefault(held.job.kind, []).append(held)
-            elif task.run is not None:
-                self.running[held.job.id] = held
-                self._line.append(held)
             else:
                 self.running[held.job.id] = held
-                held.handle = asyncio.create_task(self._run_in_tx(held))
-        if self._line:
-            self._send_walkers(1)
+                self._seat(held)
         for kind, group in batches.items():
             loading = asyncio.create_task(self._load(self._tasks[kind], group))
             self._loading.add(loading)
@@ -83,9 +79,14 @@ class Runner:
         return started
 
     async def watch_once(self) -> int:
-        """Every job over its time has been told to stop; how many were."""
+        """Every job over its time has been told to stop; how many were. Who waits in vain for a slot is put back."""
         now = time.monotonic()
         count = 0
+        for station in {held.station for held in self.running.values()}:
+            while station.parked and station.parked[0].started < now - _PARKED_AT_MOST_SECONDS:
+                held = station.parked.popleft()
+                held.outcome = Hold(timedelta(0), "no slot came free")
+                self._end(held)
         for held in self.running.values():
             if held.deadline < now and held.handle is not None and not held.is_timed_out:
                 held.is_timed_out = True
@@ -97,12 +98,16 @@ class Runner:
         """Every handler has been cancelled (and given a second to end); the jobs that had not ended."""
         left = list(self.running.values())
         self.running.clear()
+        for held in left:
+            held.station.parked.clear()
         self._line.clear()
         handles = [*self._loading, *(held.handle for held in left if held.handle is not None)]
         for handle in handles:
             handle.cancel()
         if handles:
             await asyncio.wait(handles, timeout=1.0)
+        for held in left:
+            self._leave(held)
         return left
 
     def _hold(self, station: Station, row: Record) -> Held:
@@ -134,6 +139,40 @@ class Runner:
             outcome = Snooze(Backoff("fixed").delay * 15, "no task for this kind")
         held.outcome = outcome
         return held
+
+    def _seat(self, held: Held) -> None:
+        """The job has a slot and its handler begins, or it waits for one."""
+        station, task = held.station, held.task
+        assert task is not None
+        if station.acting >= station.config.concurrency:
+            station.parked.append(held)
+            return
+        station.acting += 1
+        held.is_seated = True
+        if task.batch is not None:
+            held.is_acted = True
+            held.deadline += time.monotonic() - held.started
+            held.handle = asyncio.create_task(self._act(held, task.batch.act))
+        elif task.run is not None:
+            self._line.append(held)
+            if len(self._line) == 1:
+                self._send_walkers(1)
+        else:
+            held.handle = asyncio.create_task(self._run_in_tx(held))
+
+    def _leave(self, held: Held) -> None:
+        """The job's slot, if it had one, is its successor's."""
+        if held.is_seated:
+            held.is_seated = False
+            station = held.station
+            station.acting -= 1
+            if station.parked:
+                self._seat(station.parked.popleft())
+
+    def _end(self, held: Held) -> None:
+        if self.running.pop(held.job.id, None) is not None:
+            _rest(held)
+            self._ended(held)
 
     def _send_walkers(self, count: int) -> None:
         """Whoever is in line will be served: by so many walkers, and if they all have to wait by twice as many more."""
@@ -188,18 +227,17 @@ class Runner:
             held.outcome = word
         except asyncio.CancelledError:
             if job.id not in self.running:
+                self._leave(held)
                 return
             held.outcome = self._cancelled(held)
         except Exception as error:
             held.outcome = Retry(clean(f"{type(error).__name__}: {error}"))
         if not held.is_settled:
             held.duration_ms = (time.monotonic() - held.started) * 1000
-        if self.running.pop(job.id, None) is not None:
-            if held.is_settled:
-                self._release([held])
-            else:
-                _rest(held)
-                self._ended(held)
+            self._end(held)
+        elif self.running.pop(job.id, None) is not None:
+            self._release([held])
+        self._leave(held)
 
     async def _run_in_tx(self, held: Held) -> None:
         run, job = held.task.run_in_tx if held.task is not None else None, held.job
@@ -234,18 +272,17 @@ class Runner:
             failure = Snooze(_DATABASE_AWAY, "the database was away")
         except Exception as error:
             failure = Retry(clean(f"{type(error).__name__}: {error}"))
-        act = task.batch.act
         for held in group:
             if held.job.id in contexts:
-                held.is_acted = True
-                held.handle = asyncio.create_task(self._act(held, act, contexts[held.job.id]))
-            elif self.running.pop(held.job.id, None) is not None:
+                held.context = contexts[held.job.id]
+                self._seat(held)
+            else:
                 held.outcome = failure
-                self._ended(held)
+                self._end(held)
 
-    async def _act(self, held: Held, act: Callable[[Job, Any], Awaitable[tuple[Outcome, Any]]], context: Any) -> None:
+    async def _act(self, held: Held, act: Callable[[Job, Any], Awaitable[tuple[Outcome, Any]]]) -> None:
         async def body(job: Job) -> Outcome:
-            outcome, held.result = await act(job, context)
+            outcome, held.result = await act(job, held.context)
             return outcome
 
         self._enter(held)

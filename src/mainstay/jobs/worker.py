@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from mainstay.jobs.claiming import Claimer, Claims, Station
+from mainstay.jobs.claiming import WIDE, Claimer, Claims, Station
 from mainstay.jobs.finishing import Finisher
 from mainstay.jobs.held import Held
-from mainstay.jobs.lanes import LaneBook, LaneLimit
+from mainstay.jobs.lanes import LaneBook, LaneLimit, Pace
 from mainstay.jobs.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Promoter, Reaper
 from mainstay.jobs.listening import Listener
 from mainstay.jobs.queries import claims, planning
@@ -106,7 +106,7 @@ class Worker:
         self._held: dict[int, Held] = {}
         self.claimer = Claimer(
             engine,
-            [Station(queue, LaneBook(_lane_limit(queue.name, tasks))) for queue in queues],
+            [Station(queue, LaneBook(_lane_limit(queue.name, tasks)), pace=_pace(queue, tasks)) for queue in queues],
             lease=self.lease,
             held_ids=lambda: set(self._held),
             total_slots=total_slots,
@@ -297,15 +297,16 @@ class Worker:
 
     def _end(self, held: Held) -> None:
         """A handler has ended: its slot may be free for another job, its lane is when it has been acknowledged."""
-        if not self._wake.is_set() and (held.station.free <= 0 or self.claimer.total_free() <= 0):
-            self._wake.set()
         held.station.ended += 1
+        if held.station.was_full and held.station.free > 0 and not self._wake.is_set():
+            self._wake.set()
         self.finisher.add(held)
 
     def _release(self, helds: Sequence[Held]) -> None:
         was_full = self.claimer.total_free() <= 0
         ended: Counter[tuple[Station, str, bool]] = Counter()
         on_hold: list[Held] = []
+        now = time.monotonic()
         for held in helds:
             if self._held.get(held.job.id) is held:
                 del self._held[held.job.id]
@@ -315,6 +316,8 @@ class Worker:
         for (station, lane, is_settled), count in ended.items():
             was_full = was_full or station.free <= 0
             station.held -= count
+            if station.pace is not None:
+                station.pace.left(count, now)
             station.ended -= 0 if is_settled else count
             station.book.ended(lane, count)
         for held in on_hold:
@@ -342,6 +345,12 @@ def _lane_limit(queue: str, tasks: Sequence[Task]) -> LaneLimit:
     if len(limits) == 1:
         return asked[0]
     return lambda lane: min([limit(lane) for limit in asked] + ([] if fixed is None else [fixed]))
+
+
+def _pace(queue: QueueConfig, tasks: Sequence[Task]) -> Pace | None:
+    """The pace of a queue whose jobs are claimed ahead, because the time until they act is more than that they take."""
+    is_loaded = any(task.batch is not None for task in tasks if task.queue == queue.name)
+    return Pace() if is_loaded and queue.concurrency >= WIDE else None
 
 
 async def _until(is_so: Callable[[], bool], deadline: float) -> None:

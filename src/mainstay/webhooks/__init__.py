@@ -16,9 +16,9 @@ recorded in one transaction; the request itself may reach the receiver twice, un
 one delivery is under way and its failure holds up the rest. Pace and concurrency hold over all workers. What is
 pulled comes in an order that no late commit breaks. Replays lose and double nothing, whoever dies. Figures count each
 try once. Secrets and headers are stored sealed, pull credentials as digests; each is shown once.
-Bound: a worker has 200 requests in flight for 10 s at most each, and up to 200 more tries that are being recorded; at
-most 10 of both are of one endpoint, so 19 endpoints may hang without taking a place that others need. Answers are
-kept to 4,096 bytes of head and of body; logs for 30 days.
+Bound: a worker has 200 requests in flight for 10 s at most each, up to 200 more tries that are being recorded, and up
+to 200 loaded that wait for a place, for a second at most; at most 10 of all are of one endpoint, so 19 endpoints may
+hang without taking a place that others need. Answers are kept to 4,096 bytes of head and of body; logs for 30 days.
 Refuses: URLs into private networks (when saved and at each try), redirects, over 1,000 endpoints or event types a
 company, filters over 8 KiB, schemas that refer elsewhere, over 5 replays of an endpoint at once, acts on inactive ones.
 """
