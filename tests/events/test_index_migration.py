@@ -72,7 +72,8 @@ async def test_it_waits_for_nobody_who_writes(before: tuple[Config, Database]) -
         await writer.execute("begin; lock table mainstay.events in row exclusive mode")
         upgrade = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "0020"))
         waits = (
-            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and query like 'create index%')"
+            "select exists (select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock' and query like 'create index%')"
         )
         async with asyncio.timeout(60):
             while not await db.value(Sql("t", waits)):

@@ -298,23 +298,30 @@ async def test_an_allowance_that_comes_after_none_was_found_is_kept(
     assert await stored(db, tenancy) == 3
 
 
-async def test_what_did_not_ask_for_allowances_and_met_others_that_did_runs_again(
-    db: Database, tenancy: Tenancy, ingestion: events.Ingestion
+@pytest.mark.parametrize("is_known_free", [True, False])
+async def test_of_two_that_wait_for_each_other_the_one_that_is_ended_runs_again(
+    db: Database, tenancy: Tenancy, ingestion: events.Ingestion, is_known_free: bool
 ) -> None:
-    """The two wait for each other: the events hold the chain and want the allowance, the other the reverse."""
-    await ingestion.submit(some(tenancy))
+    """Who did not ask for allowances holds the chain and wants the allowance; who did, the reverse."""
+    if is_known_free:
+        await ingestion.submit(some(tenancy))
     await stop_at(db, tenancy, 10)
+    wanted = [
+        Sql("t", f"select from mainstay.{table} where company_id = $1 for update")
+        for table in ("meter_caps", "chain_heads")
+    ]
+    held, asked = wanted if is_known_free else reversed(wanted)
     async with db.begin() as tx:
         await tx.connection.execute("set local deadlock_timeout = '60s'")
-        await tx.run(Sql("t", "select from mainstay.meter_caps where company_id = $1 for update"), tenancy.company_id)
+        await tx.run(held, tenancy.company_id)
         sending = asyncio.create_task(ingestion.submit(some(tenancy)))
         waits = Sql("t", "select exists (select from pg_stat_activity where $1 = any(pg_blocking_pids(pid)))")
         ours = await tx.value(Sql("t", "select pg_backend_pid()"))
         async with asyncio.timeout(30):
             while not await db.value(waits, ours):
                 await asyncio.sleep(0.01)
-        await tx.run(Sql("t", "select from mainstay.chain_heads where company_id = $1 for update"), tenancy.company_id)
+        await tx.run(asked, tenancy.company_id)
     async with asyncio.timeout(30):
         (result,) = await sending
     assert isinstance(result, events.ingest.Stored)
-    assert await stored(db, tenancy) == 2
+    assert await stored(db, tenancy) == 1 + is_known_free

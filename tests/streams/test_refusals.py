@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from mainstay.kernel import ids
-from mainstay.kernel.db import Database
+from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.telemetry import REGISTRY
 from mainstay.streams import aside, figures, standing
 from tests.streams.conftest import PATH, Pumping
@@ -182,6 +182,46 @@ async def test_a_backfill_passes_what_is_put_aside_and_ends(pumping: Pumping, pi
     found = await pumping.read(stream)
     assert (found["backfill"]["state"], found["backfill"]["sent"], found["aside"]) == ("done", 2, 1)
     assert picky.ids == sent[:2]
+
+
+async def test_batches_grow_back_over_events_that_nobody_wants(pumping: Pumping, picky: Picky, db: Database) -> None:
+    await pumping.create(https(picky), filter={"actions": ["a"]})
+    picky.answers = [413]
+    await pumping.send("a", "a")
+    await pumping.settle()
+    at_most = Sql("t", "select batch_at_most from mainstay.streams")
+    assert (len(picky.taken), await db.value(at_most)) == (2, 4)
+    await pumping.send(*["b"] * 12)
+    await pumping.settle()
+    assert await db.value(at_most) == 16
+
+
+async def test_an_event_that_is_wanted_no_more_blocks_nothing(pumping: Pumping, picky: Picky) -> None:
+    stream = await pumping.create(https(picky))
+    await pumping.send("bad")
+    await pumping.settle()
+    assert (await pumping.read(stream))["blockedBy"]
+    await pumping.change(stream, filter={"actions": ["a"]})
+    await pumping.settle()
+    found = await pumping.read(stream)
+    assert (found["blockedBy"], found["lag"]["events"]) == (None, 0)
+
+
+async def test_a_refused_event_of_a_backfill_that_ended_blocks_no_other(pumping: Pumping, picky: Picky) -> None:
+    sent = await pumping.send("bad", "a")
+    stream = await pumping.create(https(picky))
+    since = {"since": "2026-01-01T00:00:00Z"}
+    await pumping.act(stream, "backfill", 202, **since)
+    await pumping.settle()
+    assert (await pumping.read(stream))["blockedBy"]["eventId"] == sent[0]
+    answer = await pumping.api.delete(f"{PATH}/{stream['id']}/backfill", headers=pumping.tenancy.company_auth)
+    assert (answer.status_code, answer.json()["blockedBy"]) == (200, None)
+    picky.disliked = "no"
+    await pumping.act(stream, "backfill", 202, **since)
+    assert (await pumping.act(stream, "skip"))["aside"] == 0
+    await pumping.act(stream, "resume")
+    await pumping.settle()
+    assert picky.ids == sent
 
 
 async def test_figures_tell_lag_and_standing_by_kind(

@@ -27,6 +27,7 @@ MAX_WAITING_BYTES = 134_217_728
 KNOWN_FULL_SECONDS = 5.0
 KNOWN_FREE_SECONDS = 5.0
 _KNOWN_FREE_AT_MOST = 10_000
+_TRIES = 3
 
 _STORED, _REPLAYED, _MISMATCH, _BAD_KEY, _NO_WORKSPACE = range(5)
 _count_stored = telemetry.EVENTS.labels("stored")
@@ -197,19 +198,22 @@ class Ingestion:
                 error, away = own, isinstance(own, (Unavailable, *GONE))
 
     async def _store(self, events: Sequence[Prepared]) -> list[Result]:
-        """The events are stored with their flags, in one statement where none has any."""
-        try:
-            if all(event.flags is None for event in events):
-                return await append(self._db, events, free=self._free)
-            async with self._db.begin() as tx:
-                results = await append(tx, events, free=self._free)
-                await _keep_flags(tx, results)
-            return results
-        except RACED:
-            if not self._free.hold(events):
-                raise
-            self._free.forget()
-            return await self._store(events)
+        """The events are stored with their flags, in one statement where none has any; what raced runs again, alike
+        whichever of two transactions was ended."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._store_once(events)
+            except RACED:
+                self._free.forget()
+        return await self._store_once(events)
+
+    async def _store_once(self, events: Sequence[Prepared]) -> list[Result]:
+        if all(event.flags is None for event in events):
+            return await append(self._db, events, free=self._free)
+        async with self._db.begin() as tx:
+            results = await append(tx, events, free=self._free)
+            await _keep_flags(tx, results)
+        return results
 
     def _told(self, error: Exception) -> Exception:
         """The error as the request hears of it; where it is an allowance that is used up, that is remembered.

@@ -57,6 +57,19 @@ def blocked(event: Mapping[str, Any], part: str, *, before: Record, now: datetim
     return orjson.dumps(kept).decode()
 
 
+def passed(row: Record, part: str, marks: Mapping[str, tuple[int, datetime]], whole_batch: int) -> dict[str, Any]:
+    """What changes of a stream when nothing of a batch was wanted: batches grow back to whole ones just the same, and a
+    refused event that is behind the mark by now, because the filter changed, is none that the stream stands before."""
+    values: dict[str, Any] = {}
+    if (most := row["batch_at_most"]) is not None:
+        values["batch_at_most"] = most * 2 if most * 2 < whole_batch else None
+    if row["blocked"] is not None:
+        found = orjson.loads(row["blocked"])
+        if found["part"] == part and marks.get(found["workspaceId"], (0,))[0] >= found["seq"]:
+            values["blocked"] = None
+    return values
+
+
 async def put(tx: Tx, before: Record, event: Mapping[str, Any], reason: str, actor: Actor = _SKIPPING) -> Record:
     """The event is put aside, and the stream works; its mark is the caller's to move."""
     company_id, stream_id = str(before["company_id"]), str(before["id"])

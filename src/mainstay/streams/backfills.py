@@ -6,6 +6,8 @@ none --start--> running --the last event went out--> done
 
 from datetime import datetime
 
+import orjson
+
 from mainstay import events
 from mainstay.kernel.db import Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
@@ -41,6 +43,7 @@ async def start(tx: Tx, actor: Actor, company_id: str, stream_id: str, since: da
         "backfill_began_at": moment,
         "backfill_ended_at": None,
         "backfill_sent": 0,
+        **_let_go(row),
     }
     begun = await rows.change_stream(tx, company_id, stream_id, values)
     await streams.tell(tx, actor, "stream.backfill_started", begun, since=since.isoformat())
@@ -55,6 +58,11 @@ async def cancel(tx: Tx, actor: Actor, company_id: str, stream_id: str) -> Recor
     return await _end(tx, actor, row, "cancelled")
 
 
+def is_running(row: Record, before: Record) -> bool:
+    """Whether the backfill that ran before runs still, and no other."""
+    return bool(row["backfill_state"] == "running" and row["backfill_began_at"] == before["backfill_began_at"])
+
+
 async def finish(tx: Tx, company_id: str, stream_id: str) -> None:
     """The backfill that ran has come to its end."""
     row = await rows.find_stream(tx, company_id, stream_id, lock=True)
@@ -63,8 +71,15 @@ async def finish(tx: Tx, company_id: str, stream_id: str) -> None:
 
 
 async def _end(tx: Tx, actor: Actor, row: Record, state: str) -> Record:
-    values = {"backfill_state": state, "backfill_ended_at": await rows.now_everywhere(tx)}
+    values = {"backfill_state": state, "backfill_ended_at": await rows.now_everywhere(tx), **_let_go(row)}
     ended = await rows.change_stream(tx, str(row["company_id"]), str(row["id"]), values)
     name = "stream.backfill_finished" if state == "done" else "stream.backfill_cancelled"
     await streams.tell(tx, actor, name, ended, sent=ended["backfill_sent"])
     return ended
+
+
+def _let_go(row: Record) -> dict[str, None]:
+    """A refused event of the backfill before is none that the stream stands before: to skip it would move marks of
+    another backfill."""
+    is_of_backfill = row["blocked"] is not None and orjson.loads(row["blocked"])["part"] == BACKFILL
+    return {"blocked": None} if is_of_backfill else {}

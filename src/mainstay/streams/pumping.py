@@ -121,6 +121,8 @@ class Pump:
         row = await rows.find_stream(tx, company_id, stream_id, lock=True)
         if row is None:
             return False
+        if turn.part == BACKFILL and not backfills.is_running(row, before):
+            return True
         step = standing.after_refusal(
             turn.sent,
             aside.tries_of(row, str(lone["id"])),
@@ -167,6 +169,8 @@ class Pump:
             )
             if row["state"] == "failing":
                 await streams.tell(tx, _FAILING, "stream.recovered", row, failures=row["failures"])
+        elif bounds is not None and is_same and (passed := aside.passed(row, turn.part, turn.marks, bounds.events)):
+            await rows.change_stream(tx, company_id, stream_id, passed)
         if not is_live and turn.is_whole and is_same:
             await backfills.finish(tx, company_id, stream_id)
 
