@@ -101,6 +101,8 @@ async def test_a_company_that_has_moved_is_erased_held_and_told_of_in_both_datab
         await two.home.run(_HOLD, us_company.company_id, HOLD)
         second = await asked(api, us_company)
         await until(lambda: is_in("held", api, us_company, second["id"]))
+        refused = await api.post(f"{ERASURES}/{second['id']}/resume", headers=us_company.company_auth)
+        assert (refused.status_code, refused.json()["holdId"]) == (409, HOLD)
         assert (await api.post(f"{HOLDS}/{HOLD}/lift", headers=us_company.company_auth)).status_code == 200
         resumed = await api.post(f"{ERASURES}/{second['id']}/resume", headers=us_company.company_auth)
         assert resumed.status_code == 202
@@ -111,6 +113,8 @@ async def test_a_company_that_has_moved_is_erased_held_and_told_of_in_both_datab
     told = "select payload from mainstay.events where company_id = $1 and action = 'person.erased' order by seq desc"
     assert json.loads(await two.eu.value(Sql("t", told), us_company.company_id))["found"]["events"] == 2
     assert await tables_with(two.home, MARK) == await tables_with(two.eu, MARK) == set()
+    resumed_once = "select count(*) from mainstay.events where company_id = $1 and action = 'erasure.resumed'"
+    assert await two.eu.value(Sql("t", resumed_once), us_company.company_id) == 1, "what was refused is not told"
     listed = (await api.get(ERASURES, headers=us_company.company_auth)).json()["data"]
     assert [(one["id"], one["state"]) for one in listed] == [(second["id"], "completed"), (first["id"], "completed")]
     page = {"limit": 1}

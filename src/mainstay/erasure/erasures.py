@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -86,12 +87,14 @@ async def resume(regions: Regions, keyring: Keyring, actor: Actor, company_id: s
     if not stopped:
         state = _shown([row for _, row in found])["state"]
         raise Conflict(f"The erasure is {state}: only one that is held or failed goes on.")
-    for db in stopped:
-        async with db.begin() as tx:
-            await _resume_here(tx, keyring, company_id, erasure_id, leads=db is own)
-    async with own.begin() as tx:
+    async with AsyncExitStack() as commits:
+        # Entered last, committed first: where the rest is cut off, it is told, and can be asked for again.
+        others = [await commits.enter_async_context(db.begin()) for db in stopped if db is not own]
+        here = await commits.enter_async_context(own.begin())
+        for tx in [*others, *([here] if own in stopped else [])]:
+            await _resume_here(tx, keyring, company_id, erasure_id, leads=tx is here)
         data = {"erasureId": erasure_id, "subjectDigest": bytes(found[0][1]["subject_digest"]).hex()}
-        await outbox.announce(tx, "erasure.resumed", company_id=company_id, actor=actor, data=data)
+        await outbox.announce(here, "erasure.resumed", company_id=company_id, actor=actor, data=data)
     return await read(regions, company_id, erasure_id)
 
 
