@@ -145,6 +145,8 @@ def test_a_wish_for_patience_is_bounded_and_a_secret_is_not_repeated() -> None:
     assert judge(answered(400, b"bad token abc\n" + b"x" * 500), secrets=["abc"]).reason.startswith(
         "answered 400: bad token (secret) x"
     )
+    cut = judge(answered(400, b"x" * 195 + b"a-secret-that-is-long"), secrets=["a-secret-that-is-long"]).reason
+    assert cut == "answered 400: " + "x" * 195 + "(secr"
 
 
 @pytest.mark.parametrize(

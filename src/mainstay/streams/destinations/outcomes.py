@@ -68,10 +68,11 @@ def judge(answer: Answer, *, secrets: Sequence[str] = (), of_events: Collection[
         return Outcome(False, reason, is_permanent=answer.error == "refused_address")
     if 200 <= answer.status < 300:
         return TAKEN
-    said = answer.body[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
-    said = "".join(c if c.isprintable() else " " for c in said)
+    said = answer.body.decode("utf-8", "replace")
+    # Before it is cut: the beginning of a secret is no more to be shown than the whole.
     for secret in secrets:
         said = said.replace(secret, "(secret)")
+    said = "".join(c if c.isprintable() else " " for c in said[:_SHOWN_CHARACTERS])
     is_transient = answer.status >= 500 or answer.status in _TRANSIENT
     return Outcome(
         False,
