@@ -189,3 +189,8 @@ async def test_an_upload_to_a_bucket_that_breaks_off_leaves_the_day_as_it_was_an
     assert await s3_erasing_site.places_of() == []
     assert [one.outcome for one in await archive.verify_all(site.ground)] == ["sound"]
     assert (await s3_erasing_site.verdict(tenancy)).ok
+
+
+def test_who_waits_for_another_database_walks_its_copies_for_a_tenth_of_the_time_at_most() -> None:
+    rests = [erasing.rest_after(walked) for walked in (0, 0.2, 3, 30, 4_000)]
+    assert [one.total_seconds() for one in rests] == [2, 2, 30, 300, 300]

@@ -1,5 +1,6 @@
 """The run of an erasure: stored events, archived days, copies elsewhere; in short steps, each known when it is done."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ from mainstay.kernel.work import Job, Outcome, Retry, Snooze
 STEP = 2_000
 """Events that one transaction looks at; it ends sooner where 200 of them hold the person's texts."""
 _ELSEWHERE_EVERY = timedelta(seconds=2)
+_ELSEWHERE_AT_MOST = timedelta(minutes=5)
 _PLURALS = dict(zip(events.PARTS, COUNTS[1:6], strict=True))
 Fence = Callable[[Tx], Awaitable[None]]
 
@@ -103,15 +105,22 @@ async def _carry_out(one: Run, *, leads: bool) -> Outcome:
             await _erase_stored(one, step)
         else:
             await _erase_archived(one, step)
+    began = time.monotonic()
     if not one.is_dry:
         await _erase_copies(one)
         await company_jobs.forget_files(one.db, one.ground.stores, company_id)
     for other in others:
         theirs = await queries.find(other, company_id, erasure_id)
         if theirs is None or theirs["state"] != "completed":
-            return Snooze(_ELSEWHERE_EVERY, "another database is not done yet")
+            return Snooze(rest_after(time.monotonic() - began), "another database is not done yet")
     await _complete(one, leads=leads)
     return None
+
+
+def rest_after(walked_seconds: float) -> timedelta:
+    """How long it waits for other databases before it walks its copies once more: for ten times as long as that took,
+    since another part may be held for months; within 2 s and 5 min."""
+    return min(max(_ELSEWHERE_EVERY, timedelta(seconds=10 * walked_seconds)), _ELSEWHERE_AT_MOST)
 
 
 async def _erase_stored(one: Run, step: Record) -> None:
