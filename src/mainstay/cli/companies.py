@@ -184,25 +184,28 @@ async def _create(
 async def _move(company: str, region: Region, *, leave_archive: bool) -> identity.Company:
     async with operators_regions() as regions:
         owner = await company_named(regions.home, company)
-        for name, db in regions.all():
-            if db is regions.of(region):
-                continue
-            found = await in_the_way(db, owner.id)
-            if leave_archive:
-                found.pop("archive_days", None)
-            if found:
-                told = ", ".join(f"{many} {table}" for table, many in found.items())
-                hint = " ".join(REFUSES[table] for table in found)
-                raise output.CommandFailed(f"{owner.slug} has in the database of {name}: {told}", hint)
+        names = [name for name, db in regions.all() if db is not regions.of(region)]
 
         async def carry(there: Tx, left: Sequence[Tx]) -> None:
-            for tx in left:
+            # Asked after the keys are taken: what was set up with them just before is seen, and a refusal undoes all.
+            for name, tx in zip(names, left, strict=True):
+                await _refuse_what_stays(tx, owner, name, leave_archive=leave_archive)
                 await erasure.carry_holds(tx, there, owner.id)
             await carry_rows(there, left, owner.id)
             for tx in (there, *left):
                 await templates.tell_readers(tx, owner.id)
 
         return await identity.move_company(regions, OPERATOR, owner.id, region, carry=carry)
+
+
+async def _refuse_what_stays(tx: Tx, owner: identity.Company, name: str, *, leave_archive: bool) -> None:
+    found = await in_the_way(tx, owner.id)
+    if leave_archive:
+        found.pop("archive_days", None)
+    if found:
+        told = ", ".join(f"{many} {table}" for table, many in found.items())
+        hint = " ".join(REFUSES[table] for table in found)
+        raise output.CommandFailed(f"{owner.slug} has in the database of {name}: {told}", hint)
 
 
 async def _list_companies() -> list[identity.Company]:
