@@ -22,7 +22,7 @@ doctor: setup ## check what runs and what it needs
 
 test: setup-dev ## set up, then lint and the whole suite; ARGS="tests/events -k chain"
 	@cd "$(ROOT)" && code=0; scripts/lint "$(VENV)" || code=1; \
-		"$(PY)" -m pytest -n $(JOBS) --dist loadfile $(ARGS) || code=1; exit $$code
+		"$(PY)" -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || code=1; exit $$code
 
 lint: setup-dev ## style, form, types and the order of the rooms
 	@"$(ROOT)scripts/lint" "$(VENV)"

@@ -34,6 +34,16 @@ def _loopback_only(self: socket.socket, address: object) -> None:
     return _real_connect(self, address)  # type: ignore[arg-type]
 
 
+_SLOW = ("up", "chaos", "embedded", "cli", "console", "regions", "journeys", "benchmarks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Directories whose files take longest come first, so that at the end no process waits long for another."""
+    here = Path(__file__).parent
+    rank = {here / name: place for place, name in enumerate(_SLOW)}
+    items.sort(key=lambda item: rank.get(item.path.parent, len(_SLOW)))
+
+
 def pytest_collection_finish() -> None:
     # Thousands of collected tests are no garbage: without this each full collection walks them all again.
     gc.collect()

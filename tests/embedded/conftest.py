@@ -119,6 +119,8 @@ class Child:
     @staticmethod
     def _live(act: Callable[[], Any], uid: int | None, pipe: Connection) -> None:
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             if uid is not None and os.geteuid() == 0:
                 os.setgroups([])
                 os.setgid(uid)
