@@ -31,7 +31,7 @@ from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection, Database
 from mainstay.kernel.errors import MainstayError, Unavailable
 from mainstay.kernel.logs import logger
-from mainstay.kernel.outbound import Outbound
+from mainstay.kernel.outbound import Outbound, most_connections
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.partitions import Partitioned
 from mainstay.kernel.regions import Regions
@@ -287,7 +287,7 @@ def schedules() -> list[Schedule]:
 def build_worker(settings: Settings) -> WorkerParts:
     """A worker over all queues of every database."""
     base = Foundation.of(settings, "worker")
-    outbound = Outbound(allow=settings.outbound_allow)
+    outbound = Outbound(allow=settings.outbound_allow, connections=most_connections())
     # The engine claims, acknowledges and beats its heart over connections that no handler can hold.
     engines = Regions.connect(settings, size=_ENGINE_CONNECTIONS, name="mainstay engine")
     parts = []

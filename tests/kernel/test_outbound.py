@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import resource
 import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,7 +12,7 @@ import pytest
 
 from mainstay.kernel import outbound as module
 from mainstay.kernel.addresses import AllowList, check_url, parse_allow_list
-from mainstay.kernel.outbound import HEADER_BYTES_KEPT, HEADER_FIELDS_KEPT, Answer, Outbound
+from mainstay.kernel.outbound import HEADER_BYTES_KEPT, HEADER_FIELDS_KEPT, Answer, Outbound, most_connections
 from mainstay.kernel.pinning import HEAD_MAX_BYTES
 from tests.receivers import (
     Behaviour,
@@ -625,3 +626,32 @@ async def test_after_close_nothing_is_sent(receiver: Receiver) -> None:
 def test_the_bound_on_heads_is_stated() -> None:
     assert HEAD_MAX_BYTES == 65_536
     assert (HEADER_FIELDS_KEPT, HEADER_BYTES_KEPT) == (32, 4_096)
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "left"),
+    [
+        ((1_024, 20_000), 4_000, (20_000, 20_000)),
+        ((1_024, resource.RLIM_INFINITY), 4_000, (65_536, resource.RLIM_INFINITY)),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 4_000, None),
+        ((1_024, 1_024), 512, None),
+        ((100_000, 100_000), 4_000, None),
+    ],
+)
+def test_connections_are_half_of_the_open_files_that_a_process_may_have(
+    given: tuple[int, int], found: int, left: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: given)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    assert most_connections() == found
+    assert asked == ([] if left is None else [left])
+
+
+async def test_the_connection_that_rested_longest_makes_room() -> None:
+    client = Outbound(allow=LOOPBACK, timeout_seconds=PATIENCE, connections=2)
+    async with Receiver() as one, Receiver() as two, Receiver() as three:
+        for receiver in (one, two, one, three, one, two):
+            assert (await client.post(receiver.url(), b"{}", HEADERS)).status == 200
+        await client.close()
+        assert (one.connections, two.connections, three.connections) == (1, 2, 1)

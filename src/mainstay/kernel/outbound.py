@@ -7,6 +7,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -21,6 +22,8 @@ HEADER_BYTES_KEPT: Final = 4_096
 DETAIL_MAX_CHARACTERS: Final = 300
 REASON_MAX_CHARACTERS: Final = 100
 _JOINED_BODY_MAX_BYTES: Final = 64 * 1024
+_OPEN_FILES: Final = 65_536
+_MOST_CONNECTIONS: Final = 4_000
 _REMEMBERED_URLS: Final = 4_096
 _REMEMBERED_NAMES: Final = 1_024
 _KEPT_FIRST: Final = frozenset({"retry-after", "webhook-delivery", "content-type", "location"})
@@ -57,6 +60,23 @@ class _Target(msgspec.Struct, frozen=True, gc=False):
     path: str
     fields: str
     addresses: tuple[str, ...] | None
+
+
+def most_connections() -> int:
+    """How many connections a process may keep, at most 4,000: half of its open files, of which it now has all it may.
+
+    Source: getrlimit(2); a login shell often begins with 1,024 of many more.
+    """
+    import resource  # noqa: PLC0415 - missing on Windows, where no worker runs
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    usable = wanted if soft == resource.RLIM_INFINITY else soft
+    return max(1, min(_MOST_CONNECTIONS, usable // 2))
 
 
 class Outbound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -46,6 +46,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._wires: set[Wire] = set()
         self._idle: dict[Place, list[Wire]] = {}
+        self._resting: OrderedDict[Wire, Place] = OrderedDict()
         self._opening = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -57,6 +58,7 @@ class Pool:
         now = self._loop.time()
         while idle:
             wire = idle.pop()
+            del self._resting[wire]
             if (
                 wire.is_sound
                 and now - wire.idle_since < KEEP_ALIVE_SECONDS
@@ -92,6 +94,7 @@ class Pool:
         """The request is over; a sound connection is kept for the next."""
         if wire.is_sound and self._all_gone is None:
             wire.idle_since = self._loop.time()
+            self._resting[wire] = place
             idle = self._idle.get(place)
             if idle is None:
                 self._idle[place] = [wire]
@@ -164,6 +167,7 @@ class Pool:
         for place, idle in list(self._idle.items()):
             kept = [wire for wire in idle if wire.is_sound and wire.idle_since > oldest]
             for wire in set(idle).difference(kept):
+                del self._resting[wire]
                 wire.close()
             if kept:
                 self._idle[place] = kept
@@ -172,10 +176,10 @@ class Pool:
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if self._wires else None
 
     def _close_an_idle_one(self) -> bool:
-        found = [(idle[0].idle_since, place) for place, idle in self._idle.items() if idle]
-        if not found:
+        if not self._resting:
             return False
-        wire = self._idle[min(found)[1]].pop(0)
+        wire, place = self._resting.popitem(last=False)
+        self._idle[place].remove(wire)
         self._wires.discard(wire)
         wire.close()
         return True
