@@ -34,7 +34,7 @@ def _loopback_only(self: socket.socket, address: object) -> None:
     return _real_connect(self, address)  # type: ignore[arg-type]
 
 
-_SLOW = ("up", "chaos", "embedded", "cli", "console", "regions", "journeys", "benchmarks")
+_SLOW = ("up", "chaos", "embedded", "cli", "console", "journeys", "benchmarks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

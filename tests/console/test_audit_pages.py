@@ -133,8 +133,7 @@ def test_a_threshold_and_a_stream_are_made_by_hand(furnished: dict[str, str], op
         page.screenshot(path=shots / "stream-made.png")
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("width", ["wide", "narrow"])
+@pytest.mark.parametrize(("width", "colours"), [("wide", "light"), ("narrow", "dark")])
 def test_everybody_can_use_it(
     colours: str,
     width: str,

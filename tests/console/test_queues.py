@@ -249,8 +249,7 @@ def test_a_wrong_address_is_answered_in_words(site: Site, open_page: Opener) -> 
             expect(page.locator("main")).to_contain_text(words)
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("width", ["wide", "narrow"])
+@pytest.mark.parametrize(("width", "colours"), [("wide", "light"), ("narrow", "dark")])
 def test_everybody_can_use_it(
     colours: str, width: str, site: Site, open_page: Opener, violations: Callable[[Page], list[str]], shots: Path
 ) -> None:

@@ -254,8 +254,7 @@ def test_a_fault_is_told_at_its_field_and_nothing_typed_is_lost(
     assert receiver.receiver.requests[0].headers["x-api-key"] == "0123456789abcdef"
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("width", ["wide", "narrow"])
+@pytest.mark.parametrize(("width", "colours"), [("wide", "light"), ("narrow", "dark")])
 def test_everybody_can_use_them(
     colours: str,
     width: str,

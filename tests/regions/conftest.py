@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from mainstay import identity, main
+from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.regions import Region, Regions
 from tests.conftest import cut_database, drop_database, running_app
@@ -91,6 +92,9 @@ async def running_worker(home_url: str, eu_url: str) -> AsyncIterator[asyncio.Ta
     finally:
         stop.set()
         await task
+        # Gauges of the process show its parts together, and those that ended would stand still for the tests to come.
+        for gauge in (telemetry.LOOP_LAST_RUN, telemetry.QUEUE_SIZE):
+            gauge.clear()
 
 
 async def until(ask: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
