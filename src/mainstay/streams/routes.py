@@ -1,5 +1,6 @@
 """Streams over HTTP: the same acts for owners and managers by token, and for a company's key."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, params
@@ -38,6 +39,16 @@ async def _answer(db: Database, row: Record, status: int = 200, **more: Any) -> 
     return Answer({**await streams.shown(db, row), **more}, status, _NOT_KEPT)
 
 
+async def _acted(
+    regions: Regions, caller: Caller, act: Callable[..., Awaitable[Record]], *given: Any, status: int = 200, **more: Any
+) -> Answer:
+    """The stream as the act left it, which the caller's company has committed."""
+    db = regions.of(caller.region)
+    async with db.begin() as tx:
+        row = await act(tx, caller.actor, caller.company_id, *given, **more)
+    return await _answer(db, row, status)
+
+
 def _add_streams(
     router: APIRouter, regions: Regions, keyring: Keyring, allow: AllowList, guard: params.Depends
 ) -> None:
@@ -71,12 +82,7 @@ def _add_streams(
         wanted: Annotated[StreamChange, Depends(json_body(StreamChange))],
     ) -> Answer:
         """Changes what is given."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await streams.change(
-                tx, caller.actor, caller.company_id, stream_id, wanted, keyring=keyring, allow=allow
-            )
-        return await _answer(db, row)
+        return await _acted(regions, caller, streams.change, stream_id, wanted, keyring=keyring, allow=allow)
 
     @router.delete("/{stream_id}", status_code=204)
     async def delete(caller: Annotated[Caller, guard], stream_id: str) -> Response:
@@ -90,26 +96,17 @@ def _add_acts(router: APIRouter, regions: Regions, guard: params.Depends) -> Non
     @router.post("/{stream_id}/pause")
     async def pause(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
         """Nothing goes out until it is resumed; the log keeps what comes meanwhile."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await streams.pause(tx, caller.actor, caller.company_id, stream_id)
-        return await _answer(db, row)
+        return await _acted(regions, caller, streams.pause, stream_id)
 
     @router.post("/{stream_id}/resume")
     async def resume(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
         """Goes on from where it stood."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await streams.resume(tx, caller.actor, caller.company_id, stream_id)
-        return await _answer(db, row)
+        return await _acted(regions, caller, streams.resume, stream_id)
 
     @router.post("/{stream_id}/probe", status_code=202)
     async def probe(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
         """Sends a test event; the stream's `probe` tells what came of it."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await probing.start(tx, caller.actor, caller.company_id, stream_id)
-        return await _answer(db, row, 202)
+        return await _acted(regions, caller, probing.start, stream_id, status=202)
 
     @router.post("/{stream_id}/backfill", status_code=202, openapi_extra=dict(openapi_body(NewBackfill)))
     async def backfill(
@@ -118,18 +115,12 @@ def _add_acts(router: APIRouter, regions: Regions, guard: params.Depends) -> Non
         wanted: Annotated[NewBackfill, Depends(json_body(NewBackfill))],
     ) -> Answer:
         """Sends once more what was stored since then; the stream's `backfill` tells how far it is."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await backfills.start(tx, caller.actor, caller.company_id, stream_id, wanted.since)
-        return await _answer(db, row, 202)
+        return await _acted(regions, caller, backfills.start, stream_id, wanted.since, status=202)
 
     @router.delete("/{stream_id}/backfill")
     async def cancel_backfill(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
         """Ends the backfill where it is."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await backfills.cancel(tx, caller.actor, caller.company_id, stream_id)
-        return await _answer(db, row)
+        return await _acted(regions, caller, backfills.cancel, stream_id)
 
 
 def _add_aside(router: APIRouter, regions: Regions, guard: params.Depends) -> None:
@@ -139,10 +130,7 @@ def _add_aside(router: APIRouter, regions: Regions, guard: params.Depends) -> No
     @router.post("/{stream_id}/skip")
     async def skip(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
         """Puts the refused event aside that the stream stands before, and goes on behind it."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await aside.skip(tx, caller.actor, caller.company_id, stream_id)
-        return await _answer(db, row)
+        return await _acted(regions, caller, aside.skip, stream_id)
 
     @router.get("/{stream_id}/aside")
     async def read_aside(caller: Annotated[Caller, guard], stream_id: str) -> Answer:
@@ -154,17 +142,11 @@ def _add_aside(router: APIRouter, regions: Regions, guard: params.Depends) -> No
         caller: Annotated[Caller, guard], stream_id: str, wanted: Annotated[AsideChoice, chosen]
     ) -> Answer:
         """Sends the named events that are put aside again, or all of them."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await aside.send(tx, caller.actor, caller.company_id, stream_id, wanted.event_ids)
-        return await _answer(db, row, 202)
+        return await _acted(regions, caller, aside.send, stream_id, wanted.event_ids, status=202)
 
     @router.post("/{stream_id}/aside/forget", **described)
     async def forget_aside(
         caller: Annotated[Caller, guard], stream_id: str, wanted: Annotated[AsideChoice, chosen]
     ) -> Answer:
         """Takes the named events, or all of them, off the record; the log keeps them."""
-        db = regions.of(caller.region)
-        async with db.begin() as tx:
-            row = await aside.forget(tx, caller.actor, caller.company_id, stream_id, wanted.event_ids)
-        return await _answer(db, row)
+        return await _acted(regions, caller, aside.forget, stream_id, wanted.event_ids)
