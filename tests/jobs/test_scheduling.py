@@ -7,10 +7,11 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 
 from mainstay import jobs
-from mainstay.jobs.scheduling import Scheduler, last_slot, next_slot
+from mainstay.jobs.scheduling import Scheduler
+from mainstay.jobs.timetable import as_cron, in_words, last_slot, next_slot
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.partitions import Partitioned
-from mainstay.kernel.work import Daily, Every, Job, Schedule, Weekly
+from mainstay.kernel.work import Cron, Daily, Every, Job, Schedule, Slots, Weekly
 from tests.conftest import SqlClock
 from tests.jobs.conftest import all_of, one, task, until, working
 
@@ -35,11 +36,39 @@ def _at(text: str) -> datetime:
         (Weekly(6, time(5)), "2026-11-22T04:59:59", "2026-11-15T05:00", "2026-11-22T05:00"),
         (Weekly(6, time(5)), "2026-11-22T05:00:00", "2026-11-22T05:00", "2026-11-29T05:00"),
         (Weekly(0, time(0)), "2027-01-03T12:00:00", "2026-12-28T00:00", "2027-01-04T00:00"),
+        (Cron("0 5 * * sun"), "2026-11-22T04:59:59", "2026-11-15T05:00", "2026-11-22T05:00"),
     ],
 )
-def test_slots(slots: Every | Daily | Weekly, now: str, last: str, following: str) -> None:
+def test_slots(slots: Slots, now: str, last: str, following: str) -> None:
     assert last_slot(slots, _at(now)) == _at(last)
     assert next_slot(slots, _at(now)) == _at(following)
+
+
+@pytest.mark.parametrize(
+    ("slots", "words", "fields"),
+    [
+        (Every(timedelta(seconds=1)), "every second", None),
+        (Every(timedelta(seconds=90)), "every 90 seconds", None),
+        (Every(timedelta(minutes=1)), "every minute", "* * * * *"),
+        (Every(timedelta(minutes=5)), "every 5 minutes", "*/5 * * * *"),
+        (Every(timedelta(minutes=7)), "every 7 minutes", None),
+        (Every(HOUR), "every hour", "0 * * * *"),
+        (Every(6 * HOUR), "every 6 hours", "0 */6 * * *"),
+        (Every(DAY), "every day", "0 0 * * *"),
+        (Every(10 * DAY), "every 10 days", None),
+        (Daily(time(2)), "daily at 02:00", "0 2 * * *"),
+        (Daily(time(2, 0, 5)), "daily at 02:00:05", None),
+        (Weekly(6, time(5)), "Sundays at 05:00", "0 5 * * 0"),
+        (Cron("0  5 * * sun"), "at 0 5 * * sun", "0 5 * * sun"),
+    ],
+)
+def test_slots_are_said_in_words_and_as_five_fields(slots: Slots, words: str, fields: str | None) -> None:
+    assert (in_words(slots), as_cron(slots)) == (words, fields)
+    now = _at("2026-11-21T05:16:07")
+    for _ in range(30 if fields else 0):
+        assert next_slot(slots, now) == next_slot(Cron(fields or ""), now)
+        assert last_slot(slots, now) == last_slot(Cron(fields or ""), now)
+        now = next_slot(slots, now)
 
 
 async def _run(_: Job) -> None: ...

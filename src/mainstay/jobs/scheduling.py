@@ -1,37 +1,16 @@
 """Recurring jobs: each slot is a row, so that it runs once over any number of nodes."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from mainstay.jobs import enqueueing
 from mainstay.jobs.queries import schedules
+from mainstay.jobs.timetable import last_slot
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
-from mainstay.kernel.work import Daily, Every, Schedule, Task, Weekly
+from mainstay.kernel.work import Schedule, Task
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SKIP_AFTER = timedelta(seconds=60)
-
-
-def last_slot(slots: Every | Daily | Weekly, now: datetime) -> datetime:
-    """The latest slot that is not after `now`."""
-    if isinstance(slots, Every):
-        return now - (now - _EPOCH) % slots.period
-    now = now.astimezone(UTC)
-    days_ago = (now.weekday() - slots.weekday) % 7 if isinstance(slots, Weekly) else 0
-    slot = datetime.combine(now.date() - timedelta(days=days_ago), slots.at, tzinfo=UTC)
-    return slot if slot <= now else slot - _gap(slots)
-
-
-def next_slot(slots: Every | Daily | Weekly, now: datetime) -> datetime:
-    """The first slot after `now`."""
-    return last_slot(slots, now) + _gap(slots)
-
-
-def _gap(slots: Every | Daily | Weekly) -> timedelta:
-    if isinstance(slots, Every):
-        return slots.period
-    return timedelta(days=7 if isinstance(slots, Weekly) else 1)
 
 
 class Scheduler:

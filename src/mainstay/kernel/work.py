@@ -1,10 +1,11 @@
 """The words for work: how a room declares its tasks and schedules without importing the engine that runs them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 
+from mainstay.kernel import cron
 from mainstay.kernel.db import Tx
 from mainstay.kernel.retry import Backoff
 
@@ -89,7 +90,8 @@ class Task:
     `attempts` counts every start, so 1 means no second try; None, as for `backoff`, is the queue's rule. `lane_limit`
     bounds how many jobs of one lane one worker runs at once (a queue takes the smallest of its tasks); as a function
     it is asked by lane whenever a claim is planned (so it answers from memory), and under 1 means none for now.
-    `history` 'failures' writes no row for a job that succeeded (for work with a ledger of its own).
+    `history` 'failures' writes no row for a job that succeeded (for work with a ledger of its own). `is_public`:
+    outsiders may enqueue it, over HTTP, by SQL and by the command line.
     """
 
     kind: str
@@ -103,6 +105,7 @@ class Task:
     timeout: timedelta = timedelta(minutes=5)
     lane_limit: int | Callable[[str], int] | None = None
     history: Literal["all", "failures"] = "all"
+    is_public: bool = False
 
     def __post_init__(self) -> None:
         if sum(body is not None for body in (self.run, self.run_in_tx, self.batch)) != 1:
@@ -114,6 +117,10 @@ class Every:
     """Slots at every multiple of a period since 1970 in UTC."""
 
     period: timedelta
+
+    def __post_init__(self) -> None:
+        if self.period < timedelta(seconds=1):
+            raise ValueError("a period is a second or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,21 @@ class Weekly:
     at: time
 
 
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """Slots at the minutes that five cron fields allow in UTC; `kernel.cron.parse` says what may be written."""
+
+    text: str
+    fields: cron.Fields = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", cron.parse(self.text))
+
+
+Slots = Every | Daily | Weekly | Cron
+"""When the runs of a schedule are due."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """A recurring job: one run per slot over any number of nodes.
@@ -140,7 +162,7 @@ class Schedule:
     """
 
     name: str
-    slots: Every | Daily | Weekly
+    slots: Slots
     kind: str
     payload: Any = None
     missed: Literal["latest", "skip"] = "latest"
