@@ -25,13 +25,22 @@ WITHOUT_COMPANY = {
     "workers": "the engine's own; workers serve every company",
     "queue_minutes": "the engine's own; depths of a whole queue",
     "queue_tallies": "the engine's own; counts of a whole queue",
+    "job_kinds": "the engine's own; kinds serve every company",
+    "kind_pauses": "the engine's own; a pause holds for every company",
+    "kind_minutes": "the engine's own; figures of a whole kind",
     "schedule_runs": "the engine's own; schedules are the service's",
+    "function_steps": "belongs to a run, which has the company",
+    "function_holds": "belongs to a run, which has the company",
+    "function_paces": "counts starts by a function's own key, which may span companies",
+    "function_keys": "digests of keys seen in the last day; an event's id is its sender's",
 }
 COMPANY_MAY_BE_ABSENT = {
     "announcements": "facts of the operator belong to no company",
     "jobs": "upkeep serves no company",
     "finished_jobs": "upkeep serves no company",
     "dead_jobs": "upkeep serves no company",
+    "function_runs": "what the service's own application or the clock starts belongs to no company",
+    "function_gathers": "the same",
 }
 NOT_ABOUT_ROWS = {
     r"plan_\w+": "steers how the rest of the caller's transaction is planned",

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from mainstay.jobs.dead import announce_deaths
 from mainstay.jobs.errors import LeaseLost
 from mainstay.jobs.queries import claims, lines, planning, workers
-from mainstay.jobs.queues import QueueConfig
+from mainstay.jobs.queues import QueueConfig, attempts_of
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.logs import logger
-from mainstay.kernel.work import Job
+from mainstay.kernel.work import Job, Task
 
 _log = logger(__name__)
 HEARTBEAT_SECONDS = 1.0
@@ -39,12 +39,14 @@ class Lease:
         db: Database,
         name: str,
         queues: Sequence[QueueConfig],
+        tasks: Sequence[Task] = (),
         *,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._db = db
         self._name = name
         self._queues = queues
+        self._kinds = [_kind_of(task) for task in tasks]
         self.lease_seconds = lease_seconds
         self._id: int | None = None
         self._renewed = self._healthy_since = float("-inf")
@@ -72,7 +74,7 @@ class Lease:
         was_lost = not is_mine
         if self._id is None or was_lost:
             names, priorities = [q.name for q in self._queues], [q.priority for q in self._queues]
-            self._id = await workers.enlist_worker_everywhere(self._db, self._name, names, priorities)
+            self._id = await workers.enlist_worker_everywhere(self._db, self._name, names, priorities, self._kinds)
         if started - self._renewed > self.lease_seconds / 2 or was_lost:
             self._healthy_since = started
         self._renewed = started
@@ -83,6 +85,11 @@ class Lease:
         if self._id is not None:
             async with planning.begin_by_id(self._db) as tx:
                 await workers.leave_everywhere(tx, self._id, "stopped")
+
+
+def _kind_of(task: Task) -> workers.KindRow:
+    backoff = None if task.backoff is None else task.backoff.text
+    return workers.KindRow(task.kind, task.queue, task.priority, attempts_of(task), backoff, task.is_public)
 
 
 class Reaper:

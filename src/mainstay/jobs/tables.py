@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -44,6 +45,10 @@ queues = Table(
     Column("priority", SmallInteger, nullable=False),
     _moment("paused_at", nullable=True),
     Column("paused_by", Text),
+    Column("concurrency", Integer),
+    Column("concurrency_by", Text),
+    _moment("concurrency_at", nullable=True),
+    CheckConstraint("concurrency between 1 and 10000", name="concurrency"),
     CheckConstraint("name <> '' and length(name) <= 100", name="name"),
     info=_REGIONAL,
 )
@@ -58,6 +63,33 @@ workers = Table(
     _moment("heartbeat_at"),
     _moment("ended_at", nullable=True),
     Column("end_reason", Text),
+    Column("kinds", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("memory_share", REAL),
+    _moment("memory_high_at", nullable=True),
+    info=_REGIONAL,
+)
+
+job_kinds = Table(
+    "job_kinds",
+    metadata,
+    Column("kind", Text(collation="C"), primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("max_attempts", SmallInteger, nullable=False),
+    Column("backoff", Text),
+    Column("is_public", Boolean, nullable=False),
+    _moment("seen_at"),
+    info=_REGIONAL,
+)
+
+kind_pauses = Table(
+    "kind_pauses",
+    metadata,
+    Column("kind", Text(collation="C"), primary_key=True),
+    Column("share", SmallInteger, nullable=False),
+    _moment("paused_at", now=True),
+    Column("paused_by", Text, nullable=False),
+    CheckConstraint("share between 0 and 99", name="share"),
     info=_REGIONAL,
 )
 
@@ -83,7 +115,7 @@ jobs = Table(
     _word("dedupe_key", nullable=True),
     _word("backoff", nullable=True),
     Column("payload", JSONB, nullable=False),
-    CheckConstraint("state in ('waiting', 'delayed', 'active', 'retrying')", name="state"),
+    CheckConstraint("state in ('waiting', 'delayed', 'active', 'retrying', 'parked')", name="state"),
     CheckConstraint("priority between 0 and 10", name="priority"),
     CheckConstraint("max_attempts between 1 and 1000", name="max_attempts"),
     CheckConstraint("due_at is not null or state not in ('delayed', 'retrying')", name="due"),
@@ -91,6 +123,7 @@ jobs = Table(
     Index("jobs_line_idx", "queue", "priority", "lane", "pos", postgresql_where=_WAITING),
     Index("jobs_due_idx", "due_at", postgresql_where=text("state in ('delayed', 'retrying')")),
     Index("jobs_resting_idx", "queue", "state", "id", postgresql_where=text("state in ('delayed', 'retrying')")),
+    Index("jobs_parked_idx", "queue", "kind", "pos", postgresql_where=text("state = 'parked'")),
     Index("jobs_active_idx", "worker_id", postgresql_where=text("state = 'active'")),
     Index("jobs_dedupe_key_key", "kind", "dedupe_key", unique=True, postgresql_where=text("dedupe_key is not null")),
     info=_REGIONAL,
@@ -185,6 +218,20 @@ queue_minutes = Table(
     Column("retrying", Integer, nullable=False),
     Column("dead", Integer, nullable=False),
     PrimaryKeyConstraint("minute", "queue"),
+    info=_REGIONAL,
+)
+
+kind_minutes = Table(
+    "kind_minutes",
+    metadata,
+    _moment("minute"),
+    _word("queue"),
+    _word("kind"),
+    _word("outcome"),
+    _word("error_class"),
+    Column("attempts", BigInteger, nullable=False),
+    CheckConstraint("outcome in ('completed', 'retried', 'dead')", name="outcome"),
+    PrimaryKeyConstraint("minute", "queue", "kind", "outcome", "error_class"),
     info=_REGIONAL,
 )
 

@@ -92,7 +92,7 @@ class Worker:
         self._timing = timing or Timing()
         self._shutdown_seconds = shutdown_seconds
         self.lease = Lease(
-            engine, name or f"{socket.gethostname()}:{os.getpid()}", queues, lease_seconds=self._timing.lease
+            engine, name or f"{socket.gethostname()}:{os.getpid()}", queues, tasks, lease_seconds=self._timing.lease
         )
         self.finisher = Finisher(engine, worker_id=lambda: self.lease.id, release=self._release)
         self.runner = Runner(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 from mainstay.jobs.queries.claims import DIED
 from mainstay.kernel.db import Database, Record, Sql, Tx, count_of
@@ -10,9 +11,18 @@ _ENLIST = Sql(
     "jobs.enlist",
     """with known as (
          insert into mainstay.queues (name, priority) select * from unnest($2::text[], $3::smallint[])
-         on conflict (name) do nothing)
-       insert into mainstay.workers (name, queues, started_at, heartbeat_at)
-       values ($1, $2, clock_timestamp(), clock_timestamp()) returning id""",
+         on conflict (name) do nothing
+       ), told as (
+         insert into mainstay.job_kinds as k (kind, queue, priority, max_attempts, backoff, is_public, seen_at)
+         select n.*, mainstay.now()
+         from unnest($4::text[], $5::text[], $6::smallint[], $7::smallint[], $8::text[], $9::boolean[])
+              as n(kind, queue, priority, max_attempts, backoff, is_public)
+         order by n.kind
+         on conflict (kind) do update
+           set queue = excluded.queue, priority = excluded.priority, max_attempts = excluded.max_attempts,
+               backoff = excluded.backoff, is_public = excluded.is_public, seen_at = excluded.seen_at)
+       insert into mainstay.workers (name, queues, kinds, started_at, heartbeat_at)
+       values ($1, $2, $4, clock_timestamp(), clock_timestamp()) returning id""",
 )
 # Leases live by the server's real clock: tests shift mainstay.now() past due times without killing live workers.
 _BEAT = Sql(
@@ -55,9 +65,23 @@ _PRUNE_WORKERS = Sql(
 )
 
 
-async def enlist_worker_everywhere(db: Database, name: str, queues: Sequence[str], priorities: Sequence[int]) -> int:
-    """A new worker's id; its queues are known."""
-    added: int = await db.value(_ENLIST, name, queues, priorities)
+class KindRow(NamedTuple):
+    """A kind as the database knows it: what a job of it brings along. `backoff` None is its queue's rule."""
+
+    kind: str
+    queue: str
+    priority: int
+    max_attempts: int
+    backoff: str | None
+    is_public: bool
+
+
+async def enlist_worker_everywhere(
+    db: Database, name: str, queues: Sequence[str], priorities: Sequence[int], kinds: Sequence[KindRow]
+) -> int:
+    """A new worker's id; its queues and kinds are known."""
+    columns = [list(column) for column in zip(*kinds, strict=True)] or [[] for _ in KindRow._fields]
+    added: int = await db.value(_ENLIST, name, queues, priorities, *columns)
     return added
 
 
