@@ -1,0 +1,47 @@
+"""What functions refuse."""
+
+from mainstay.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated
+
+
+class FunctionNotFound(NotFound):
+    """There is no such function."""
+
+    code = "function-not-found"
+
+
+class RunNotFound(NotFound):
+    """There is no such run."""
+
+    code = "run-not-found"
+
+
+class RunEnded(Conflict):
+    """The run has ended already."""
+
+    code = "run-ended"
+
+
+class EventRefused(Invalid):
+    """The event cannot be taken as it was given."""
+
+    code = "event-refused"
+
+
+class EventKeyRefused(Unauthenticated):
+    """Events are taken at /e/{event key}, under the key of the setting INNGEST_EVENT_KEY."""
+
+    code = "event-key-refused"
+
+
+class FunctionError(ValueError):
+    """A function is declared in a way that cannot be run."""
+
+
+class StepError(Exception):
+    """A step failed for good: its last error. A handler may catch it and go on."""
+
+    def __init__(self, step: str, name: str, message: str) -> None:
+        super().__init__(f"step {step!r} failed: {name}: {message}" if name else f"step {step!r} failed: {message}")
+        self.step = step
+        self.name = name
+        self.message = message
