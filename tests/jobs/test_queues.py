@@ -36,7 +36,7 @@ def test_every_documented_queue_is_served_with_its_priority() -> None:
     served = {config.name: config.priority for config in jobs.queue_configs(5, {}, extra=["mine"])}
     assert served == {
         jobs.EMAIL: 1, jobs.WEBHOOK: 5, jobs.WORKFLOW: 5, jobs.REPORT: 10, jobs.UPKEEP: 5, "mainstay:archive": 10,
-        "mainstay:streams": 5,
+        "mainstay:streams": 5, jobs.FUNCTIONS: 5,
         "mine": 5,
     }  # fmt: skip
 

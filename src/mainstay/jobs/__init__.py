@@ -40,6 +40,7 @@ from mainstay.jobs.errors import JobNotFound, JobRefused, LeaseLost, QueueNotFou
 from mainstay.jobs.leases import confirm
 from mainstay.jobs.queues import (
     EMAIL,
+    FUNCTIONS,
     REPORT,
     STREAMS,
     UPKEEP,
@@ -56,6 +57,7 @@ from mainstay.jobs.worker import Timing, Worker
 
 __all__ = [
     "EMAIL",
+    "FUNCTIONS",
     "PARTITIONED",
     "REPORT",
     "STREAMS",

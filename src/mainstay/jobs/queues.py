@@ -12,7 +12,7 @@ from mainstay.kernel.outbox import Actor
 from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Task
 
-EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP, ARCHIVE, STREAMS = (
+EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP, ARCHIVE, STREAMS, FUNCTIONS = (
     "nova:email",
     "nova:webhook",
     "nova:workflow",
@@ -20,6 +20,7 @@ EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP, ARCHIVE, STREAMS = (
     "mainstay:upkeep",
     "mainstay:archive",
     "mainstay:streams",
+    "mainstay:functions",
 )
 
 
@@ -47,6 +48,7 @@ RULES: Mapping[str, QueueRule] = {
     UPKEEP: QueueRule(concurrency=4),
     ARCHIVE: QueueRule(priority=10, concurrency=2),
     STREAMS: QueueRule(concurrency=50),
+    FUNCTIONS: QueueRule(concurrency=200),
 }
 """C-14, C-15, G-15, G-16."""
 
