@@ -9,11 +9,8 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from asyncpg.protocol import NO_TIMEOUT
-from sqlalchemy import ARRAY, BigInteger, Dialect, Select, Uuid, and_, cast, column, func, literal, or_, select, tuple_
-from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy import ARRAY, BigInteger, Select, Uuid, and_, cast, column, func, literal, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.util import LRUCache
 
 from mainstay.events.chain import PARTS, SALT_BYTES
 from mainstay.events.queries.lists import Slice
@@ -71,8 +68,6 @@ _HEADS = Sql(
               array_agg(seq) filter (where seq > 0 and received_at >= $2) as seqs
          from mainstay.chain_heads where company_id = $1""",
 )
-_DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
-_COMPILED: LRUCache[Any, Any] = LRUCache(256)
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ ")
 
@@ -98,7 +93,7 @@ async def find_edge_everywhere(connection: Connection, wanted: Slice, *, width: 
     """Where the slice's event of that number stands in its order, before any filter; None where there are fewer."""
     keys = (events.c.received_at, events.c.workspace_id, events.c.seq)
     edge = wanted.in_order(select(*keys)).offset(width - 1).limit(1)
-    return await connection.row(*_composed("events.export_edge", edge))
+    return await connection.row(*compose("events.export_edge", edge))
 
 
 async def has_more_than_everywhere(connection: Connection, wanted: Slice, rows: int) -> bool:
@@ -112,7 +107,7 @@ async def copy_rows_everywhere(
 ) -> int:
     """Up to so many events of the slice that are not archived went to `take`, in order and in whole rows; how many."""
     found = _matching(wanted, events)
-    sql, *args = _composed("events.export", found if most_rows is None else found.limit(most_rows))
+    sql, *args = compose("events.export", found if most_rows is None else found.limit(most_rows))
     written = _csv_row() if form == "csv" else _json_row(with_proof=with_proof, comma=form == "json")
     timed = f"select *, {_ISO.format('received_at')} as received_text"
     # `offset 0` keeps the planner from writing the time's expression wherever it is used.
@@ -173,16 +168,6 @@ def written_literal(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"array[{', '.join(map(written_literal, value))}]"
     return "E'" + "".join(one if one in _PLAIN else f"\\U{ord(one):08x}" for one in str(value)) + "'"
-
-
-def _composed(name: str, statement: Select[Any]) -> tuple[Any, ...]:
-    """What `compose` gives, for the steps of an export, which differ in values alone: writing each anew would take
-    longer than sending its rows. None of these statements lists values in its text."""
-    kept: Any = _COMPILED
-    compiled, given = statement._compile_w_cache(_DIALECT, compiled_cache=kept, column_keys=[])[:2]
-    assert isinstance(compiled, SQLCompiler)
-    values = compiled.construct_params(extracted_parameters=given)
-    return (Sql(name, str(compiled)), *(values[key] for key in compiled.positiontup or ()))
 
 
 def _matching(wanted: Slice, columns: Any) -> Select[Any]:
