@@ -44,6 +44,9 @@ from mainstay.functions.errors import (
     StepError,
 )
 from mainstay.functions.registry import Registry
+from mainstay.functions.sending import send
+from mainstay.functions.stepping import Steps
+from mainstay.functions.tasks import schedules, tasks
 from mainstay.kernel.work import Cron
 
 __all__ = [
@@ -64,5 +67,9 @@ __all__ = [
     "RunEnded",
     "RunNotFound",
     "StepError",
+    "Steps",
     "Throttle",
+    "schedules",
+    "send",
+    "tasks",
 ]

@@ -184,6 +184,13 @@ class Function:
         """Which part of the registry it belongs to: `credit`, `kb`, `admin`."""
         return self.id.partition(".")[0]
 
+    @property
+    def keys(self) -> list[Key]:
+        """Every key that the function has."""
+        steered = (self.throttle, self.rate_limit, self.debounce, self.batch)
+        given = [self.idempotency, *(one.key for one in (*self.concurrency, *steered) if one is not None)]
+        return [key for key in given if key is not None]
+
 
 def key_of(key: Key | None, event: Received) -> str:
     """What the key says of the event, as text of at most 200 characters; a longer one stands as its digest."""

@@ -8,8 +8,7 @@ from mainstay.kernel.work import Cron
 
 FAILED = "function.failed"
 FINISHED = "function.finished"
-CANCELLED = "function.cancelled"
-_ALSO = {f"inngest/{name}": name for name in (FAILED, FINISHED, CANCELLED)}
+_ALSO = {f"inngest/{name}": name for name in (FAILED, FINISHED)}
 
 
 class Registry:

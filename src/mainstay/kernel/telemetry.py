@@ -77,6 +77,19 @@ JOB_SECONDS = Histogram(
 JOBS = Counter("queue_jobs_total", "Jobs that ended: completed or dead", ["queue", "outcome"], registry=REGISTRY)
 JOB_ERRORS = Counter("queue_job_errors_total", "Attempts that failed", ["queue"], registry=REGISTRY)
 QUEUE_SIZE = _Sum("queue_size", "Jobs waiting to be started", ["queue"], registry=REGISTRY)
+SCHEDULE_LATENESS = Histogram(
+    "schedule_lateness_seconds",
+    "From the time a slot was due until its run began",
+    ["family"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0),
+    registry=REGISTRY,
+)
+SCHEDULE_RUNS = Counter(
+    "schedule_runs_total", "Runs of schedules that ended", ["schedule", "outcome"], registry=REGISTRY
+)
+SCHEDULE_MISSED = Counter(
+    "schedule_missed_total", "Slots that passed without a run because no worker ran", ["schedule"], registry=REGISTRY
+)
 EVENTS = Counter("events_ingested_total", "Events stored", ["outcome"], registry=REGISTRY)
 EVENTS_PER_FLUSH = Histogram(
     "events_per_flush",
@@ -94,7 +107,18 @@ WEBHOOK_FIRST_SECONDS = Histogram(
 ANNOUNCEMENT_LAG = _Most(
     "announcement_lag_seconds", "Age of the oldest announcement not yet reacted to", registry=REGISTRY
 )
+EMITTED = _Sum(
+    "emitted_events", "Events that transactions emitted, not in their chain yet", ["state"], registry=REGISTRY
+)
+EMITTED_LAG = _Most("emitted_lag_seconds", "How long the oldest waiting emitted event has waited", registry=REGISTRY)
 ANNOUNCEMENTS_STUCK = _Sum("announcements_stuck", "Announcements whose reaction keeps failing", registry=REGISTRY)
+FUNCTION_RUNS = Counter(
+    "function_runs_total", "Runs of functions that ended or were skipped", ["function", "outcome"], registry=REGISTRY
+)
+FUNCTION_STEPS = Counter(
+    "function_steps_total", "Attempts at steps of functions", ["function", "outcome"], registry=REGISTRY
+)
+FUNCTION_OPEN = _Sum("function_runs_open", "Runs of functions that have not ended", ["state"], registry=REGISTRY)
 LOOP_LAST_RUN = _Least(
     "loop_last_run_timestamp_seconds", "When each loop of this process last ended a round", ["loop"], registry=REGISTRY
 )

@@ -1,0 +1,70 @@
+"""The room's jobs and schedules: one line each, into the verbs."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mainstay import jobs
+from mainstay.functions import upkeep
+from mainstay.functions.gathering import GATHER_KIND, start_due
+from mainstay.functions.registry import Registry
+from mainstay.functions.routing import Router
+from mainstay.functions.running import Runs
+from mainstay.functions.sending import ROUTE_KIND
+from mainstay.functions.starting import RUN_ATTEMPTS, RUN_KIND, Start, made_up, start
+from mainstay.kernel.db import Database, Tx
+from mainstay.kernel.work import Batch, Every, Job, Outcome, Schedule, Task
+
+CRON_KIND = "functions.cron"
+UPKEEP_KIND = "functions.upkeep"
+_CRON_EVENT = "inngest/scheduled.timer"
+_LONGEST_INVOCATION = timedelta(days=1)
+
+
+def tasks(db: Database, registry: Registry) -> list[Task]:
+    """What runs functions on one database."""
+    router, runs = Router(registry), Runs(db, registry)
+
+    async def start_by_clock(tx: Tx, job: Job) -> Outcome:
+        function = registry.find(job.payload["function"])
+        if function is not None:
+            event = made_up(_CRON_EVENT, {"cron": job.payload["cron"]}, job.enqueued_at)
+            await start(tx, [Start(function=function, events=[event])])
+        return None
+
+    async def gather(tx: Tx, job: Job) -> Outcome:
+        return await start_due(tx, registry, job)
+
+    async def keep(_: Job) -> Outcome:
+        await upkeep.keep(db)
+        return None
+
+    return [
+        Task(kind=ROUTE_KIND, queue=jobs.FUNCTIONS, batch=Batch(router.load, router.act, router.record), attempts=20),
+        Task(kind=GATHER_KIND, queue=jobs.FUNCTIONS, run_in_tx=gather, attempts=20, history="failures"),
+        Task(kind=CRON_KIND, queue=jobs.FUNCTIONS, run_in_tx=start_by_clock, attempts=20, history="failures"),
+        Task(
+            kind=RUN_KIND,
+            queue=jobs.WORKFLOW,
+            batch=Batch(runs.load, runs.act, runs.record),
+            attempts=RUN_ATTEMPTS,
+            timeout=_LONGEST_INVOCATION,
+            history="failures",
+        ),
+        Task(kind=UPKEEP_KIND, queue=jobs.UPKEEP, run=keep, history="failures"),
+    ]
+
+
+def schedules(registry: Registry) -> Sequence[Schedule]:
+    """When the clock starts functions, and the room's upkeep."""
+    return [
+        *(
+            Schedule(
+                name=f"function {function.id} {slots.text}",
+                slots=slots,
+                kind=CRON_KIND,
+                payload={"function": function.id, "cron": slots.text},
+            )
+            for function, slots in registry.crons()
+        ),
+        Schedule(name=UPKEEP_KIND, slots=Every(timedelta(minutes=1)), kind=UPKEEP_KIND),
+    ]
