@@ -46,6 +46,7 @@ _log = logger(__name__)
 _INGEST_CONNECTIONS = 3
 _ENGINE_CONNECTIONS = 6
 _RELAY_IDLE_SECONDS = 0.25
+_EMITTED_IDLE_SECONDS = 1.0
 
 
 def partitioned() -> list[Partitioned]:
@@ -228,11 +229,14 @@ def build_console(
 
 @dataclass(frozen=True, slots=True)
 class RegionParts:
-    """What a worker runs for one database: the engine with its tasks and schedules, and the relay beside it."""
+    """What a worker runs for one database: the engine with its tasks and schedules, the relay of announcements, and
+    what takes emitted events to their chains whenever it is told that there are some."""
 
     name: str
     worker: jobs.Worker
     relay: outbox.Relay
+    emissions: events.Emissions
+    emitted: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +299,7 @@ def build_worker(settings: Settings) -> WorkerParts:
     engines = Regions.connect(settings, size=_ENGINE_CONNECTIONS, name="mainstay engine")
     parts = []
     for (name, db), (_, engine_db) in zip(base.regions.all(), engines.all(), strict=True):
+        emitted = asyncio.Event()
         worker = jobs.Worker(
             db,
             tasks_of(base, outbound, db),
@@ -304,9 +309,30 @@ def build_worker(settings: Settings) -> WorkerParts:
             clock=SystemClock(),
             listen_url=settings.direct_url_of(db.dsn),
             shutdown_seconds=settings.shutdown_seconds,
+            heard=waking(emitted),
         )
-        parts.append(RegionParts(name, worker, reactions.relay_of(base.regions, db)))
+        relay = reactions.relay_of(base.regions, db)
+        parts.append(RegionParts(name, worker, relay, emissions_of(base.regions, db), emitted))
     return WorkerParts(parts, outbound, base, engines)
+
+
+def waking(emitted: asyncio.Event) -> Callable[[str], None]:
+    """Sets the event when a notification speaks of emitted events, or may have been missed."""
+
+    def heard(queue: str) -> None:
+        if queue in ("", events.EMITTED):
+            emitted.set()
+
+    return heard
+
+
+def emissions_of(regions: Regions, db: Database) -> events.Emissions:
+    """What takes the events emitted in one database to the chains there, and has their deliveries begin."""
+
+    async def wake_deliveries() -> None:
+        await jobs.wake(db, webhooks.QUEUE)
+
+    return events.Emissions(regions.home, db, regions.names_on(db), wake_deliveries)
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -331,26 +357,37 @@ async def _run_region(parts: RegionParts, stop: asyncio.Event, *, is_alone: bool
     """The engine of one database ends, then its relay; what ends by itself ends those of the others in order, too."""
     if not is_alone:
         telemetry.enter_part(parts.name)
-    relay = asyncio.create_task(_relay_until(parts.relay, stop))
+    relay = asyncio.create_task(_until(stop, "relay", parts.relay.run_once, stop, _RELAY_IDLE_SECONDS))
+    emitting = asyncio.create_task(
+        _until(stop, "emitted", parts.emissions.run_once, parts.emitted, _EMITTED_IDLE_SECONDS)
+    )
     try:
         await parts.worker.run(stop)
     finally:
         stop.set()
-        await relay
+        parts.emitted.set()
+        await asyncio.gather(relay, emitting)
 
 
-async def _relay_until(relay: outbox.Relay, stop: asyncio.Event) -> None:
-    pause = _RELAY_IDLE_SECONDS
+async def _until(
+    stop: asyncio.Event, loop: str, run_once: Callable[[], Awaitable[int]], woken: asyncio.Event, idle_seconds: float
+) -> None:
+    """Round after round until `stop`, at once where the last one found something, else when woken or in a while."""
+    pause = idle_seconds
     while not stop.is_set():
+        if woken is not stop:
+            woken.clear()
         try:
-            taken = await relay.run_once()
-            telemetry.LOOP_LAST_RUN.labels("relay").set_to_current_time()
-            pause = 0.0 if taken else _RELAY_IDLE_SECONDS
+            taken = await run_once()
+            telemetry.LOOP_LAST_RUN.labels(loop).set_to_current_time()
+            pause = 0.0 if taken else idle_seconds
         except Exception as error:
-            telemetry.LOOP_ERRORS.labels("relay").inc()
-            _log.warning("announcements wait: the relay failed", exc_info=not isinstance(error, Unavailable))
-            pause = min(max(pause * 2, _RELAY_IDLE_SECONDS), 5.0)
+            telemetry.LOOP_ERRORS.labels(loop).inc()
+            _log.warning("a round failed", loop=loop, exc_info=not isinstance(error, Unavailable))
+            pause = min(max(pause * 2, idle_seconds), 5.0)
+        if stop.is_set():
+            return
         try:
-            await asyncio.wait_for(stop.wait(), pause)
+            await asyncio.wait_for(woken.wait(), pause)
         except TimeoutError:
             continue

@@ -11,6 +11,7 @@ import pytest
 
 from mainstay import events, identity, main, reactions
 from mainstay.events import proof, verification
+from mainstay.events.checkpoints import verify_note
 from mainstay.kernel import outbox
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Sql
@@ -178,9 +179,9 @@ async def test_a_checkpoint_is_signed_once_and_never_differently(api: httpx.Asyn
     assert first == second
     assert first["seq"] == 30
     keys = dict(events.read_public_key(text) for text in first["keys"])
-    assert events.verify_note(first["note"], keys).seq == 30
+    assert verify_note(first["note"], keys).seq == 30
     with pytest.raises(events.BadCheckpoint):
-        events.verify_note(first["note"].replace("\n30\n", "\n31\n"), keys)
+        verify_note(first["note"].replace("\n30\n", "\n31\n"), keys)
     other = {"authorization": f"Bearer {chain.other_key}"}
     assert (await api.get("/v1/key/workspace/checkpoint", headers=other)).status_code == 404
 
@@ -283,4 +284,4 @@ async def test_a_signing_key_that_was_rolled_back_signs_nothing(db: Database, ap
             raise RuntimeError("the commit is lost")
     async with db.begin() as tx:
         note = await sealer.seal(tx, tenancy.company_id, tenancy.workspace_id)
-    assert events.verify_note(note, await events.public_keys(db)).seq == 1
+    assert verify_note(note, await events.public_keys(db)).seq == 1

@@ -2,6 +2,7 @@
 
     run         up (everything on this machine) | api | worker | migrate | doctor
     administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
+                emitted                                  what SQL emitted and was refused
     use         events send, list, export, import        over HTTP with an API key
                 webhooks listen, doctor | verify         what a customer's developer or auditor needs
 
@@ -30,6 +31,7 @@ _COMMANDS = {
     "companies": ("companies", "companies"),
     "workspaces": ("companies", "workspaces"),
     "keys": ("keys", "keys"),
+    "emitted": ("emitted", "emitted"),
     "events": ("events", "events"),
     "archive": ("archive", "archive"),
     "webhooks": ("webhooks", "webhooks"),

@@ -3,6 +3,8 @@
     prepared --append_events--> stored (seq, hash) --> fanned out to endpoints, metered: one transaction
         |  the same key and content within 24 hours: the event that is there already
         |  the same key with other content: refused (422); a key that was revoked: refused (401)
+    emitted in SQL by anybody's transaction --a worker, in order--> prepared, and the same way; the row goes with it
+        |  what the intake refuses: put aside with the reason --retried by the operator--> in line again
 
 Guarantees: an event that was answered 201 is stored once, has its place in the chain, and its deliveries exist.
 Within a workspace seq has no gap and rises in the order of commits, under any number of writers on any number of
@@ -11,13 +13,15 @@ salted digests. Lists are read by position and never counted whole.
 Refuses: what has no single exact JSON meaning, bodies over 1 MiB, batches over 1,000.
 
 Tables: events (by month), chain_heads (one row a workspace), checkpoints, signing_keys, event_minutes (by week) and
-event_samples, which a worker fills each 10 s from what the chain heads grew by, tail_streams (open tails, by node).
+event_samples, which a worker fills each 10 s from what the chain heads grew by, tail_streams (open tails, by node),
+emitted_events (what SQL emitted until it has its place).
 `intake` prepares, `ingest` stores, `hot` answers, `reading` lists, `exporting` streams all, `tailing` follows live,
-`minutes` counts, `chain` and `proof` prove, `erasing` takes a person out.
+`emitting` takes in what SQL emitted, `minutes` counts, `chain` and `proof` prove, `erasing` takes a person out.
 """
 
 from mainstay.events.chain import PARTS
-from mainstay.events.checkpoints import BadCheckpoint, read_public_key, verify_note
+from mainstay.events.checkpoints import BadCheckpoint, read_public_key
+from mainstay.events.emitting import EMITTED, Emissions
 from mainstay.events.erasing import Eraser
 from mainstay.events.export_routes import Exporter
 from mainstay.events.filters import Filters, filters_of
@@ -40,9 +44,11 @@ from mainstay.events.tasks import schedules, tasks
 from mainstay.events.verification import verify_workspace
 
 __all__ = [
+    "EMITTED",
     "PARTITIONED",
     "PARTS",
     "BadCheckpoint",
+    "Emissions",
     "Eraser",
     "Exporter",
     "Filters",
@@ -74,6 +80,5 @@ __all__ = [
     "tail_router",
     "tasks",
     "verify_file",
-    "verify_note",
     "verify_workspace",
 ]

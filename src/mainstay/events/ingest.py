@@ -211,9 +211,7 @@ class Ingestion:
         if all(event.flags is None for event in events):
             return await append(self._db, events, free=self._free)
         async with self._db.begin() as tx:
-            results = await append(tx, events, free=self._free)
-            await _keep_flags(tx, results)
-        return results
+            return await store(tx, events, free=self._free)
 
     def _told(self, error: Exception) -> Exception:
         """The error as the request hears of it; where it is an allowance that is used up, that is remembered.
@@ -289,6 +287,13 @@ async def append(connection: Connection, events: Sequence[Prepared], *, free: Fr
     stored = sum(1 for row in rows if row["outcome"] == _STORED)
     if stored:
         _count_stored.inc(stored)
+    return results
+
+
+async def store(tx: Tx, events: Sequence[Prepared], *, free: Free | None = None) -> list[Result]:
+    """The same in the caller's transaction, and the events' flags are kept beside them."""
+    results = await append(tx, events, free=free)
+    await _keep_flags(tx, results)
     return results
 
 

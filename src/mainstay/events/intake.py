@@ -60,10 +60,12 @@ def prepare(
     *,
     under: str = "#",
     checks: templates.Checks | None = None,
+    event_id: str | None = None,
 ) -> Prepared:
     """The event in these bytes, checked and made canonical; Invalid with pointers below `under`, TooLarge over 1 MiB.
 
     `key` is the request's idempotency key; one inside the event wins. `checks` are the rules of its workspace.
+    `event_id` is the id that it was promised (UUIDv7); a new one where none was.
     """
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge(f"An event may have at most {MAX_BODY_BYTES} bytes.", faults=[Fault("too large", under)])
@@ -97,6 +99,7 @@ def prepare(
         occurred=occurred,
         idempotency=_sha256(key.encode()).digest()[:16] if key else None,
         fingerprint=fingerprint,
+        event_id=event_id,
     )
     prepared.flags, prepared.refusal = flags, refusal
     return prepared
@@ -136,9 +139,10 @@ def place_parts(
     occurred: datetime | None,
     idempotency: bytes | None,
     fingerprint: bytes | None,
+    event_id: str | None = None,
 ) -> Prepared:
-    """The row of checked and canonical parts, with a fresh id, salts and the halves of its core."""
-    event_id = ids.new_id()
+    """The row of checked and canonical parts, with a fresh id if it has none, salts and the halves of its core."""
+    event_id = event_id or ids.new_id()
     if occurred is None:
         occurred, occurred_at = chain.time_in(event_id)
     else:

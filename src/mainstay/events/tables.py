@@ -2,7 +2,21 @@
 
 from datetime import timedelta
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, SmallInteger, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from mainstay.kernel.db import metadata
@@ -134,6 +148,25 @@ tail_streams = Table(
     Column("seen_at", _TIME, nullable=False, server_default=NOW),
     info={"scope": "regional"},
     postgresql_with={"fillfactor": 50},
+)
+
+emitted_events = Table(
+    "emitted_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("workspace_id", Uuid, nullable=False),
+    Column("company_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("event", JSONB, nullable=False),
+    Column("emitted_at", _TIME, nullable=False, server_default=NOW),
+    Column("refused_at", _TIME),
+    Column("reason", Text),
+    Column("detail", Text),
+    Index("emitted_events_line_idx", "workspace_id", "id", postgresql_where=text("refused_at is null")),
+    Index("emitted_events_refused_idx", "id", postgresql_where=text("refused_at is not null")),
+    info={"scope": "regional"},
 )
 
 PARTITIONED = [

@@ -64,6 +64,7 @@ class Worker:
 
     `engine_db` is a pool that handlers do not use; without one, five connections of `db` are kept from `run_in_tx`.
     `total_slots` bounds all queues together: then a queue of lower priority waits while a higher one has work.
+    `heard` is told of every queue for which work was announced ('' when the worker begins to listen).
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Worker:
         shutdown_seconds: float = 20.0,
         total_slots: int | None = None,
         timing: Timing | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> None:
         by_kind = {task.kind: task for task in tasks}
         if len(by_kind) != len(tasks) or len({queue.name for queue in queues}) != len(queues) or not queues:
@@ -115,7 +117,8 @@ class Worker:
         self.promoter = Promoter(engine)
         self.scheduler = Scheduler(engine, schedules, by_kind)
         self.gauge = Gauge(engine, self._clock)
-        self.listener = Listener(listen_url, lambda _: self._wake.set())
+        self.listener = Listener(listen_url, self._hear)
+        self._heard = heard
         self._wake = asyncio.Event()
         self._found_at = float("-inf")
 
@@ -294,6 +297,11 @@ class Worker:
     async def _sweep(self) -> None:
         if await self.claimer.sweep_once():
             self._wake.set()
+
+    def _hear(self, queue: str) -> None:
+        self._wake.set()
+        if self._heard is not None:
+            self._heard(queue)
 
     def _end(self, held: Held) -> None:
         """A handler has ended: its slot may be free for another job, its lane is when it has been acknowledged."""

@@ -36,6 +36,7 @@ COPIES = (
     Copies("template_reports", {"examples": "jsonb"}),
     Copies("streams", {"reason": "text", "probe": "jsonb"}),
     Copies("stream_refusals", {"reason": "text"}),
+    Copies("emitted_events", {"event": "jsonb", "detail": "text"}),
     Copies("announcements", {"actor": "jsonb", "data": "jsonb", "last_error": "text"}),
     Copies("jobs", {"payload": "jsonb"}),
     Copies("finished_jobs", {"payload": "jsonb"}),
