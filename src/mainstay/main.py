@@ -142,6 +142,7 @@ def build_api(settings: Settings) -> Front:
     app.include_router(identity.router(regions, who, passwords, cursors, workspace_figures(base)))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     app.include_router(streams.router(regions, settings, base.keyring))
+    app.include_router(jobs.router(settings, regions, cursors, region_finder(base.db)))
     app.include_router(observability.router(settings, regions, _runway))
     pages = app.state.console = build_console(base, passwords, cursors, exporter)
     app.include_router(console.router(pages))
@@ -179,6 +180,16 @@ def plan_parts(base: Foundation) -> plans.Parts:
 
     settings = base.settings
     return plans.Parts(base.regions, plans.Book.of(settings), base.keyring, settings.outbound_allow, per_minute, tries)
+
+
+def region_finder(home: Database) -> Callable[[str], Awaitable[str | None]]:
+    """Tells in which region the data of a company live, for the room that has jobs and knows no companies."""
+
+    async def find_region(company_id: str) -> str | None:
+        company = await identity.find_company(home, company_id)
+        return None if company is None else company.data_region
+
+    return find_region
 
 
 def workspace_figures(base: Foundation) -> Callable[[Caller, str], Awaitable[Mapping[str, Any]]]:

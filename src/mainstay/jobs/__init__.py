@@ -21,8 +21,8 @@ happen twice: use idempotency keys.
 Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts.
 """
 
+from mainstay.jobs import desk
 from mainstay.jobs.dead import (
-    Attempt,
     DeadJob,
     Match,
     attempts_of_job,
@@ -51,6 +51,7 @@ from mainstay.jobs.queues import (
     queue_configs,
     resume,
 )
+from mainstay.jobs.routes import router
 from mainstay.jobs.stats import ListedJob, QueueStats, depths, list_jobs, stats
 from mainstay.jobs.tasks import PARTITIONED, schedules, tasks
 from mainstay.jobs.worker import Timing, Worker
@@ -64,7 +65,6 @@ __all__ = [
     "UPKEEP",
     "WEBHOOK",
     "WORKFLOW",
-    "Attempt",
     "DeadJob",
     "Enqueued",
     "JobNotFound",
@@ -85,6 +85,7 @@ __all__ = [
     "clear_matching",
     "confirm",
     "depths",
+    "desk",
     "enqueue",
     "enqueue_many",
     "get_dead",
@@ -95,6 +96,7 @@ __all__ = [
     "redrive",
     "redrive_matching",
     "resume",
+    "router",
     "schedules",
     "stats",
     "tasks",

@@ -18,17 +18,28 @@ MOST_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which jobs of a queue are meant; None means any."""
+    """Which jobs of a queue are meant; None means any.
+
+    `error` (a text that the error holds), `since` and `until` (when they died) speak of dead jobs alone.
+    """
 
     queue: str
     kind: str | None = None
     lane: str | None = None
     company_id: str | None = None
+    error: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     @property
-    def values(self) -> tuple[str, str | None, str | None, str | None]:
-        """As the statements take it."""
+    def unfinished(self) -> tuple[str, str | None, str | None, str | None]:
+        """As the statements about jobs that are not dead take it."""
         return self.queue, self.kind, self.lane, self.company_id
+
+    @property
+    def values(self) -> tuple[object, ...]:
+        """As the statements about dead jobs take it."""
+        return *self.unfinished, self.error, self.since, self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +131,13 @@ async def cancel(tx: Tx, job_id: int) -> None:
 
 async def cancel_matching(tx: Tx, match: Match, *, limit: int = MOST_AT_ONCE) -> int:
     """Up to `limit` matching jobs that are not active will not run; how many."""
-    return await dead_rows.cancel_matching_everywhere(tx, match.values, min(limit, MOST_AT_ONCE))
+    return await dead_rows.cancel_matching_everywhere(tx, match.unfinished, min(limit, MOST_AT_ONCE))
+
+
+async def promote(tx: Tx, job_id: int) -> None:
+    """The delayed or retrying job is in line now; JobNotFound where it is in another state."""
+    if not await dead_rows.promote_one_everywhere(tx, job_id):
+        raise JobNotFound
 
 
 async def announce_deaths(tx: Tx, dead: Iterable[Record]) -> None:

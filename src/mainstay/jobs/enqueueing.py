@@ -49,10 +49,15 @@ async def enqueue(
 ) -> Enqueued:
     """The job is in line when the caller commits; at `run_at` or after `delay` if given. JobRefused on bad values.
 
+    A kind that is given by its name alone is looked up among those that workers have told of, and brings its queue,
+    priority and attempts along; an unknown one is refused. With its task or its `queue` nothing is looked up.
     `dedupe_key`: while an unfinished job of this kind has the same key no second one is made, and the transaction
     lives on. Lower `priority` (0 to 10) runs first within the queue. `attempts` is the total number of starts.
     """
-    spec = _spec(kind_or_task, queue, priority, attempts)
+    if queue is None and isinstance(kind_or_task, str):
+        spec = await _spec_of_known(tx, kind_or_task, priority, attempts)
+    else:
+        spec = _spec(kind_or_task, queue, priority, attempts)
     values = (
         lane_of(lane),
         company_id,
@@ -134,6 +139,14 @@ def _key(dedupe_key: str | None) -> str | None:
     if dedupe_key is not None and not (0 < len(dedupe_key) <= MAX_KEY_LENGTH and "\0" not in dedupe_key):
         raise JobRefused(f"A dedupe key has 1 to {MAX_KEY_LENGTH} characters and no NUL.")
     return dedupe_key
+
+
+async def _spec_of_known(tx: Tx, kind: str, priority: int | None, attempts: int | None) -> JobSpec:
+    known = (await rows.find_kinds_everywhere(tx, [kind])).get(kind)
+    if known is None:
+        raise JobRefused(f"No worker has told of a kind {kind!r}: name its queue, or start a worker that has its task.")
+    priority = known["priority"] if priority is None else priority
+    return _spec(kind, known["queue"], priority, known["max_attempts"] if attempts is None else attempts)
 
 
 def _spec(kind_or_task: str | Task, queue: str | None, priority: int | None, attempts: int | None) -> JobSpec:

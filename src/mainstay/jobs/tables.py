@@ -147,6 +147,16 @@ finished_jobs = Table(
     _word("trace_id"),
     Column("payload", JSONB, nullable=False),
     CheckConstraint("outcome in ('completed', 'cancelled')", name="outcome"),
+    Index(
+        "finished_jobs_id_idx",
+        "id",
+        postgresql_using="brin",
+        postgresql_ops={"id": "int8_minmax_multi_ops"},
+        postgresql_with={"autosummarize": "on"},
+    ),
+    Index(
+        "finished_jobs_finished_at_idx", "finished_at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}
+    ),
     postgresql_partition_by="range (finished_at)",
     info=_REGIONAL,
 )
@@ -234,6 +244,49 @@ kind_minutes = Table(
     PrimaryKeyConstraint("minute", "queue", "kind", "outcome", "error_class"),
     info=_REGIONAL,
 )
+
+bulk_acts = Table(
+    "bulk_acts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("job_id", BigInteger),
+    _moment("created_at", now=True),
+    _moment("started_at", nullable=True),
+    _moment("finished_at", nullable=True),
+    Column("counted", Integer, nullable=False),
+    Column("done", BigInteger, nullable=False, server_default=text("0")),
+    Column("is_floor", Boolean, nullable=False),
+    _word("act"),
+    _word("queue"),
+    _word("state"),
+    Column("filter", JSONB, nullable=False),
+    Column("asked_by", JSONB, nullable=False),
+    Column("position", JSONB),
+    Column("error", Text),
+    CheckConstraint("act in ('redrive', 'clear', 'cancel', 'promote')", name="act"),
+    CheckConstraint("state in ('waiting', 'running', 'done', 'cancelled')", name="state"),
+    info=_REGIONAL,
+)
+
+test_runs = Table(
+    "test_runs",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    _moment("asked_at", now=True),
+    _word("kind"),
+    Column("asked_by", JSONB, nullable=False),
+    info=_REGIONAL,
+)
+
+enqueue_requests = Table(
+    "enqueue_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _moment("at", now=True),
+    Column("job_ids", ARRAY(BigInteger), nullable=False),
+    info=_REGIONAL,
+)
+
 
 schedule_runs = Table(
     "schedule_runs",

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from mainstay.jobs import bulk
 from mainstay.jobs.dead import KEPT
+from mainstay.jobs.queries import bulk as bulk_rows
+from mainstay.jobs.queries import by_hand
 from mainstay.jobs.queries import dead as dead_rows
 from mainstay.jobs.queries import queues as queue_rows
 from mainstay.jobs.queries import schedules as schedule_rows
@@ -13,7 +16,7 @@ from mainstay.jobs.stats import DEPTHS_KEPT
 from mainstay.kernel import partitions
 from mainstay.kernel.db import Database
 from mainstay.kernel.partitions import Partitioned
-from mainstay.kernel.work import Every, Job, Schedule, Task
+from mainstay.kernel.work import Every, Job, Outcome, Schedule, Task
 
 PARTITIONED = [
     Partitioned("finished_jobs", "time", "week", ahead=4, keep=timedelta(days=30)),
@@ -44,12 +47,20 @@ def tasks(db: Database, specs: Sequence[Partitioned]) -> list[Task]:
         await schedule_rows.prune_slots_everywhere(db, _HISTORY_KEPT)
         await queue_rows.cut_minutes_everywhere(db, DEPTHS_KEPT)
         await worker_rows.prune_workers_everywhere(db, _HISTORY_KEPT)
+        await bulk_rows.prune_acts_everywhere(db, bulk.KEPT)
+        await by_hand.prune_everywhere(db, _HISTORY_KEPT)
 
     async def fold(_: Job) -> None:
         await queue_rows.fold_tallies_everywhere(db, _HISTORY_KEPT)
 
+    async def work_on(job: Job) -> Outcome:
+        return await bulk.work(db, job)
+
     bodies = {"jobs.partitions": keep_partitions, "jobs.expire": expire, "jobs.fold": fold}
-    return [Task(kind=kind, queue=UPKEEP, run=body, history="failures") for kind, body in bodies.items()]
+    return [
+        *(Task(kind=kind, queue=UPKEEP, run=body, history="failures") for kind, body in bodies.items()),
+        Task(kind=bulk.KIND, queue=UPKEEP, run=work_on, attempts=bulk.ATTEMPTS),
+    ]
 
 
 def schedules() -> list[Schedule]:

@@ -1,8 +1,9 @@
 """Statements that put jobs in line, and the wake-up for them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from mainstay.kernel.db import Database, Sql, Tx
+from mainstay.kernel.db import Connection, Database, Record, Sql, Tx
 
 CHANNEL = "mainstay_jobs"
 
@@ -40,6 +41,38 @@ _INSERT_JOBS = Sql(
          returning id)
        select array_agg(id order by id), pg_notify('mainstay_jobs', $1)::text from added""",
 )
+# Ids are drawn before, so that each job of the request is told its own.
+_INSERT_EACH = Sql(
+    "jobs.enqueue_each",
+    """with given as materialized (
+         select n.*, nextval('mainstay.jobs_id_seq') as id, coalesce(n.run_at, mainstay.now() + n.delay) as due_at
+         from unnest($3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::uuid[], $8::text[], $9::text[],
+                     $10::jsonb[], $11::timestamptz[], $12::interval[])
+           with ordinality as n(kind, priority, max_attempts, lane, company_id, backoff, dedupe_key, payload, run_at,
+                                delay, place)
+       ), added as (
+         insert into mainstay.jobs (id, queue, trace_id, kind, priority, max_attempts, lane, company_id, backoff,
+                                    dedupe_key, payload, state, due_at)
+         select id, $1, $2, kind, priority, max_attempts, lane, company_id, backoff, dedupe_key, payload,
+                case when due_at > mainstay.now() then 'delayed' else 'waiting' end, due_at
+         from given order by place
+         on conflict (kind, dedupe_key) where dedupe_key is not null do nothing
+         returning id)
+       select g.place - 1 as place, a.id from given g left join added a on a.id = g.id order by g.place""",
+)
+_BY_DEDUPE_KEYS = Sql(
+    "jobs.by_dedupe_keys",
+    """select n.kind, n.dedupe_key, j.id from unnest($1::text[], $2::text[]) as n(kind, dedupe_key)
+       join mainstay.jobs j on j.kind = n.kind and j.dedupe_key = n.dedupe_key""",
+)
+_KINDS = Sql(
+    "jobs.kinds",
+    "select kind, queue, priority, max_attempts, is_public from mainstay.job_kinds where kind = any($1::text[])",
+)
+_ALL_KINDS = Sql(
+    "jobs.all_kinds",
+    "select kind, queue, priority, max_attempts, is_public, seen_at from mainstay.job_kinds order by kind",
+)
 _BY_DEDUPE_KEY = Sql("jobs.by_dedupe_key", "select id from mainstay.jobs where kind = $1 and dedupe_key = $2")
 _NOTIFY = Sql("jobs.notify", "select pg_notify('mainstay_jobs', $1)")
 
@@ -57,6 +90,33 @@ async def insert_jobs_everywhere(tx: Tx, spec: JobSpec, *values: Any) -> list[in
     """The new jobs' ids, in the order given. Values: lanes, company ids, payloads, trace id, delay."""
     added: list[int] = await tx.value(_INSERT_JOBS, *spec, *values)
     return added
+
+
+async def insert_each_everywhere(
+    tx: Tx, queue: str, trace_id: str, columns: Sequence[Sequence[Any]]
+) -> list[int | None]:
+    """The new jobs' ids in the order given; None for one whose key an unfinished job of its kind has.
+
+    Columns: kind, priority, attempts, lane, company id, backoff, dedupe key, payload, run at, delay.
+    """
+    return [row["id"] for row in await tx.rows(_INSERT_EACH, queue, trace_id, *columns)]
+
+
+async def find_by_dedupe_keys_everywhere(
+    tx: Tx, kinds: Sequence[str], keys: Sequence[str]
+) -> dict[tuple[str, str], int]:
+    """The unfinished jobs that have the keys, by (kind, key)."""
+    return {(row["kind"], row["dedupe_key"]): row["id"] for row in await tx.rows(_BY_DEDUPE_KEYS, kinds, keys)}
+
+
+async def find_kinds_everywhere(db: Connection, kinds: Sequence[str]) -> dict[str, Record]:
+    """Those of the kinds that a worker ever had a task for, by name."""
+    return {row["kind"]: row for row in await db.rows(_KINDS, list(kinds))}
+
+
+async def list_kinds_everywhere(db: Connection) -> list[Record]:
+    """Every kind that a worker ever had a task for."""
+    return await db.rows(_ALL_KINDS)
 
 
 async def find_by_dedupe_key_everywhere(tx: Tx, kind: str, dedupe_key: str) -> int | None:
