@@ -63,7 +63,8 @@ async def runs_in(db: Database, state: str, count: int = 1, *, of: str | None = 
     """The runs in that state, once there are so many."""
 
     async def enough() -> Sequence[Record] | None:
-        text = "select * from mainstay.function_runs where state = $1 and ($2::text is null or function_id = $2) order by id"
+        text = """select * from mainstay.function_runs where state = $1 and ($2::text is null or function_id = $2)
+                  order by id"""
         found = await all_of(db, text, state, of)
         return found if len(found) >= count else None
 

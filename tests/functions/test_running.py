@@ -88,7 +88,7 @@ async def test_after_its_last_attempt_a_step_fails_the_run_and_what_is_for_failu
         assert orjson.loads(ended["error"])["message"] == "step 'broken' failed: ValueError: never"
         told.sort(key=str)
         assert told[0] == "function.failed"
-        assert told[1]["run_id"] == str(ended["id"]) and told[1]["function_id"] == "shop.f"
+        assert (told[1]["run_id"], told[1]["function_id"]) == (str(ended["id"]), "shop.f")
         assert told[1]["event"]["data"] == {"order": 7}
         async with db.begin() as tx:
             (dead,) = await jobs.list_dead(tx, jobs.Match(jobs.WORKFLOW))

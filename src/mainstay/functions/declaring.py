@@ -16,7 +16,7 @@ from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Cron
 
 MAX_KEY_CHARACTERS = 200
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,149}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,79}")
 
 
 class Received(NamedTuple):
@@ -169,7 +169,7 @@ class Function:
     priority: int = 5
 
     def __post_init__(self) -> None:
-        _need(_ID.fullmatch(self.id) is not None, f"{self.id!r} is no id: 1 to 150 of letters, digits and . _ / : -")
+        _need(_ID.fullmatch(self.id) is not None, f"{self.id!r} is no id: 1 to 80 of letters, digits and . _ : -")
         _check(self.idempotency)
         _need(1 <= self.attempts <= 21, f"{self.id}: attempts are 1 to 21")
         _need(len(self.concurrency) <= 2, f"{self.id}: at most two concurrencies")

@@ -61,9 +61,13 @@ class Registry:
         """Every name that starts, cancels or is waited for."""
         return frozenset({*self._starts, *self._cancels, *self._listens})
 
-    def crons(self) -> list[tuple[Function, Cron]]:
-        """Every function that the clock starts, with when."""
-        return [(one, slots) for one in self._by_id.values() for slots in one.triggers if isinstance(slots, Cron)]
+    def crons(self) -> list[tuple[Function, Cron, int]]:
+        """Every function that the clock starts, with when, and the how manieth of its crons that is."""
+        return [
+            (function, slots, number)
+            for function in self._by_id.values()
+            for number, slots in enumerate((one for one in function.triggers if isinstance(one, Cron)), 1)
+        ]
 
     def groups(self) -> Mapping[str, list[Function]]:
         """The functions by group, as the documents list them: credit, kb, admin."""

@@ -83,7 +83,7 @@ def _faults(event: Any, at: str) -> Sequence[Fault]:
     if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
         faults.append(Fault(f"a text of 1 to {_NAME_CHARACTERS} characters is needed", f"{at}/name"))
     for member in ("data", "user"):
-        if not isinstance(event.get(member) or {}, Mapping):
+        if not isinstance(event.get(member), Mapping | None):
             faults.append(Fault("must be an object", f"{at}/{member}"))
     if key is not None and (not isinstance(key, str) or len(key) > _ID_CHARACTERS):
         faults.append(Fault(f"must be a text of at most {_ID_CHARACTERS} characters", f"{at}/id"))

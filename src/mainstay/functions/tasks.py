@@ -59,12 +59,12 @@ def schedules(registry: Registry) -> Sequence[Schedule]:
     return [
         *(
             Schedule(
-                name=f"function {function.id} {slots.text}",
+                name=function.id if number == 1 else f"{function.id}:{number}",
                 slots=slots,
                 kind=CRON_KIND,
                 payload={"function": function.id, "cron": slots.text},
             )
-            for function, slots in registry.crons()
+            for function, slots, number in registry.crons()
         ),
         Schedule(name=UPKEEP_KIND, slots=Every(timedelta(minutes=1)), kind=UPKEEP_KIND),
     ]
