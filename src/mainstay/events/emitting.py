@@ -172,7 +172,6 @@ class Emissions:
                     turn.good = await self._within(tx, turn.good, full)
                 elif len(turn.good) == 1:
                     row = turn.good.pop()[0]
-                    _log.error("an emitted event cannot be stored", id=row["id"], exc_info=error)
                     turn.aside.append((row["id"], "not-storable", f"{type(error).__name__}: {error}"[:2000]))
                 else:
                     middle = len(turn.good) // 2
