@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
 
-from mainstay import events, identity, plans, templates
+from mainstay import events, identity, main, plans, templates
+from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database, Record, Sql
 from mainstay.plans import caps
+from tests.cli.running import called
 from tests.plans.test_thresholds import BOOK
-from tests.tenancy import OPERATOR, Tenancy, open_tenancy
+from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings
 
 REGIONS = ("US", "EU", "APAC")
 FULL: dict[str, Any] = {
@@ -411,3 +414,56 @@ async def test_many_workspaces_share_a_round_however_many_events_one_has(
     assert len(await chain(db, tenancy.other_workspace_id)) == 1
     await drain(emissions)
     assert [number_of(row) for row in await chain(db, tenancy.workspace_id)] == list(range(1, 121))
+
+
+async def test_a_worker_takes_it_right_after_the_commit_and_webhooks_hear_of_it(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, host: asyncpg.Connection, fresh_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Told by the commit: between two looks of its own lie ten minutes."""
+    monkeypatch.setattr("mainstay.main._EMITTED_IDLE_SECONDS", 600.0)
+    hook = {"url": "http://127.0.0.1:9/hook", "events": ["order.*"]}
+    assert (await api.post("/v1/key/company/webhooks", json=hook, headers=tenancy.company_auth)).status_code == 201
+    stop = asyncio.Event()
+    worker = asyncio.create_task(main.run_worker(test_settings(fresh_url, SHUTDOWN_SECONDS="1"), stop))
+    try:
+        async with asyncio.timeout(60):
+            heard = Sql(
+                "t", "select exists (select from pg_stat_activity where query like 'LISTEN %' and datname = $1)"
+            )
+            while not await db.value(heard, fresh_url.rpartition("/")[2]):
+                await asyncio.sleep(0.02)
+            promised = await emit(host, tenancy.workspace_id, {"action": "order.paid"})
+            tried = Sql("t", """select exists (select from mainstay.deliveries d join mainstay.attempts a
+                                  on a.delivery_id = d.id where d.message_id = $1)""")  # fmt: skip
+            while not await db.value(tried, promised):
+                await asyncio.sleep(0.02)
+    finally:
+        stop.set()
+        await worker
+        for gauge in (telemetry.LOOP_LAST_RUN, telemetry.QUEUE_SIZE, telemetry.EMITTED):
+            gauge.clear()
+    assert [row["action"] for row in await chain(db, tenancy.workspace_id)] == ["order.paid"]
+
+
+async def test_the_operator_lists_retries_and_discards_by_command(
+    db: Database, tenancy: Tenancy, host: asyncpg.Connection, emissions: events.Emissions, fresh_url: str
+) -> None:
+    async def command(*arguments: str) -> str:
+        ran = await asyncio.to_thread(called, "emitted", *arguments, env={"DATABASE_URL": fresh_url})
+        assert ran.code == 0, ran.err
+        return ran.out + ran.err
+
+    assert "no emitted event was refused" in await command()
+    for day in (30, 31):
+        await emit(host, tenancy.workspace_id, {"action": "a", "occurredAt": f"2026-02-{day}T00:00:00Z"})
+    await drain(emissions)
+    first, second = (json.loads(told) for told in (await command("--json")).splitlines())
+    assert (first["workspaceId"], first["reason"]) == (tenancy.workspace_id, "invalid")
+    assert "#/occurredAt" in first["detail"]
+    assert tenancy.workspace_id in await command("--after", str(first["id"]))
+    assert "1 in line again, 1 thrown away" in await command(
+        "--retry", str(second["id"]), "--discard", str(first["id"])
+    )
+    assert [(row["id"], row["refused_at"]) for row in await line(db)] == [(second["id"], None)]
+    assert "0 in line again" in await command("--retry-all")
