@@ -16,12 +16,13 @@
 Guarantees: a job commits or rolls back with its caller; every start counts, so a job that kills its worker ends dead;
 an acknowledgement under an old epoch changes nothing, and the database effects made with it roll back (`run` handlers
 fence their own by `confirm`); dead jobs keep payload, error and every attempt for 14 days; a lane's backlog delays
-another lane by one turn at most; a paused queue starts nothing once the pause has committed. What left the machine may
-happen twice: use idempotency keys.
+another lane by one turn at most; a paused queue or kind starts nothing once the pause has committed. What left the
+machine may happen twice: use idempotency keys.
+A waiting job of a paused kind is set aside (`parked`) by the claim that meets it; publicly it waits.
 Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts.
 """
 
-from mainstay.jobs import desk
+from mainstay.jobs import desk, kinds
 from mainstay.jobs.dead import (
     DeadJob,
     Match,
@@ -36,7 +37,15 @@ from mainstay.jobs.dead import (
     redrive_matching,
 )
 from mainstay.jobs.enqueueing import Enqueued, enqueue, enqueue_many, wake
-from mainstay.jobs.errors import JobNotFound, JobRefused, LeaseLost, QueueNotFound, RedriveRefused
+from mainstay.jobs.errors import (
+    FigureRefused,
+    JobNotFound,
+    JobRefused,
+    KindNotFound,
+    LeaseLost,
+    QueueNotFound,
+    RedriveRefused,
+)
 from mainstay.jobs.leases import confirm
 from mainstay.jobs.queues import (
     EMAIL,
@@ -67,8 +76,10 @@ __all__ = [
     "WORKFLOW",
     "DeadJob",
     "Enqueued",
+    "FigureRefused",
     "JobNotFound",
     "JobRefused",
+    "KindNotFound",
     "LeaseLost",
     "ListedJob",
     "Match",
@@ -89,6 +100,7 @@ __all__ = [
     "enqueue",
     "enqueue_many",
     "get_dead",
+    "kinds",
     "list_dead",
     "list_jobs",
     "pause",

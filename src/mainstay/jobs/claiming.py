@@ -4,13 +4,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from mainstay.jobs.lanes import Horizon, LaneBook, Pace, Take
+from mainstay.jobs.lanes import NONE_PARKED, Horizon, LaneBook, Pace, Take
 from mainstay.jobs.leases import Lease
-from mainstay.jobs.queries import claims, planning
-from mainstay.jobs.queries import lines as line_rows
+from mainstay.jobs.queries import claims, lines, planning
+from mainstay.jobs.queries import kinds as kind_rows
 from mainstay.jobs.queues import QueueConfig
 from mainstay.kernel.db import Database, Record, Tx
 
@@ -20,10 +21,11 @@ WIDE = 100
 takes a slot, too, so that nobody ever sees more active jobs there than slots."""
 _LOOK_JOBS = 2_000
 _LOOK_JOBS_MOST = 20_000
+_PARK_JOBS = 2_000
 _SWEEP_LINES = 1_000
 _SWEEP_LEAST_SECONDS = 1.0
 _SWEEP_SHARE = 20
-_place, _priority = itemgetter("pos"), itemgetter("priority")
+_place, _priority, _line = itemgetter("pos"), itemgetter("priority"), itemgetter("priority", "lane")
 
 
 class Claims(NamedTuple):
@@ -31,6 +33,17 @@ class Claims(NamedTuple):
 
     worker_id: int | None
     by_station: list[tuple["Station", list[Record]]]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a claim in one queue brought: rows to start, rows set aside, and what was looked at ahead of them."""
+
+    station: "Station"
+    takes: list[Take]
+    rows: list[Record]
+    parked: list[Record] = field(default_factory=list)
+    ahead: list[Record] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +70,7 @@ class Station:
     pace: Pace | None = None
     ahead: int = 0
     was_full: bool = False
+    parked_to: int = 0
 
     @property
     def free(self) -> int:
@@ -95,6 +109,8 @@ class Claimer:
         self._is_ready = False
         self._is_in_doubt = False
         self._round = 0
+        self._kind_pauses: Decimal | None = None
+        self._are_kinds_settled = True
 
     def forget(self) -> None:
         """Nothing is held any more; what is in line is looked up from the start."""
@@ -132,21 +148,33 @@ class Claimer:
         # A paced station that is full now will not be when it has been looked at.
         stations = [station for station in self.stations if station.pace is not None or not station.was_full]
         await self._make_ready(worker_id)
-        found: list[tuple[Station, list[Take], list[Record]]] = []
+        found: list[_Found] = []
         self._is_in_doubt = True
         async with planning.begin_by_line(self._db) as tx:
             await self._look(tx, stations)
+            unsettled = None if self._are_kinds_settled else await kind_rows.unsettled_everywhere(tx)
             for station, takes in self._plan(stations):
                 if self._lease.worker_id != worker_id:
                     break
-                rows = await line_rows.claim_everywhere(
-                    tx, station.config.name, worker_id, [list(column) for column in zip(*takes, strict=True)]
-                )
-                found.append((station, takes, rows))
+                found.append(await self._take(tx, worker_id, station, takes, unsettled))
         self._is_in_doubt = False
         if self._lease.id != worker_id:
             return Claims(worker_id, [])
-        return Claims(worker_id, [(station, self._book(station, takes, rows)) for station, takes, rows in found])
+        return Claims(worker_id, [(each.station, self._book(each)) for each in found])
+
+    async def _take(
+        self, tx: Tx, worker_id: int, station: Station, takes: list[Take], unsettled: Sequence[str] | None
+    ) -> _Found:
+        """Claims; while kinds are paused, what is met of them is set aside, and then what lies ahead in the queue."""
+        name, columns = station.config.name, [list(column) for column in zip(*takes, strict=True)]
+        if self._kind_pauses is None and unsettled is None:
+            return _Found(station, takes, await lines.claim_everywhere(tx, name, worker_id, columns))
+        rows = await lines.claim_by_kind_everywhere(tx, name, worker_id, columns, unsettled or [])
+        found = _Found(station, takes, [row for row in rows if row["epoch"] is not None])
+        found.parked = [row for row in rows if row["epoch"] is None]
+        if found.parked and unsettled is None:
+            found.ahead = await kind_rows.park_ahead_everywhere(tx, name, station.parked_to, _PARK_JOBS)
+        return found
 
     async def clear_doubt(self, worker_id: int) -> None:
         """What a claim brought whose commit was not heard of is in line again, with its attempt back."""
@@ -154,7 +182,7 @@ class Claimer:
             return
         held = self._held_ids()
         async with planning.begin_by_line(self._db) as tx:
-            rows = await line_rows.active_of_everywhere(tx, worker_id)
+            rows = await lines.active_of_everywhere(tx, worker_id)
             strays = [(row["id"], row["epoch"]) for row in rows if row["id"] not in held]
             if strays:
                 await planning.plan_by_id(tx)
@@ -174,10 +202,10 @@ class Claimer:
             priority, lane = -1, ""
             while True:
                 async with planning.begin_by_line(self._db) as tx:
-                    lines = await line_rows.sweep_everywhere(tx, station.config.name, priority, lane, _SWEEP_LINES)
-                for priority, lane, pos in lines:
+                    heads = await lines.sweep_everywhere(tx, station.config.name, priority, lane, _SWEEP_LINES)
+                for priority, lane, pos in heads:
                     station.book.learn(priority, lane, pos)
-                if len(lines) < _SWEEP_LINES:
+                if len(heads) < _SWEEP_LINES:
                     break
             ended = time.monotonic()
             station.sweep_due = ended + max(_SWEEP_LEAST_SECONDS, _SWEEP_SHARE * (ended - started))
@@ -186,7 +214,7 @@ class Claimer:
 
     async def _make_ready(self, worker_id: int) -> None:
         if not self._is_ready:
-            head = await line_rows.head_everywhere(self._db)
+            head = await lines.head_everywhere(self._db)
             for station in self.stations:
                 station.horizon = Horizon(head)
             self._is_ready = True
@@ -197,19 +225,27 @@ class Claimer:
         starts = [station.horizon.start(now) for station in stations]
         names, counts = [station.config.name for station in stations], [station.look_jobs for station in stations]
         found: dict[str, list[Record]] = {name: [] for name in names}
-        for row in await line_rows.look_everywhere(tx, names, starts, counts):
+        for row in await lines.look_everywhere(tx, names, starts, counts):
             found[row["queue"]].append(row)
         for station, start, count in zip(stations, starts, counts, strict=True):
             rows = found[station.config.name]
-            lines = [row for row in rows if row["lane"] is not None]
-            for row in lines:
+            heads = [row for row in rows if row["lane"] is not None]
+            for row in heads:
                 station.book.learn(row["priority"], row["lane"], row["first"])
-            is_cut = sum(row["jobs"] for row in lines) >= count
-            last = max(row["last"] for row in lines) if is_cut else None
+            is_cut = sum(row["jobs"] for row in heads) >= count
+            last = max(row["last"] for row in heads) if is_cut else None
             station.look_jobs = min(count * 2, _LOOK_JOBS_MOST) if is_cut else _LOOK_JOBS
             station.is_paused = rows[0]["is_paused"]
             seen = {name: rows[0][name] for name in ("head", "xmin", "xmax")}
             station.horizon.looked(start, last, now=now, **seen)
+        self._learn_of_kinds(rows[0]["kind_pauses"], are_settled=rows[0]["are_kinds_settled"])
+
+    def _learn_of_kinds(self, kind_pauses: Decimal | None, *, are_settled: bool) -> None:
+        """Where pauses of kinds have changed all is looked at anew, and lines that a claim lost over it are found."""
+        if kind_pauses != self._kind_pauses or are_settled != self._are_kinds_settled:
+            for station in self.stations:
+                station.parked_to, station.sweep_due = 0, 0.0
+        self._kind_pauses, self._are_kinds_settled = kind_pauses, are_settled
 
     def _plan(self, stations: Sequence[Station]) -> list[tuple[Station, list[Take]]]:
         """Queues by priority; queues of one priority share what is left, the one served longest ago first."""
@@ -228,13 +264,25 @@ class Claimer:
         return plans
 
     @staticmethod
-    def _book(station: Station, takes: Sequence[Take], rows: list[Record]) -> list[Record]:
+    def _book(found: _Found) -> list[Record]:
+        station, rows = found.station, found.rows
         rows.sort(key=_place)
-        lines = [(row["priority"], row["lane"]) for row in rows]
-        last = dict(zip(lines, map(_place, rows), strict=True))
-        got = {line: (count, last[line]) for line, count in Counter(lines).items()}
-        station.book.claimed(takes, got)
+        taken = rows if not found.parked else sorted(rows + found.parked, key=_place)
+        keys = [(row["priority"], row["lane"]) for row in taken]
+        last = dict(zip(keys, map(_place, taken), strict=True))
+        got = {key: (count, last[key]) for key, count in Counter(keys).items()}
+        station.book.claimed(found.takes, got, Counter(map(_line, found.parked)) if found.parked else NONE_PARKED)
         station.held += len(rows)
-        if any(priority != lines[0][0] for priority, _ in got):
+        if found.ahead is not None:
+            _pass_over(station, found.ahead)
+        if any(priority != keys[0][0] for priority, _ in got):
             rows.sort(key=_priority)
         return rows
+
+
+def _pass_over(station: Station, ahead: Sequence[Record]) -> None:
+    """What was looked at ahead: of each line nothing waits before the first job that was let stand."""
+    start, end = station.parked_to, max((row["last"] for row in ahead), default=station.parked_to)
+    for row in ahead:
+        station.book.pass_over(row["priority"], row["lane"], start, end + 1 if row["kept"] is None else row["kept"])
+    station.parked_to = end

@@ -2,9 +2,10 @@
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 LINES_KNOWN = 50_000
 LINES_PER_PLAN = 250
@@ -13,6 +14,7 @@ _SAMPLES = 256
 _ASK_AGAIN_SECONDS = 0.25
 _SOON_SECONDS, _WINDOW_SECONDS = 0.03, 0.05
 
+NONE_PARKED: Final[Mapping[tuple[int, str], int]] = MappingProxyType({})
 LaneLimit: TypeAlias = int | Callable[[str], int] | None
 """How many jobs of a lane one worker runs at once: for every lane the same, asked by lane, or as many as there are."""
 
@@ -119,14 +121,24 @@ class LaneBook:
             free = left
         return takes
 
-    def claimed(self, takes: Iterable[Take], got: dict[tuple[int, str], tuple[int, int]]) -> None:
-        """What the takes brought, as (jobs, highest place) by (priority, lane): short lines leave, others go last."""
+    def claimed(
+        self,
+        takes: Iterable[Take],
+        got: Mapping[tuple[int, str], tuple[int, int]],
+        parked: Mapping[tuple[int, str], int] = NONE_PARKED,
+    ) -> None:
+        """What the takes brought, as (jobs, highest place) by (priority, lane): short lines leave, others go last.
+
+        So many of the jobs as are `parked` do not run.
+        """
         for take in takes:
-            count, last = got.get((take.priority, take.lane), (0, 0))
+            key = (take.priority, take.lane)
+            count, last = got.get(key, (0, 0))
             lines = self._lines.get(take.priority, {})
             pos = lines.pop(take.lane, None)
-            if count:
-                self._running[take.lane] += count
+            started = count - parked[key] if key in parked else count
+            if started:
+                self._running[take.lane] += started
             if pos is None:
                 continue
             if pos < take.pos:
@@ -135,6 +147,12 @@ class LaneBook:
                 self._count -= 1
             else:
                 lines[take.lane] = last + 1
+
+    def pass_over(self, priority: int, lane: str, start: int, place: int) -> None:
+        """In that line nothing waits from `start` up to `place`."""
+        lines, key = self._shelf(priority, lane)
+        if start <= lines.get(key, -1) < place:
+            lines[key] = place
 
     def ended(self, lane: str, count: int = 1) -> None:
         """Jobs of the lane have left this worker."""

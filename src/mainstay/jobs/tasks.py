@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mainstay.jobs import bulk
+from mainstay.jobs import bulk, kinds
 from mainstay.jobs.dead import KEPT
 from mainstay.jobs.queries import bulk as bulk_rows
 from mainstay.jobs.queries import by_hand
@@ -52,6 +52,7 @@ def tasks(db: Database, specs: Sequence[Partitioned]) -> list[Task]:
 
     async def fold(_: Job) -> None:
         await queue_rows.fold_tallies_everywhere(db, _HISTORY_KEPT)
+        await kinds.unpark(db)
 
     async def work_on(job: Job) -> Outcome:
         return await bulk.work(db, job)
@@ -60,6 +61,7 @@ def tasks(db: Database, specs: Sequence[Partitioned]) -> list[Task]:
     return [
         *(Task(kind=kind, queue=UPKEEP, run=body, history="failures") for kind, body in bodies.items()),
         Task(kind=bulk.KIND, queue=UPKEEP, run=work_on, attempts=bulk.ATTEMPTS),
+        kinds.unpark_task(db),
     ]
 
 

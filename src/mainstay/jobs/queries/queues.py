@@ -29,7 +29,9 @@ _STATS = Sql(
          select queue, sum(completed)::bigint as jobs from mainstay.queue_tallies group by queue)
        select q.name as queue, q.priority, q.paused_at, q.paused_by,
          (select count(*) from (
-            select from mainstay.jobs where state = 'waiting' and queue = q.name limit $1) w) as waiting,
+            (select 1 from mainstay.jobs where state = 'waiting' and queue = q.name limit $1)
+            union all
+            (select 1 from mainstay.jobs where state = 'parked' and queue = q.name limit $1) limit $1) w) as waiting,
          (select count(*) from (
             select from mainstay.jobs where state = 'delayed' and queue = q.name limit $1) w) as delayed,
          coalesce((select jobs from running where queue = q.name), 0) as active,
