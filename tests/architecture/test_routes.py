@@ -37,6 +37,7 @@ PUBLIC = {
     ("GET", "/healthz"): "the same, where HyreLog's clients look",
     ("GET", "/metrics"): "open in development; in production the token is asked for inside (C-37), see below",
     ("GET", "/api/v1/metrics"): "the same figures",
+    ("GET", "/api/v1/queue/stats"): "open in development; otherwise asked for inside (C-37): tests/jobs/test_routes.py",
     ("POST", "/api/v1/auth/login"): "gives the credential",
     ("GET", "/v1/pull/{pull_id}"): "the endpoint's own credential is asked for inside: tests/webhooks/test_pulling.py",
     ("GET", "/"): "leads to the console",
@@ -141,6 +142,24 @@ BODIES |= {
     ("POST", _COMPANY + "/holds"): {"actorId": "somebody-held", "reason": "case 1"},
     ("POST", _COMPANY + "/holds/{hold_id}/lift"): None,
     ("POST", "/v1/key/company/gdpr/export"): {"actorId": "nobody-here"},
+}
+BODIES |= {
+    ("POST", f"/internal{path}"): body
+    for path, body in (
+        ("/queues/{queue}/jobs", {"kind": "route.kind"}),
+        ("/queues/{queue}/pause", None),
+        ("/queues/{queue}/resume", None),
+        ("/queues/{queue}/redrive", {}),
+        ("/queues/{queue}/clear", {"confirm": "nova:report"}),
+        ("/queues/{queue}/cancel", {"filter": {"kind": "none"}}),
+        ("/queues/{queue}/promote", {}),
+        ("/kinds/{kind}/test-runs", {}),
+        ("/jobs/{job}/retry", None),
+        ("/jobs/{job}/cancel", None),
+        ("/jobs/{dead_job}/redrive", None),
+        ("/jobs/{dead_job}/clear", None),
+        ("/bulk-acts/{bulk_act}/cancel", None),
+    )
 }
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
 GUARDS = (KeyGuard, PersonGuard, OperatorGuard, PageGuard)
@@ -335,6 +354,35 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     side.ids |= {"workspace_id": side.tenancy.workspace_id, **await _rules(api, side, earlier)}
     side.ids["stream_id"] = await _stream(api, side, earlier.get("stream_id", ids.new_id()))
     side.ids |= await _erasure(api, side, earlier)
+    side.ids |= await _jobs(side)
+
+
+async def _jobs(side: Side) -> dict[str, str]:
+    """A public kind of a queue, a job of it that waits for its time, one that died, a run by hand, and a bulk act."""
+    async with side.db.begin() as tx:
+        row = await tx.connection.fetchrow(
+            """with kind as (
+                 insert into mainstay.job_kinds (kind, queue, priority, max_attempts, is_public, seen_at)
+                 values ('route.kind', 'nova:report', 5, 3, true, mainstay.now()) on conflict do nothing
+               ), job as (
+                 insert into mainstay.jobs (queue, kind, state, due_at, payload)
+                 values ('nova:report', 'route.kind', 'delayed', mainstay.now() + interval '1 hour', '1') returning id
+               ), dead as (
+                 insert into mainstay.dead_jobs (id, queue, kind, lane, trace_id, enqueued_at, epoch, priority, attempt,
+                                                 max_attempts, reason, error, payload)
+                 values (nextval('mainstay.jobs_id_seq'), 'nova:report', 'route.kind', '', '', mainstay.now(), 1, 5, 1,
+                         1, 'failed', 'e', '1') returning id
+               ), run as (
+                 insert into mainstay.test_runs (job_id, kind, asked_by) select id, 'route.kind', '{}' from job
+               )
+               insert into mainstay.bulk_acts (id, counted, is_floor, act, queue, state, filter, asked_by)
+               select gen_random_uuid(), 1, false, 'redrive', 'nova:report', 'waiting', '{}', '{}' returning id,
+                 (select id from job) as job, (select id from dead) as dead"""
+        )
+    job, dead, act = (str(row[name]) for name in ("job", "dead", "id"))
+    return {
+        "queue": "nova:report", "kind": "route.kind", "job": job, "dead_job": dead, "test_run": job, "bulk_act": act,
+    }  # fmt: skip
 
 
 async def _erasure(api: httpx.AsyncClient, side: Side, earlier: dict[str, str]) -> dict[str, str]:

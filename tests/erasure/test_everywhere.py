@@ -15,7 +15,7 @@ SET_UP_BY_PEOPLE = {
     "thresholds", "alert_sends", "streams.name", "streams.destination", "streams.filter",
     "template_reports.template_name", "template_reports.rule", "template_reports.pointer",
     "company_jobs.created_by", "erasures.requested_by", "legal_holds.set_by", "legal_holds.lifted_by",
-    "replays.created_by", "queues.paused_by", "workers",
+    "replays.created_by", "queues.paused_by", "workers", "bulk_acts", "test_runs",
 }  # fmt: skip
 # Words, names and numbers of our own making, ids of traces, actions and categories, which the chain holds in plain.
 OUR_WORDS = {
