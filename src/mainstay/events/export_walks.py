@@ -29,11 +29,15 @@ class Step:
 
 
 class Walk(Protocol):
-    """A way through the events of an export: `whole` is all of it, `at_most` bounds how many events that are."""
+    """A way through the events of an export: `whole` is all of it, `at_most` bounds how many events that are.
+
+    `place` is where it stands; put back, it goes on from there again.
+    """
 
     whole: lists.Slice
     at_most: int
     widest: int
+    place: Any
 
     @property
     def is_over(self) -> bool:
@@ -66,7 +70,7 @@ class _BySeq:
 
     def __init__(self, scope: lists.Slice, low: int, high: int) -> None:
         self._scope = scope
-        self._low = low
+        self.place: Any = low
         self._high = high
         self.whole = self._between(low, high)
         self.at_most = max(0, high - low)
@@ -74,14 +78,14 @@ class _BySeq:
 
     @property
     def is_over(self) -> bool:
-        return self._low >= self._high
+        return self.place >= self._high
 
     async def next(self, tx: Tx, width: int) -> Step:
-        high = min(self._low + width, self._high)
-        return Step(self._between(self._low, high), high)
+        high = min(self.place + width, self._high)
+        return Step(self._between(self.place, high), high)
 
     def pass_on(self, step: Step) -> None:
-        self._low = step.place
+        self.place = step.place
 
     def _between(self, low: int, high: int) -> lists.Slice:
         return replace(self._scope, ascending=True).between(low, high)
@@ -97,30 +101,30 @@ class _ByTime:
             until = lists.stored_before(heads.last_at + searching.MICROSECOND)
             parts.append([rows.stored_from(certain), until, rows.within(heads)])
         self._scope = scope
-        self._parts: list[Sequence[Any]] = list(parts)
-        self._position: list[Any] | None = None
+        self._parts = tuple(parts)
+        self.place: Any = (0, None)
         self.widest = WIDEST
         self.at_most = heads.events
         self.whole = self._bounded(rows.either(parts))
 
     @property
     def is_over(self) -> bool:
-        return not self._parts
+        return bool(self.place[0] == len(self._parts))
 
     async def next(self, tx: Tx, width: int) -> Step:
-        rest = self._bounded(self._parts[0])
-        if self._position is not None:
-            rest = lists.beyond(rest, self._position)
+        part, position = self.place
+        rest = self._bounded(self._parts[part])
+        if position is not None:
+            rest = lists.beyond(rest, position)
         edge = await rows.find_edge_everywhere(tx, rest, width=width)
         return Step(rest if edge is None else replace(rest, bounds=[*rest.bounds, rows.up_to(edge)]), edge)
 
     def pass_on(self, step: Step) -> None:
-        if step.place is None:
-            self._parts.pop(0)
-            self._position = None
+        part, row = self.place[0], step.place
+        if row is None:
+            self.place = (part + 1, None)
         else:
-            row = step.place
-            self._position = [iso(row["received_at"]), str(row["workspace_id"]), row["seq"]]
+            self.place = (part, [iso(row["received_at"]), str(row["workspace_id"]), row["seq"]])
 
     def _bounded(self, bounds: Sequence[Any]) -> lists.Slice:
         return replace(self._scope, bounds=[*self._scope.bounds, *bounds], ascending=True)

@@ -12,24 +12,24 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
 from mainstay.events import export_forms, export_walks
 from mainstay.events.errors import EmptyChain
 from mainstay.events.export_forms import End
-from mainstay.events.export_walks import Walk
+from mainstay.events.export_walks import Step, Walk
 from mainstay.events.filters import Filters
 from mainstay.events.queries import exporting as rows
 from mainstay.events.queries.exporting import Form
 from mainstay.events.sealing import Sealer
-from mainstay.kernel.db import Database
+from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.outbox import Actor, announce
 
 MOST_AT_ONCE: Final = 32
-"""Exports that one process sends at once; each holds up to two steps in memory."""
+"""Exports that one process sends at once; each holds up to two steps in memory, three where there are few."""
 STEPS_AT_ONCE: Final = 2
 """Connections that all exports of a process use together, a database."""
 STEP_BYTES: Final = 8 * 1024 * 1024
@@ -136,6 +136,7 @@ class Export:
         self._walk = walk
         self._note = note
         self._width = _FIRST_WIDTH
+        self._planning = asyncio.Lock()
         self.rows = 0
         self.is_cut = is_cut
         self.is_told = False
@@ -147,18 +148,16 @@ class Export:
         """
         wanted = self.wanted
         yield export_forms.beginning(wanted.form)
-        coming = asyncio.create_task(self._next())
+        coming: deque[asyncio.Task[_Taken]] = deque()
         is_first = True
         try:
-            while (taken := await coming) is not None:
-                coming = asyncio.create_task(self._next())
+            while (taken := await self._next(coming)) is not None:
                 are_plain = taken.marks in (0, taken.rows)
                 while taken.chunks:
                     yield export_forms.on_the_way(wanted.form, taken.chunks.popleft(), first=is_first, plain=are_plain)
                     is_first = False
         finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            await _drop(coming)
         is_cut = await self._was_cut()
         if before_end is not None:
             await before_end()
@@ -166,54 +165,79 @@ class Export:
         told = wanted.with_end or (is_cut and self.is_cut is None)
         yield export_forms.ending(wanted.form, end, note=None if is_cut else self._note, told=told)
 
-    async def _next(self) -> "_Taken | None":
-        """What the next step gave that has rows; None behind the last."""
-        while not self._walk.is_over and self.rows != self.wanted.cap:
-            taken = await self._step()
+    async def _next(self, coming: "deque[asyncio.Task[_Taken]]") -> "_Taken | None":
+        """What the next step gave that has rows, with those behind it on their way; None behind the last."""
+        while True:
+            self._look_ahead(coming)
+            if not coming:
+                return None
+            try:
+                taken = await coming[0]
+            except _TooMuch as found:
+                if found.width == 1:
+                    raise
+                await _drop(coming)
+                self._walk.place = found.place
+                self._width = max(1, found.width // 8)
+                continue
+            coming.popleft()
+            self.rows += taken.rows
             if taken.rows:
+                self._look_ahead(coming)
                 return taken
-        return None
+
+    def _look_ahead(self, coming: "deque[asyncio.Task[_Taken]]") -> None:
+        """Steps are under way: one, or two at once where few exports are sent and no cap can fall between them."""
+        many = 2 if self.is_cut is False and self._exports.open <= STEPS_AT_ONCE else 1
+        while len(coming) < many and not self._walk.is_over and self.rows != self.wanted.cap:
+            coming.append(asyncio.create_task(self._step()))
 
     async def _step(self) -> "_Taken":
+        """The next events, read whole. Steps are planned one after another, each from where the one before ends."""
+        await self._planning.acquire()
+        step: Step | None = None
+        place, width = self._walk.place, self._width
         tries = 0
-        while True:
-            try:
-                return await self._read()
-            except (_TooMuch, asyncpg.QueryCanceledError):
-                if self._width == 1:
-                    raise
-                self._width = max(1, self._width // 8)
-            except Unavailable:
-                tries += 1
-                if tries == _TRIES:
-                    raise
-                await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
-
-    async def _read(self) -> "_Taken":
-        """One step in a transaction of its own; nothing of it counts unless all of it was read."""
-        wanted, width = self.wanted, self._width
-        most_rows = None if wanted.cap is None else wanted.cap - self.rows
-        taken = _Taken(STEP_BYTES if width > 1 else None, wanted.form)
         try:
-            async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
-                started = time.perf_counter()
-                await tx.connection.execute(_STEP_TIMEOUT)
-                step = await self._walk.next(tx, width)
-                taken.give_up = tx.connection.terminate
-                taken.rows = await rows.copy_rows_everywhere(
-                    tx, step.slice, wanted.form, taken.add, with_proof=wanted.with_proof, most_rows=most_rows
-                )
-                seconds = time.perf_counter() - started
-        except Unavailable:
-            if taken.is_too_much:
-                raise _TooMuch from None
-            raise
-        if taken.is_too_much:
-            raise _TooMuch
-        self.rows += taken.rows
-        self._walk.pass_on(step)
-        self._width = export_forms.next_width(width, taken.size, seconds, most=self._walk.widest)
-        return taken
+            while True:
+                taken = _Taken(STEP_BYTES if width > 1 else None, self.wanted.form)
+                try:
+                    async with self._exports.steps, self._exports.db.begin(readonly=True) as tx:
+                        started = time.perf_counter()
+                        await tx.connection.execute(_STEP_TIMEOUT)
+                        if step is None:
+                            if self._walk.is_over:
+                                return taken
+                            step = await self._walk.next(tx, width)
+                            self._walk.pass_on(step)
+                            self._planning.release()
+                        await self._read(tx, step, taken)
+                        seconds = time.perf_counter() - started
+                except Unavailable:
+                    tries += 1
+                    if tries == _TRIES and not taken.is_too_much:
+                        raise
+                    if not taken.is_too_much:
+                        await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
+                        continue
+                except asyncpg.QueryCanceledError as error:
+                    raise _TooMuch(place, width) from error
+                if taken.is_too_much:
+                    raise _TooMuch(place, width)
+                self._width = export_forms.next_width(width, taken.size, seconds, most=self._walk.widest)
+                return taken
+        finally:
+            if step is None:
+                self._planning.release()
+
+    async def _read(self, tx: Tx, step: Step, taken: "_Taken") -> None:
+        """The rows of the step have been taken; nothing of them counts unless that is all of them."""
+        wanted = self.wanted
+        taken.give_up = tx.connection.terminate
+        most_rows = None if wanted.cap is None or self.is_cut is False else wanted.cap - self.rows
+        taken.rows = await rows.copy_rows_everywhere(
+            tx, step.slice, wanted.form, taken.add, with_proof=wanted.with_proof, most_rows=most_rows
+        )
 
     async def _was_cut(self) -> bool:
         """Whether events are left behind the cap, as far as can be found out in time."""
@@ -232,8 +256,21 @@ class Export:
             return await rows.has_more_than_everywhere(tx, self._walk.whole, self.rows)
 
 
+async def _drop(coming: "deque[asyncio.Task[_Taken]]") -> None:
+    """Nothing is under way any more."""
+    for step in coming:
+        step.cancel()
+    await asyncio.gather(*coming, return_exceptions=True)
+    coming.clear()
+
+
 class _TooMuch(Exception):
-    """The step grows larger than may be held."""
+    """The step from that place, so wide, is more than may be held, or takes too long."""
+
+    def __init__(self, place: Any, width: int) -> None:
+        super().__init__(f"{width} events are too much for one step")
+        self.place = place
+        self.width = width
 
 
 @dataclass(slots=True)
@@ -264,4 +301,4 @@ class _Taken:
         self.chunks.clear()
         if self.size > (self.most_bytes or 0) * _PASSED_OVER:
             self.give_up()
-            raise _TooMuch
+            raise Unavailable
