@@ -30,6 +30,8 @@ REAL_TIME = {
     ("migrations/versions/0001_ground.py", "pg_catalog.now()"): "the definition of mainstay.now() itself",
     ("migrations/versions/0001_ground.py", "clock_timestamp()"): "ids that sort must not stand still in a transaction",
     ("src/mainstay/jobs/queries/workers.py", "clock_timestamp()"): "whether a worker lives is a matter of real time",
+    ("src/mainstay/jobs/queries/schedules.py", "clock_timestamp()"): "how long a handler took in its own transaction",
+    ("src/mainstay/jobs/queries/schedules.py", "pg_catalog.now()"): "the same, counted from the transaction's start",
     ("src/mainstay/cli/queries.py", "clock_timestamp()"): "the doctor compares the clocks of two machines",
 }
 

@@ -32,6 +32,8 @@ WITHOUT_COMPANY = {
     "kind_pauses": "the engine's own; a pause holds for every company",
     "kind_minutes": "the engine's own; figures of a whole kind",
     "schedule_runs": "the engine's own; schedules are the service's",
+    "schedule_jobs": "the same",
+    "schedules": "the same",
     "function_steps": "belongs to a run, which has the company",
     "function_holds": "belongs to a run, which has the company",
     "function_paces": "counts starts by a function's own key, which may span companies",

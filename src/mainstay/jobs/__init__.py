@@ -22,7 +22,7 @@ A waiting job of a paused kind is set aside (`parked`) by the claim that meets i
 Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts.
 """
 
-from mainstay.jobs import desk, kinds
+from mainstay.jobs import desk, kinds, recurring
 from mainstay.jobs.dead import (
     DeadJob,
     Match,
@@ -45,6 +45,7 @@ from mainstay.jobs.errors import (
     LeaseLost,
     QueueNotFound,
     RedriveRefused,
+    ScheduleNotFound,
 )
 from mainstay.jobs.leases import confirm
 from mainstay.jobs.queues import (
@@ -87,6 +88,7 @@ __all__ = [
     "QueueNotFound",
     "QueueStats",
     "RedriveRefused",
+    "ScheduleNotFound",
     "Timing",
     "Worker",
     "attempts_of_job",
@@ -105,6 +107,7 @@ __all__ = [
     "list_jobs",
     "pause",
     "queue_configs",
+    "recurring",
     "redrive",
     "redrive_matching",
     "resume",

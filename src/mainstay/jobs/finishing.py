@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -36,10 +36,16 @@ class Finisher:
     """Holds ended jobs for a few milliseconds at most and acknowledges them together."""
 
     def __init__(
-        self, db: Database, *, worker_id: Callable[[], int | None], release: Callable[[Sequence[Held]], None]
+        self,
+        db: Database,
+        *,
+        worker_id: Callable[[], int | None],
+        release: Callable[[Sequence[Held]], None],
+        note: Callable[[Tx, Sequence[Held], set[int]], Awaitable[None]],
     ) -> None:
         self._db = db
         self._worker_id = worker_id
+        self._note = note
         self._release = release
         self._plain: deque[Held] = deque()
         self._recorded: dict[str, deque[Held]] = {}
@@ -173,6 +179,7 @@ class Finisher:
             kept |= _ids(await claims.hold_everywhere(tx, ids, epochs))
         if buried:
             kept |= await self._bury(tx, buried)
+        await self._note(tx, taken, kept)
         return kept
 
     @staticmethod

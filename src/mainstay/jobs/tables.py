@@ -10,6 +10,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     PrimaryKeyConstraint,
     Sequence,
     SmallInteger,
@@ -245,6 +246,58 @@ kind_minutes = Table(
     info=_REGIONAL,
 )
 
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text(collation="C"), primary_key=True),
+    _word("family"),
+    Column("title", Text, nullable=False),
+    _word("kind"),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("max_attempts", SmallInteger, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("slots", Text, nullable=False),
+    _word("missed"),
+    Column("late_after", Interval, nullable=False),
+    _moment("seen_at"),
+    CheckConstraint("missed in ('latest', 'skip')", name="missed"),
+    info=_REGIONAL,
+)
+
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("schedule", Text),
+    _moment("due_at"),
+    Column("job_id", BigInteger),
+    _moment("recorded_at", now=True),
+    Column("is_covered", Boolean),
+    Column("missed", Integer),
+    PrimaryKeyConstraint("schedule", "due_at"),
+    info=_REGIONAL,
+)
+
+schedule_jobs = Table(
+    "schedule_jobs",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    _word("schedule"),
+    _moment("due_at", nullable=True),
+    Column("asked_by", Text),
+    _moment("enqueued_at", now=True),
+    _moment("started_at", nullable=True),
+    _moment("late_at", nullable=True),
+    _moment("ended_at", nullable=True),
+    Column("duration_ms", REAL),
+    Column("attempt", SmallInteger),
+    _word("outcome", nullable=True),
+    CheckConstraint("outcome in ('completed', 'dead', 'cancelled')", name="outcome"),
+    Index("schedule_jobs_schedule_idx", "schedule", "job_id"),
+    Index("schedule_jobs_unended_idx", "job_id", postgresql_where=text("ended_at is null")),
+    info=_REGIONAL,
+)
+
 bulk_acts = Table(
     "bulk_acts",
     metadata,
@@ -284,17 +337,5 @@ enqueue_requests = Table(
     Column("id", Uuid, primary_key=True),
     _moment("at", now=True),
     Column("job_ids", ARRAY(BigInteger), nullable=False),
-    info=_REGIONAL,
-)
-
-
-schedule_runs = Table(
-    "schedule_runs",
-    metadata,
-    Column("schedule", Text),
-    _moment("due_at"),
-    Column("job_id", BigInteger),
-    _moment("recorded_at", now=True),
-    PrimaryKeyConstraint("schedule", "due_at"),
     info=_REGIONAL,
 )

@@ -23,6 +23,8 @@ PARTITIONED = [
     Partitioned("job_attempts", "time", "week", ahead=4, keep=timedelta(days=60)),
 ]
 _HISTORY_KEPT = timedelta(days=30)
+_RUNS_KEPT, _RUNS_KEPT_MOST = timedelta(days=2), 1_000
+_SCHEDULES_KEPT = timedelta(days=1)
 _BATCH = 1_000
 _PERIODS = {
     "jobs.partitions": timedelta(hours=1),
@@ -44,7 +46,8 @@ def tasks(db: Database, specs: Sequence[Partitioned]) -> list[Task]:
     async def expire(_: Job) -> None:
         while await dead_rows.expire_dead_everywhere(db, KEPT, _BATCH) == _BATCH:
             pass
-        await schedule_rows.prune_slots_everywhere(db, _HISTORY_KEPT)
+        await schedule_rows.prune_history_everywhere(db, _HISTORY_KEPT, _RUNS_KEPT, _RUNS_KEPT_MOST)
+        await schedule_rows.prune_schedules_everywhere(db, _SCHEDULES_KEPT)
         await queue_rows.cut_minutes_everywhere(db, DEPTHS_KEPT)
         await worker_rows.prune_workers_everywhere(db, _HISTORY_KEPT)
         await bulk_rows.prune_acts_everywhere(db, bulk.KEPT)

@@ -1,11 +1,12 @@
-"""When slots are due: the last and the next one, in words and as five cron fields."""
+"""When slots are due: the last and the next one, how many lie between, in words and as five cron fields."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from mainstay.kernel import cron
-from mainstay.kernel.work import Cron, Every, Slots, Weekly
+from mainstay.kernel.work import Cron, Daily, Every, Slots, Weekly
 
 _DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_COUNTED_TO = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -29,6 +30,39 @@ def next_slot(slots: Slots, now: datetime) -> datetime:
     if isinstance(slots, Every):
         return last_slot(slots, now) + slots.period
     return last_slot(slots, now) + (7 * _DAY if isinstance(slots, Weekly) else _DAY)
+
+
+def count_between(slots: Slots, after: datetime, before: datetime) -> int:
+    """How many slots lie between the two moments, which are not counted themselves; 10,000 is a floor for cron."""
+    if isinstance(slots, Cron):
+        count, slot = 0, next_slot(slots, after)
+        while slot < before and count < _COUNTED_TO:
+            count, slot = count + 1, next_slot(slots, slot)
+        return count
+    period = slots.period if isinstance(slots, Every) else _DAY * (7 if isinstance(slots, Weekly) else 1)
+    return max(0, -((next_slot(slots, after) - before) // period))
+
+
+def write(slots: Slots) -> str:
+    """The slots as one text that `read` understands."""
+    if isinstance(slots, Every):
+        return f"every {slots.period.total_seconds():g}"
+    if isinstance(slots, Cron):
+        return f"cron {slots.text}"
+    return f"weekly {slots.weekday} {slots.at}" if isinstance(slots, Weekly) else f"daily {slots.at}"
+
+
+def read(text: str) -> Slots:
+    """The slots that were written so."""
+    word, _, rest = text.partition(" ")
+    if word == "every":
+        return Every(timedelta(seconds=float(rest)))
+    if word == "cron":
+        return Cron(rest)
+    if word == "weekly":
+        weekday, _, at = rest.partition(" ")
+        return Weekly(int(weekday), time.fromisoformat(at))
+    return Daily(time.fromisoformat(rest))
 
 
 def in_words(slots: Slots) -> str:

@@ -18,6 +18,7 @@ from mainstay.jobs.listening import Listener
 from mainstay.jobs.queries import claims, planning
 from mainstay.jobs.queues import QueueConfig
 from mainstay.jobs.running import Runner
+from mainstay.jobs.runs import RunBook
 from mainstay.jobs.scheduling import Scheduler
 from mainstay.jobs.stats import Gauge
 from mainstay.kernel import telemetry
@@ -96,7 +97,9 @@ class Worker:
         self.lease = Lease(
             engine, name or f"{socket.gethostname()}:{os.getpid()}", queues, tasks, lease_seconds=self._timing.lease
         )
-        self.finisher = Finisher(engine, worker_id=lambda: self.lease.id, release=self._release)
+        self.finisher = Finisher(
+            engine, worker_id=lambda: self.lease.id, release=self._release, note=RunBook(schedules).note
+        )
         self.runner = Runner(
             db,
             by_kind,
@@ -134,7 +137,7 @@ class Worker:
             self._loop("promote", self._promote, timing.promote, stopping),
             self._loop("reap", self.reaper.run_once, timing.reap, stopping),
             self._loop("sweep", self._sweep, timing.promote, stopping),
-            self._loop("schedule", self.scheduler.run_once, timing.schedule, stopping),
+            self._loop("schedule", lambda: self.scheduler.run_when_due(timing.schedule), 0, stopping),
             self._loop("gauge", self.gauge.run_once, timing.gauge, stopping),
             self.listener.run(),
         ]

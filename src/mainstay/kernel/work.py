@@ -159,6 +159,8 @@ class Schedule:
 
     A slot that comes while the run of an earlier one has not ended is covered by that run, so runs never pile up.
     `missed` says what happens to slots that passed while nothing ran: 'latest' runs the newest only, 'skip' none.
+    A run that began later than `late_after` its slot is late. `title` and `family` are for people; without them the
+    name serves, and what stands before its first dot.
     """
 
     name: str
@@ -166,3 +168,13 @@ class Schedule:
     kind: str
     payload: Any = None
     missed: Literal["latest", "skip"] = "latest"
+    late_after: timedelta = timedelta(minutes=1)
+    title: str = ""
+    family: str = ""
+
+    def __post_init__(self) -> None:
+        told = self.name + self.title + self.family
+        if not 0 < len(self.name) <= 100 or "/" in self.name or " " in self.name or not told.isprintable():
+            raise ValueError("the name of a schedule has 1 to 100 printable characters, without spaces and slashes")
+        if self.missed not in ("latest", "skip") or self.late_after <= timedelta(0):
+            raise ValueError(f"schedule {self.name!r}: missed is 'latest' or 'skip', and late_after is over zero")
