@@ -16,6 +16,7 @@ from mainstay import (
     console,
     erasure,
     events,
+    functions,
     identity,
     jobs,
     observability,
@@ -141,9 +142,13 @@ def build_api(settings: Settings) -> Front:
     app.include_router(templates.router(regions, cursors))
     app.include_router(identity.router(regions, who, passwords, cursors, workspace_figures(base)))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
-    app.include_router(streams.router(regions, settings, base.keyring))
-    app.include_router(jobs.router(settings, regions, cursors, region_finder(base.db)))
-    app.include_router(observability.router(settings, regions, _runway))
+    for routes in (
+        streams.router(regions, settings, base.keyring),
+        jobs.router(settings, regions, cursors, region_finder(base.db)),
+        functions.router(settings, regions, cursors, functions_of(base, base.db)),
+        observability.router(settings, regions, _runway),
+    ):
+        app.include_router(routes)
     pages = app.state.console = build_console(base, passwords, cursors, exporter)
     app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
@@ -270,12 +275,18 @@ class WorkerParts:
         return self.of_databases[0].relay
 
 
+def functions_of(_: Foundation, __: Database) -> functions.Registry:
+    """Every function of every room, on one database."""
+    return functions.Registry()
+
+
 def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -> list[Task]:
     """Every kind of job of every room, on one database of those that regions have (home unless given)."""
     db = db or base.db
     name = next(name for name, one in base.regions.all() if one is db)
     return [
         *jobs.tasks(db, partitioned()),
+        *functions.tasks(db, functions_of(base, db)),
         *webhooks.tasks(db, outbound, base.keyring, base.settings),
         *events.tasks(events.Sealer(base.keyring)),
         *streams.tasks(db, outbound, base.keyring, base.settings.brand, name),
@@ -287,10 +298,11 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
     ]
 
 
-def schedules() -> list[Schedule]:
-    """Every recurring job of every room."""
+def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
+    """Every recurring job of every room, and every function of the registry that the clock starts."""
     return [
         *jobs.schedules(),
+        *functions.schedules(registry or functions.Registry()),
         *webhooks.schedules(),
         *events.schedules(),
         *streams.schedules(),
@@ -310,19 +322,19 @@ def build_worker(settings: Settings) -> WorkerParts:
     engines = Regions.connect(settings, size=_ENGINE_CONNECTIONS, name="mainstay engine")
     parts = []
     for (name, db), (_, engine_db) in zip(base.regions.all(), engines.all(), strict=True):
-        emitted = asyncio.Event()
+        emitted, registry = asyncio.Event(), functions_of(base, db)
         worker = jobs.Worker(
             db,
             tasks_of(base, outbound, db),
             queues=jobs.queue_configs(settings.queue_concurrency, settings.queue_concurrency_overrides),
-            schedules=schedules(),
+            schedules=schedules(registry),
             engine_db=engine_db,
             clock=SystemClock(),
             listen_url=settings.direct_url_of(db.dsn),
             shutdown_seconds=settings.shutdown_seconds,
             heard=waking(emitted),
         )
-        relay = reactions.relay_of(base.regions, db)
+        relay = reactions.relay_of(base.regions, db, registry)
         parts.append(RegionParts(name, worker, relay, emissions_of(base.regions, db), emitted))
     return WorkerParts(parts, outbound, base, engines)
 

@@ -8,7 +8,7 @@ company's region: what home announces of a company whose data live elsewhere is 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
-from mainstay import archive, events, identity, templates, webhooks
+from mainstay import archive, events, functions, identity, templates, webhooks
 from mainstay.events import Place
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Connection, Database, Tx
@@ -19,19 +19,36 @@ from mainstay.kernel.regions import Regions
 _OPENED = "workspace.opened"
 
 
-def reactions_on(home: Database, db: Database) -> Mapping[str, Sequence[Reaction]]:
-    """Who reacts to what is announced in one of the databases."""
+def reactions_on(
+    home: Database, db: Database, registry: functions.Registry | None = None
+) -> Mapping[str, Sequence[Reaction]]:
+    """Who reacts to what is announced in one of the databases; what concerns a function is sent to it as an event."""
     retention = Retention(home, is_home=db is home)
-    return {
+    found: dict[str, list[Reaction]] = {
         "template.assigned": [retention.follow],
         "template.unassigned": [retention.follow],
         "template.changed": [retention.follow_all],
     }
+    for name in sorted(registry.event_names()) if registry is not None else ():
+        found.setdefault(name, []).append(send_to_functions)
+    return found
 
 
-def relay_of(regions: Regions, db: Database) -> Relay:
+async def send_to_functions(tx: Tx, fact: Announcement) -> None:
+    """The fact is an event for functions, once, under its own id."""
+    event = {
+        "name": fact.name,
+        "data": dict(fact.data),
+        "user": {"kind": fact.actor.kind, "id": fact.actor.id},
+        "id": f"announcement/{fact.id}",
+        "ts": round(fact.at.timestamp() * 1000),
+    }
+    await functions.send(tx, [event], company_id=fact.company_id)
+
+
+def relay_of(regions: Regions, db: Database, registry: functions.Registry | None = None) -> Relay:
     """The relay of what is announced in one of the databases."""
-    reactions = reactions_on(regions.home, db)
+    reactions = reactions_on(regions.home, db, registry)
     if regions.are_one:
         return Relay(db, reactions, record)
     if db is regions.home:

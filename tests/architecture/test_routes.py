@@ -40,6 +40,7 @@ PUBLIC = {
     ("GET", "/api/v1/queue/stats"): "open in development; otherwise asked for inside (C-37): tests/jobs/test_routes.py",
     ("POST", "/api/v1/auth/login"): "gives the credential",
     ("GET", "/v1/pull/{pull_id}"): "the endpoint's own credential is asked for inside: tests/webhooks/test_pulling.py",
+    ("POST", "/e/{event_key}"): "the key is in the path and asked for inside: tests/functions/test_events.py",
     ("GET", "/"): "leads to the console",
     ("GET", "/console/sign-in"): "the form that gives the session",
     ("POST", "/console/sign-in"): "gives the session; needs the token of the form, see tests/console",
@@ -97,6 +98,10 @@ BODIES: dict[tuple[str, str], Any] = {
 ARCHIVED = """insert into mainstay.archive_days (workspace_id, company_id, day, data_region, first_seq, last_seq,
     archived_seq, flagged_seq, archived_at, sha256, bytes, verified_at, outcome)
   values ($1, $2, '2020-01-01', 'US', 1, 2, 2, 2, mainstay.now(), '', 1, mainstay.now(), 'sound')"""
+SCHEDULED = """insert into mainstay.schedules (name, family, title, kind, queue, priority, max_attempts, payload, slots,
+    missed, late_after, seen_at)
+  values ('test.schedule', 'test', 't', 'test.kind', 'test:queue', 5, 1, 'null', 'every 60', 'latest', '60 s',
+    mainstay.now()) on conflict do nothing"""
 STREAMS = {("GET", "/v1/key/workspace/events/tail"): "goes on until the client leaves: only its head is looked at"}
 _COMPANY = "/internal/companies/{company_id}"
 BODIES |= {
@@ -107,6 +112,7 @@ BODIES |= {
     ("PUT", _COMPANY + "/add-ons/{code}"): None,
 }
 BODIES |= {
+    ("POST", "/internal/schedules/{schedule}/runs"): None,
     ("POST", "/api/v1/templates"): {"name": "t", "rules": {}},
     ("PATCH", "/api/v1/templates/{template_id}"): {"description": "changed"},
     ("PUT", "/api/v1/templates/{template_id}/assignments/{workspace_id}"): None,
@@ -154,11 +160,16 @@ BODIES |= {
         ("/queues/{queue}/cancel", {"filter": {"kind": "none"}}),
         ("/queues/{queue}/promote", {}),
         ("/kinds/{kind}/test-runs", {}),
+        ("/kinds/{kind}/pause", None),
+        ("/kinds/{kind}/resume", {}),
         ("/jobs/{job}/retry", None),
         ("/jobs/{job}/cancel", None),
         ("/jobs/{dead_job}/redrive", None),
         ("/jobs/{dead_job}/clear", None),
         ("/bulk-acts/{bulk_act}/cancel", None),
+        ("/function-runs/{function_run_id}/cancel", None),
+        ("/function-runs/{function_run_id}/rerun", None),
+        ("/function-events", {"name": "nobody/listens"}),
     )
 }
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
@@ -311,6 +322,7 @@ async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
     side = Side(tenancy, people, read_only, db, store)
     async with db.begin() as tx:
         await tx.connection.execute(ARCHIVED, tenancy.workspace_id, tenancy.company_id)
+        await tx.connection.execute(SCHEDULED)
     await _furnish(api, side)
     return side
 
@@ -341,6 +353,7 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
         "archive_day": f"2020-01-01.{side.tenancy.workspace_id}",
         "limit": "exportRows",
         "code": "RETENTION_S3_ARCHIVE",
+        "schedule": "test.schedule",
         "threshold_id": threshold.json()["data"]["id"],
         "event_id": event.json()["id"],
         "endpoint_id": endpoint_id,
@@ -355,6 +368,18 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     side.ids["stream_id"] = await _stream(api, side, earlier.get("stream_id", ids.new_id()))
     side.ids |= await _erasure(api, side, earlier)
     side.ids |= await _jobs(side)
+    side.ids["function_run_id"] = await _function_run(side)
+
+
+async def _function_run(side: Side) -> str:
+    """A run that has not ended."""
+    async with side.db.begin() as tx:
+        row = await tx.connection.fetchrow(
+            """insert into mainstay.function_runs (id, function_id, event_name, input) values
+               (gen_random_uuid(), 'route.f', 'e', '[{"name": "e", "data": {}, "user": {}, "id": "i", "ts": 1}]')
+               returning id"""
+        )
+    return str(row["id"])
 
 
 async def _jobs(side: Side) -> dict[str, str]:

@@ -37,13 +37,26 @@ from mainstay.functions.declaring import (
 from mainstay.functions.errors import (
     EventKeyRefused,
     EventRefused,
+    EventTooLarge,
     FunctionError,
     FunctionNotFound,
     RunEnded,
     RunNotFound,
+    SignatureRefused,
     StepError,
 )
+from mainstay.functions.operating import (
+    ListedFunction,
+    ListedRun,
+    RunShown,
+    cancel_run,
+    get_run,
+    list_functions,
+    list_runs,
+    rerun,
+)
 from mainstay.functions.registry import Registry
+from mainstay.functions.routes import router
 from mainstay.functions.sending import send
 from mainstay.functions.stepping import Steps
 from mainstay.functions.tasks import schedules, tasks
@@ -58,17 +71,28 @@ __all__ = [
     "Event",
     "EventKeyRefused",
     "EventRefused",
+    "EventTooLarge",
     "Function",
     "FunctionError",
     "FunctionNotFound",
+    "ListedFunction",
+    "ListedRun",
     "RateLimit",
     "Received",
     "Registry",
     "RunEnded",
     "RunNotFound",
+    "RunShown",
+    "SignatureRefused",
     "StepError",
     "Steps",
     "Throttle",
+    "cancel_run",
+    "get_run",
+    "list_functions",
+    "list_runs",
+    "rerun",
+    "router",
     "schedules",
     "send",
     "tasks",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mainstay.functions.errors import EventRefused
+from mainstay.functions.errors import EventTooLarge
 from mainstay.functions.limits import Limits, release_places
 from mainstay.functions.queries import runs as rows
 from mainstay.functions.queries import steps as step_rows
@@ -57,8 +57,10 @@ async def tell(tx: Tx, registry: Registry, ended: Sequence[tuple[Ended, Record]]
         await _tell_parent(tx, row, state, one.output, one.error)
         if one.state == "failed":
             await _announce_failure(tx, one)
+        # What listens to failures and fails itself is not told of it: it would go on for ever.
+        if one.state == "failed" and one.event.get("name") != FAILED:
             await _send(tx, FAILED, one)
-        if registry.started_by(FINISHED):
+        if registry.started_by(FINISHED) and one.event.get("name") != FINISHED:
             await _send(tx, FINISHED, one)
 
 
@@ -89,6 +91,6 @@ async def _send(tx: Tx, name: str, one: Ended) -> None:
         data["result"] = orjson.loads(one.output)
     try:
         await send(tx, [{"name": name, "data": data}], company_id=one.company_id)
-    except EventRefused:
+    except EventTooLarge:
         data = {key: value for key, value in data.items() if key != "event"}
         await send(tx, [{"name": name, "data": data}], company_id=one.company_id)

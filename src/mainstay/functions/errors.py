@@ -1,6 +1,6 @@
 """What functions refuse."""
 
-from mainstay.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated
+from mainstay.kernel.errors import Conflict, Invalid, NotFound, TooLarge, Unauthenticated
 
 
 class FunctionNotFound(NotFound):
@@ -31,6 +31,18 @@ class EventKeyRefused(Unauthenticated):
     """Events are taken at /e/{event key}, under the key of the setting INNGEST_EVENT_KEY."""
 
     code = "event-key-refused"
+
+
+class EventTooLarge(TooLarge):
+    """An event is larger than the stated limit."""
+
+    code = "event-too-large"
+
+
+class SignatureRefused(Unauthenticated):
+    """The signature is not that of this body under the setting INNGEST_SIGNING_KEY, or over 5 minutes old."""
+
+    code = "signature-refused"
 
 
 class FunctionError(ValueError):

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from mainstay import jobs
-from mainstay.functions.errors import EventRefused
+from mainstay.functions.errors import EventRefused, EventTooLarge
 from mainstay.functions.queries import sending as rows
 from mainstay.kernel import ids
 from mainstay.kernel.crypto import digest_of
@@ -35,7 +35,7 @@ class Sent:
 
 
 async def send(tx: Tx, events: Sequence[Mapping[str, Any]], *, company_id: str | None = None) -> list[str]:
-    """The events reach functions once the caller has committed; their ids. EventRefused names what is wrong where.
+    """The events reach functions once the caller has committed; their ids. EventRefused, EventTooLarge.
 
     Each is `{name, data, user, id, ts, v}` as Inngest has it, at most 256,000 bytes, at most 5,000 in a call. One whose
     `id` was sent in the last 24 hours does nothing, and the id that the first one got is given.
@@ -65,7 +65,8 @@ def check(events: Sequence[Mapping[str, Any]], company_id: str | None = None) ->
             sent = _kept(event, company_id)
             size = len(orjson.dumps(sent.body))
             if size > MAX_EVENT_BYTES:
-                found = [Fault(f"an event has at most {MAX_EVENT_BYTES} bytes as JSON, this has {size}", f"#/{index}")]
+                fault = Fault(f"an event has at most {MAX_EVENT_BYTES} bytes as JSON, this has {size}", f"#/{index}")
+                raise EventTooLarge(faults=[fault])
             checked.append(sent)
         faults += found
         if len(faults) >= 100:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from mainstay.kernel.addresses import AllowList, parse_allow_list
 
 _SECRET_CHARACTERS = 32
+_EVENT_KEY_CHARACTERS = 16
 _NOTHING_ALLOWED = parse_allow_list("")
 
 
@@ -133,6 +134,18 @@ class Settings:
         "CONSOLE_OPERATORS",
         "emails of people who may operate the whole service in the console (queues), comma separated",
         (),
+    )
+    inngest_event_key: str | None = _setting(
+        "INNGEST_EVENT_KEY",
+        "key under which applications send events for functions to POST /e/{key}: 16 characters or more; unset, none",
+        None,
+        secret=True,
+    )
+    inngest_signing_key: str | None = _setting(
+        "INNGEST_SIGNING_KEY",
+        "signs what passes between functions and applications that serve some, such as signkey-prod-0123abcd…",
+        None,
+        secret=True,
     )
     metrics_public: bool = _setting("METRICS_PUBLIC", "serve /metrics without the token in production", False)
     queue_concurrency: int | None = _setting(
@@ -298,6 +311,8 @@ def _check(settings: Settings) -> None:
     ):
         if value is not None and len(value) < _SECRET_CHARACTERS:
             wrong.append(f"{env} must have at least {_SECRET_CHARACTERS} characters")
+    if settings.inngest_event_key is not None and len(settings.inngest_event_key) < _EVENT_KEY_CHARACTERS:
+        wrong.append(f"INNGEST_EVENT_KEY must have at least {_EVENT_KEY_CHARACTERS} characters")
     if settings.secret == settings.jwt_access_secret:
         wrong.append("MAINSTAY_SECRET and JWT_ACCESS_SECRET must differ")
     brand = settings.brand.replace("-", "")

@@ -5,29 +5,30 @@ from datetime import datetime
 
 from mainstay.kernel.db import Connection, Record, Sql
 
-_LISTED = """id, function_id, event_name, company_id, created_at, started_at, ended_at, reason, job_id, rerun_of,
-    case when state <> 'open' then state when started_at is null then 'queued' when is_waiting then 'waiting'
-         else 'running' end as state, error"""
-_LIST = Sql(
-    "functions.list_runs",
-    f"""select {_LISTED} from mainstay.function_runs where id = any(array(
-          select r.id from unnest($1::text[]) as s(state) cross join lateral (
-            select id from mainstay.function_runs where state = s.state and ($2::uuid is null or id < $2)
-            order by id desc limit $3) r order by r.id desc limit $3))
-        order by id desc""",  # noqa: S608 (a constant)
-)
-_LIST_OF = Sql(
-    "functions.list_runs_of",
-    f"""select {_LISTED} from mainstay.function_runs where id = any(array(
-          select r.id from unnest($1::text[]) as s(state) cross join lateral (
-            select id from mainstay.function_runs
-            where function_id = $4 and state = s.state and ($2::uuid is null or id < $2)
-            order by id desc limit $3) r order by r.id desc limit $3))
-        order by id desc""",  # noqa: S608 (a constant)
-)
+_STATE = """case when state <> 'open' then state when started_at is null then 'queued' when is_waiting then 'waiting'
+         else 'running' end"""
+_LISTED = f"""id, function_id, event_name, company_id, created_at, started_at, ended_at, reason, job_id,
+    rerun_of, error, {_STATE} as state"""
+
+
+def _list(name: str, of_function: str) -> Sql:
+    return Sql(
+        name,
+        f"""select {_LISTED} from mainstay.function_runs where id = any(array(
+              select r.id from unnest($1::text[]) as s(state) cross join lateral (
+                select id from mainstay.function_runs
+                where state = s.state and {of_function} ($2::uuid is null or id < $2)
+                  and ($4::text is null or {_STATE} = $4)
+                order by id desc limit $3) r order by r.id desc limit $3))
+            order by id desc""",  # noqa: S608 (constants)
+    )
+
+
+_LIST = _list("functions.list_runs", "")
+_LIST_OF = _list("functions.list_runs_of", "function_id = $5 and")
 _GET = Sql(
     "functions.get_run",
-    f"""select {_LISTED}, input, output, parent_id, parent_step, failures, limits from mainstay.function_runs
+    f"""select {_LISTED}, input, output, event_id, parent_id, limits from mainstay.function_runs
         where id = $1""",  # noqa: S608 (a constant)
 )
 _STEPS = Sql(
@@ -53,12 +54,12 @@ _NOW = Sql("functions.now", "select mainstay.now()")
 
 
 async def list_runs_everywhere(
-    db: Connection, function_id: str | None, states: Sequence[str], before_id: str | None, count: int
+    db: Connection, states: Sequence[str], before_id: str | None, count: int, shown: str | None, function_id: str | None
 ) -> list[Record]:
-    """Runs with ids below the given one in these states of their rows, newest first."""
+    """Runs with ids below the given one in these states of their rows (and shown in that state), newest first."""
     if function_id is None:
-        return await db.rows(_LIST, states, before_id, count)
-    return await db.rows(_LIST_OF, states, before_id, count, function_id)
+        return await db.rows(_LIST, states, before_id, count, shown)
+    return await db.rows(_LIST_OF, states, before_id, count, shown, function_id)
 
 
 async def get_run_everywhere(db: Connection, run_id: str) -> Record | None:
