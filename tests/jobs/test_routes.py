@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from mainstay import identity, jobs
@@ -268,3 +269,20 @@ async def test_a_queue_is_paused_and_resumed(api: httpx.AsyncClient, db: Databas
     assert (await api.post("/internal/queues/no:queue/pause", headers=TOKEN)).status_code == 404
     names = [row["name"] for row in await all_of(db, "select name from mainstay.announcements order by id")]
     assert names == ["queue.paused", "queue.resumed"]
+
+
+async def test_a_kind_is_paused_and_resumed_at_a_share(api: httpx.AsyncClient, db: Database) -> None:
+    async def run(_: Job) -> Outcome: ...
+
+    async with working(db, [task(run)]):
+        await until(lambda: one(db, "select 1 from mainstay.job_kinds where kind = 'test.kind'"))
+    path = "/internal/kinds/test.kind"
+    for act, body, share in (("pause", None, 0), ("resume", {"share": 10}, 10), ("resume", {}, 100)):
+        assert await done(api, f"{path}/{act}", body) == {"kind": "test.kind", "share": share}
+        (kind,) = (one for one in (await shown(api, "/internal/kinds"))["data"] if one["kind"] == "test.kind")
+        assert kind["share"] == share
+    for share in (0, 101):
+        await refused(await api.post(f"{path}/resume", headers=TOKEN, json={"share": share}), 400, "#/share")
+    assert (await api.post("/internal/kinds/no.kind/pause", headers=TOKEN)).json()["code"] == "kind-not-found"
+    told = [row["data"] for row in await all_of(db, "select data::text from mainstay.announcements order by id")]
+    assert [orjson.loads(data).get("share") for data in told] == [None, 10, 100]

@@ -2,6 +2,7 @@
 
     run         up (everything on this machine) | api | worker | migrate | doctor
     administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
+                queues | jobs | schedules                the same: what waits, runs, failed and comes
                 emitted                                  what SQL emitted and was refused
     use         events send, list, export, import        over HTTP with an API key
                 webhooks listen, doctor | verify         what a customer's developer or auditor needs
@@ -34,6 +35,8 @@ _COMMANDS = {
     "emitted": ("emitted", "emitted"),
     "events": ("events", "events"),
     "archive": ("archive", "archive"),
+    "queues": ("queues", "queues"),
+    "jobs": ("jobs", "jobs"),
     "webhooks": ("webhooks", "webhooks"),
     "verify": ("verify", "verify"),
 }

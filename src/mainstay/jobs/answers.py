@@ -83,14 +83,25 @@ class QueueList(_Answer):
 
 
 class KindShown(_Answer):
-    """A kind that a worker had a task for at `seenAt`; outsiders may ask for jobs of a public one."""
+    """A kind that a worker had a task for at `seenAt`; outsiders may ask for jobs of a public one.
+
+    `share` of a hundred of its jobs start: 100, unless it is paused or resumed in part.
+    """
 
     kind: str
     queue: str
     priority: int
     attempts: int
     is_public: bool
+    share: int
     seen_at: str
+
+
+class KindPaused(_Answer):
+    """How many of a hundred jobs of the kind start; 0 is none."""
+
+    kind: str
+    share: int
 
 
 class KindList(_Answer):

@@ -17,8 +17,9 @@ from mainstay.jobs.answers import (
 from mainstay.jobs.dead import attempts_of_job
 from mainstay.jobs.desk import queue_named
 from mainstay.jobs.enqueueing import MAX_PAYLOAD_BYTES, Enqueued
-from mainstay.jobs.parts import REGION, OnceKey, Parts, claim, job_numbered, job_shown, kind_named
+from mainstay.jobs.parts import REGION, OnceKey, Parts, claim, job_numbered, kind_named
 from mainstay.jobs.schemas import MOST_AT_ONCE, NewJob, NewJobs, TestRun
+from mainstay.jobs.shown import job_shown
 from mainstay.kernel import ids
 from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Tx

@@ -71,6 +71,17 @@ def queue_of(name: str) -> tuple[str, bool]:
     return (name.removesuffix(SET_SUFFIX), True) if name.endswith(SET_SUFFIX) else (name, False)
 
 
+def state_named(given: str | None, *, is_set: bool) -> ListState | None:
+    """The state whose list is asked for, `failed` being another name of dead; None for what there is no list of.
+
+    Unless one is given: waiting, or dead where a set of failed jobs is asked for, which holds nothing else.
+    """
+    wanted = {"failed": "dead", None: "dead" if is_set else "waiting"}.get(given, given)
+    if is_set and wanted != "dead":
+        return None
+    return next((one for one in LIST_STATES if one == wanted), None)
+
+
 def is_name(text: str) -> bool:
     """Whether a queue or a kind can have this name."""
     return 0 < len(text) <= _MOST_NAME and "\0" not in text

@@ -1,21 +1,16 @@
-"""What every route of this room needs: its database, names in paths, requests that count once, how jobs are shown."""
+"""What every route of this room needs: its database, names in paths, and requests that count once."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Header, Request
 
 from mainstay.jobs import finding
-from mainstay.jobs.dead import Attempt
 from mainstay.jobs.errors import JobNotFound
-from mainstay.jobs.finding import JobView
 from mainstay.jobs.queries import by_hand
-from mainstay.jobs.stats import QueueStats
 from mainstay.kernel import ids, once
-from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
@@ -113,66 +108,3 @@ def job_numbered(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > _HIGHEST_ID:
         raise JobNotFound
     return int(text)
-
-
-def queue_shown(one: QueueStats) -> dict[str, Any]:
-    """A queue with its jobs by state."""
-    states = {name: getattr(one, name) for name in ("waiting", "delayed", "active", "retrying", "completed", "dead")}
-    return {
-        "queue": one.queue,
-        "priority": one.priority,
-        **states,
-        "failed": one.dead,
-        "paused": one.paused,
-        "pausedAt": _time(one.paused_at),
-        "pausedBy": one.paused_by,
-        "failedSet": one.queue + finding.SET_SUFFIX,
-        "bound": one.bound,
-    }
-
-
-def listed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A job as lists show it."""
-    worker_id = row.get("worker_id")
-    ended = row.get("ended_at") or row.get("finished_at") or row.get("died_at")
-    return {
-        "id": str(row["id"]),
-        "kind": row["kind"],
-        "state": row["state"],
-        "lane": row["lane"],
-        "priority": row.get("priority"),
-        "attempt": row["attempt"],
-        "maxAttempts": row.get("max_attempts"),
-        "companyId": row["company_id"],
-        "traceId": row["trace_id"],
-        "enqueuedAt": iso(row["enqueued_at"]),
-        "dueAt": _time(row.get("due_at")) if row["state"] in ("delayed", "retrying") else None,
-        "startedAt": _time(row["started_at"]),
-        "endedAt": _time(ended),
-        "durationMs": row.get("duration_ms"),
-        "workerId": None if worker_id is None else str(worker_id),
-        "reason": row.get("reason"),
-        "error": row.get("error"),
-    }
-
-
-def job_shown(job: JobView, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    """A job with its payload and its failed attempts."""
-    more = {"queue": job.queue, "dedupeKey": job.dedupe_key, "backoff": job.backoff, "payload": job.payload}
-    return {**listed(asdict(job)), **more, "attempts": [_attempt_shown(one) for one in attempts]}
-
-
-def _attempt_shown(one: Attempt) -> dict[str, Any]:
-    return {
-        "attempt": one.attempt,
-        "outcome": one.outcome,
-        "error": one.error,
-        "workerId": None if one.worker_id is None else str(one.worker_id),
-        "startedAt": iso(one.started_at),
-        "finishedAt": iso(one.finished_at),
-        "durationMs": one.duration_ms,
-    }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else iso(moment)

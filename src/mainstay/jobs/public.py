@@ -1,6 +1,6 @@
 """Jobs that outsiders ask for by name, one or many at once, and jobs that an operator starts by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -112,7 +112,7 @@ async def get_run(tx: Connection, kind: str, job_id: int) -> TestRun:
 
 
 async def list_kinds(db: Connection) -> list[dict[str, Any]]:
-    """Every kind that a worker ever had a task for: its queue, priority, attempts, and whether it is public."""
+    """Every kind that a worker ever had a task for: its queue, priority, attempts, share, and whether it is public."""
     return [
         {
             "kind": row["kind"],
@@ -120,10 +120,19 @@ async def list_kinds(db: Connection) -> list[dict[str, Any]]:
             "priority": row["priority"],
             "attempts": row["max_attempts"],
             "isPublic": row["is_public"],
+            "share": row["share"],
             "seenAt": iso(row["seen_at"]),
         }
         for row in await enqueueing.list_kinds_everywhere(db)
     ]
+
+
+def job_of(given: Mapping[str, Any]) -> NewJob:
+    """The job of these members, as JSON has them; Invalid where one has the wrong type."""
+    try:
+        return msgspec.convert(given, NewJob)
+    except msgspec.ValidationError as error:
+        raise Invalid("The job cannot be taken as it was given.", faults=[Fault(str(error))]) from error
 
 
 def payload_of(given: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from mainstay.jobs import bulk_routes, desk, enqueue_routes, finding, queues
-from mainstay.jobs.answers import NO_JOB, NO_QUEUE, Done, JobList, JobShown, QueueFigures, QueueList, QueueShown, told
+from mainstay.jobs import bulk_routes, control_routes, desk, enqueue_routes, finding
+from mainstay.jobs.answers import NO_JOB, NO_QUEUE, Done, JobList, JobShown, QueueFigures, QueueList, told
 from mainstay.jobs.dead import Match
 from mainstay.jobs.desk import queue_named
 from mainstay.jobs.finding import LIST_STATES, ListState
@@ -15,10 +15,9 @@ from mainstay.jobs.parts import (
     FindRegion,
     Parts,
     job_numbered,
-    job_shown,
-    listed,
-    queue_shown,
 )
+from mainstay.jobs.schedule_routes import schedule_router
+from mainstay.jobs.shown import job_shown, listed, queue_shown
 from mainstay.jobs.stats import stats
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock, iso
@@ -67,9 +66,11 @@ def router(settings: Settings, regions: Regions, cursors: Cursors, find_region: 
     own = APIRouter(prefix="/internal")
     _add_queues(own, parts)
     _add_jobs(own, parts)
+    control_routes.add(own, parts)
     enqueue_routes.add(own, parts)
     bulk_routes.add(own, parts)
     whole.include_router(own)
+    whole.include_router(schedule_router(regions, cursors))
     return whole
 
 
@@ -129,24 +130,6 @@ def _add_queues(router: APIRouter, parts: Parts) -> None:
             name, is_set = await queue_named(tx, queue)
             return Answer(await _page(tx, parts, request, name, is_set))
 
-    async def settle(request: Request, queue: str, act: Callable[[Tx, str], Awaitable[None]]) -> Answer:
-        refuse_unknown_query(request, _IN_REGION)
-        db = parts.db_of(request)
-        async with db.begin() as tx:
-            name, _ = await queue_named(tx, queue)
-            await act(tx, name)
-        return Answer(queue_shown((await stats(db))[name]))
-
-    @router.post("/queues/{queue}/pause", openapi_extra={"parameters": [REGION]}, **told(QueueShown, 200, NO_QUEUE))
-    async def pause_queue(queue: str, request: Request, caller: Operator) -> Answer:
-        """Nothing of the queue starts from now on; what runs now runs to its end."""
-        return await settle(request, queue, lambda tx, name: queues.pause(tx, caller.actor, name))
-
-    @router.post("/queues/{queue}/resume", openapi_extra={"parameters": [REGION]}, **told(QueueShown, 200, NO_QUEUE))
-    async def resume_queue(queue: str, request: Request, caller: Operator) -> Answer:
-        """The queue's jobs start again."""
-        return await settle(request, queue, lambda tx, name: queues.resume(tx, caller.actor, name))
-
 
 async def _page(tx: Tx, parts: Parts, request: Request, queue: str, is_set: bool) -> dict[str, Any]:
     query = request.query_params
@@ -181,8 +164,7 @@ async def _page(tx: Tx, parts: Parts, request: Request, queue: str, is_set: bool
 def _state_of(given: str | None, is_set: bool) -> ListState:
     if is_set and given not in (None, "dead", "failed"):
         raise Invalid(faults=[Fault("a set of failed jobs holds dead jobs alone", "state")])
-    wanted = given or ("dead" if is_set else "waiting")
-    found = next((one for one in LIST_STATES if one == wanted or (one == "dead" and wanted == "failed")), None)
+    found = finding.state_named(given, is_set=is_set)
     if found is None:
         raise Invalid(faults=[Fault(f"must be one of {', '.join(LIST_STATES)}, failed", "state")])
     return found

@@ -93,7 +93,7 @@ class Concurrency(_In):
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] | None
 
 
-class KindPause(_In):
-    """How many of 100 jobs of the kind start while it is paused: 0 is none."""
+class Share(_In):
+    """How many of a hundred jobs of a kind start."""
 
-    share: Annotated[int, Meta(ge=0, le=99)] = 0
+    share: Annotated[int, Meta(ge=1, le=100)] = 100

@@ -71,7 +71,8 @@ _KINDS = Sql(
 )
 _ALL_KINDS = Sql(
     "jobs.all_kinds",
-    "select kind, queue, priority, max_attempts, is_public, seen_at from mainstay.job_kinds order by kind",
+    """select k.kind, k.queue, k.priority, k.max_attempts, k.is_public, k.seen_at, coalesce(p.share, 100) as share
+       from mainstay.job_kinds k left join mainstay.kind_pauses p on p.kind = k.kind order by k.kind""",
 )
 _BY_DEDUPE_KEY = Sql("jobs.by_dedupe_key", "select id from mainstay.jobs where kind = $1 and dedupe_key = $2")
 _NOTIFY = Sql("jobs.notify", "select pg_notify('mainstay_jobs', $1)")
