@@ -17,10 +17,12 @@ import asyncpg
 import fastapi.dependencies.models
 import httpx
 import pytest
+import structlog
 
 from mainstay import embedded, main
 from mainstay.kernel import migrations
 from mainstay.kernel.db import Database
+from tests import kept_routes
 from tests.tenancy import Tenancy, open_tenancy, test_settings
 
 _real_connect = socket.socket.connect
@@ -53,6 +55,10 @@ def pytest_collection_finish() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "contract(*rows): rows of the requirements ledger that the test shows")
     socket.socket.connect = _loopback_only  # type: ignore[method-assign]
+    # The renderer that is taken by itself paints the locals of every frame of a traceback, which takes a second.
+    told = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], told])
+    kept_routes.keep()
     # A shell starts background commands with Ctrl-C ignored, and so would every process that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -272,7 +272,8 @@ def test_ordinary_payloads_take_the_fast_way(raw: bytes, monkeypatch: pytest.Mon
 
 
 def test_the_fast_way_is_fast() -> None:
-    best = min(timeit.repeat(lambda: canonical(ORDINARY), number=2_000, repeat=7)) / 2_000
+    # Batches of a fraction of a millisecond: the best of them met nothing else on its core.
+    best = min(timeit.repeat(lambda: canonical(ORDINARY), number=50, repeat=200)) / 50
     print(f"canonical, {len(ORDINARY)} bytes: {best * 1e6:.2f} us")
     assert best < 40e-6, "an ordinary payload costs about 3.5 us; ten times that means the exact way was taken"
 

@@ -5,7 +5,8 @@ A route takes `Annotated[T, Depends(json_body(T))]`; unknown members, wrong type
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 import orjson
@@ -30,10 +31,18 @@ class Answer(Response):
 
 
 def json_body(shape: type[T], *, most: int = bodies.MAX_BODY_BYTES) -> Callable[[Request], Awaitable[T]]:
-    """A dependency that gives the body as `shape`; Invalid with pointers, TooLarge past `most` bytes."""
+    """A dependency that gives the body as `shape`; Invalid with pointers, TooLarge past `most` bytes.
+
+    Routes that take the same share one.
+    """
+    return _parser(cast(Any, shape), most)
+
+
+@cache
+def _parser(shape: Any, most: int) -> Callable[[Request], Awaitable[Any]]:
     decoder = msgspec.json.Decoder(shape, strict=True)
 
-    async def parse(request: Request) -> T:
+    async def parse(request: Request) -> Any:
         bodies.require_json(request.scope["headers"])
         return decode(decoder, await bodies.read(request.scope, request.receive, most=most))
 
@@ -81,7 +90,12 @@ def openapi_body(shape: type[Any]) -> Mapping[str, Any]:
 
 def schema_of(shape: type[Any]) -> dict[str, Any]:
     """The JSON Schema of a structure with its definitions inlined under `$defs`."""
-    schema = msgspec.json.schema(shape, ref_template="#/components/schemas/{name}")
+    schema = orjson.loads(_schema(cast(Any, shape)))
     definitions: dict[str, Any] = schema.pop("$defs", {})
     reference = schema.get("$ref", "").rpartition("/")[2]
     return {**definitions.get(reference, schema)} if len(definitions) <= 1 else {**schema, "$defs": definitions}
+
+
+@cache
+def _schema(shape: Any) -> bytes:
+    return orjson.dumps(msgspec.json.schema(shape, ref_template="#/components/schemas/{name}"))

@@ -43,6 +43,7 @@ _WINDOW = {
     "in": "query",
     "schema": {"type": "string", "enum": ["hour", "day", "month"], "default": "day"},
 }
+_Sample = Annotated[SampleWanted, Depends(optional_body(SampleWanted))]
 _BUSY = {409: "The order of delivery changes only while nothing is on its way."}
 _INACTIVE = {409: "The webhook is switched off."}
 _NO_DELIVERY = {404: "There is no such webhook, or no such delivery at it."}
@@ -253,7 +254,7 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
     async def send_test(
         endpoint_id: str,
         caller: Annotated[Caller, guard],
-        wanted: Annotated[SampleWanted, Depends(optional_body(SampleWanted))],
+        wanted: _Sample,
         once_key: OnceKey = None,
     ) -> Answer:
         """Sends to this webhook alone the example of a `type` of the catalogue, or a message of `webhook.test`."""
