@@ -69,10 +69,10 @@ def tasks(ground: Ground) -> list[Task]:
 def schedules() -> list[Schedule]:
     """When they run, in UTC (C-17)."""
     return [
-        Schedule(name=MARK, slots=Daily(time(3)), kind=MARK),
-        Schedule(name=RUN, slots=Daily(time(4)), kind=RUN),
+        Schedule(name=MARK, slots=Daily(time(3)), kind=MARK, title="Retention marking", family="audit"),
+        Schedule(name=RUN, slots=Daily(time(4)), kind=RUN, title="Archival", family="audit"),
         Schedule(name=CUT, slots=Daily(time(4, 30)), kind=CUT),
-        Schedule(name=VERIFY, slots=Weekly(SUNDAY, time(5)), kind=VERIFY),
+        Schedule(name=VERIFY, slots=Weekly(SUNDAY, time(5)), kind=VERIFY, title="Archive verification", family="audit"),
         Schedule(name=MEASURE, slots=Every(timedelta(minutes=5)), kind=MEASURE),
     ]
 

@@ -42,5 +42,7 @@ def schedules() -> list[Schedule]:
     return [
         Schedule(name=SEAL, slots=Every(timedelta(hours=1)), kind=SEAL),
         Schedule(name=SAMPLE, slots=Every(SAMPLE_EVERY), kind=SAMPLE),
-        Schedule(name=CLEAN_TAILS, slots=Every(CLEAN_TAILS_EVERY), kind=CLEAN_TAILS),
+        Schedule(
+            name=CLEAN_TAILS, slots=Every(CLEAN_TAILS_EVERY), kind=CLEAN_TAILS, title="Tail cleaner", family="audit"
+        ),
     ]

@@ -26,6 +26,7 @@ _TELL_SECONDS = 600.0
 _WATCH_SECONDS = 5.0
 _LEAST_SLEEP_SECONDS = 0.005
 _FOLLOWERS_WAIT_SECONDS = 0.1
+_AFTER_AT_MOST = timedelta(seconds=30)
 _TRIES = 5
 
 
@@ -42,6 +43,8 @@ class Scheduler:
             raise ValueError(f"schedules name kinds without a task: {', '.join(unknown)}")
         if len({schedule.name for schedule in schedules}) != len(schedules):
             raise ValueError("each schedule needs a name of its own")
+        if {one.after for one in schedules if one.after} - {one.name for one in schedules}:
+            raise ValueError("a schedule comes after one that is not here")
         self._db = db
         self._schedules = schedules
         self._rows = {schedule.name: _row_of(schedule, tasks[schedule.kind]) for schedule in schedules}
@@ -75,7 +78,7 @@ class Scheduler:
         else:
             self._look_at = heard_at + (min(waiting) - now).total_seconds()
         if time.monotonic() - self._watched_at > _WATCH_SECONDS:
-            await self._watch()
+            await self.watch()
             self._watched_at = time.monotonic()
         return started
 
@@ -121,7 +124,7 @@ class Scheduler:
         async with self._db.begin() as tx:
             if not await rows.lead_everywhere(tx, "slots"):
                 return 0
-            left = await self._open_of(tx, due, now)
+            left = await self._ready_of(tx, await self._open_of(tx, due, now), now)
             to_run = [one for one, newest in left if newest is not None and not _is_skipped(one, now)]
             jobs = await self._jobs_for(tx, to_run)
             slots = []
@@ -143,6 +146,18 @@ class Scheduler:
                 telemetry.SCHEDULE_MISSED.labels(slot.schedule).inc(slot.missed)
         return sum(slot.job_id is not None and not slot.is_covered for slot in slots)
 
+    async def _ready_of(
+        self, tx: Tx, left: list[tuple[Schedule, datetime | None]], now: datetime
+    ) -> list[tuple[Schedule, datetime | None]]:
+        """Without those that wait for the run of another schedule, which is about to be enqueued or has not ended."""
+        waiting = [one for one, _ in left if one.after and now - last_slot(one.slots, now) < _AFTER_AT_MOST]
+        if not waiting:
+            return left
+        names = sorted({one.after for one in waiting})
+        unfinished = await rows.unfinished_everywhere(tx, names, [self._rows[name].kind for name in names])
+        busy = {*unfinished, *(one.name for one, newest in left if newest is not None)}
+        return [(one, newest) for one, newest in left if one not in waiting or one.after not in busy]
+
     async def _jobs_for(self, tx: Tx, to_run: Sequence[Schedule]) -> dict[str, tuple[int, datetime | None]]:
         """By schedule the job that stands for its slot, and for one that was there before since when it is in line."""
         found: dict[str, tuple[int, datetime | None]] = {}
@@ -158,7 +173,7 @@ class Scheduler:
                 found |= await rows.unfinished_everywhere(tx, names, [self._rows[name].kind for name in names])
         raise RuntimeError("the runs of a schedule come and go too fast")
 
-    async def _watch(self) -> None:
+    async def watch(self) -> None:
         """Runs that wait too long are announced, and those whose job ended otherwise are on record as ended."""
         async with self._db.begin() as tx:
             if await rows.lead_everywhere(tx, "watch"):

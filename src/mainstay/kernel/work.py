@@ -160,7 +160,8 @@ class Schedule:
     A slot that comes while the run of an earlier one has not ended is covered by that run, so runs never pile up.
     `missed` says what happens to slots that passed while nothing ran: 'latest' runs the newest only, 'skip' none.
     A run that began later than `late_after` its slot is late. `title` and `family` are for people; without them the
-    name serves, and what stands before its first dot.
+    name serves, and what stands before its first dot. `after` names a schedule whose run goes first: while that is
+    unfinished, the slot waits for it, up to 30 s.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Schedule:
     late_after: timedelta = timedelta(minutes=1)
     title: str = ""
     family: str = ""
+    after: str = ""
 
     def __post_init__(self) -> None:
         told = self.name + self.title + self.family

@@ -58,8 +58,16 @@ def tasks(
 def schedules() -> list[Schedule]:
     """When they run (UTC, C-17): daily at 02:00, hourly, and each five minutes."""
     return [
-        Schedule(name=ROLL_OVER, slots=Daily(time(2)), kind=ROLL_OVER),
-        Schedule(name=RECONCILE, slots=Every(timedelta(hours=1)), kind=RECONCILE),
-        Schedule(name=CHECK, slots=Every(timedelta(minutes=5)), kind=CHECK),
-        Schedule(name=SEND, slots=Every(timedelta(minutes=5)), kind=SEND),
+        Schedule(name=ROLL_OVER, slots=Daily(time(2)), kind=ROLL_OVER, title="Billing rollover", family="audit"),
+        Schedule(
+            name=RECONCILE,
+            slots=Every(timedelta(hours=1)),
+            kind=RECONCILE,
+            title="Usage reconciliation",
+            family="audit",
+        ),
+        Schedule(name=CHECK, slots=Every(timedelta(minutes=5)), kind=CHECK, title="Threshold checker", family="audit"),
+        Schedule(
+            name=SEND, slots=Every(timedelta(minutes=5)), kind=SEND, title="Alert trigger", family="audit", after=CHECK
+        ),
     ]

@@ -30,4 +30,4 @@ def tasks(db: Database, read_on: ReadOn) -> list[Task]:
 
 def schedules() -> list[Schedule]:
     """When they run (UTC, C-17): daily at 06:00."""
-    return [Schedule(name=CHECK, slots=Daily(time(6)), kind=CHECK)]
+    return [Schedule(name=CHECK, slots=Daily(time(6)), kind=CHECK, title="Template enforcer", family="audit")]

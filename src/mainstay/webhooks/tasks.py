@@ -61,7 +61,13 @@ def tasks(
 def schedules() -> list[Schedule]:
     """The recurring jobs: a sweep for missed deliveries each minute (C-10), and figures each ten seconds."""
     return [
-        Schedule(name="webhooks.sweep", slots=Every(timedelta(minutes=1)), kind="webhooks.sweep"),
+        Schedule(
+            name="webhooks.sweep",
+            slots=Every(timedelta(minutes=1)),
+            kind="webhooks.sweep",
+            title="Webhook worker",
+            family="audit",
+        ),
         Schedule(name="webhooks.fold_figures", slots=Every(timedelta(seconds=10)), kind="webhooks.fold_figures"),
     ]
 
