@@ -4,10 +4,11 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import asyncpg
 from fastapi import FastAPI
 
 from mainstay import (
@@ -19,6 +20,7 @@ from mainstay import (
     functions,
     identity,
     jobs,
+    modules,
     observability,
     plans,
     reactions,
@@ -62,6 +64,7 @@ class Foundation:
     settings: Settings
     regions: Regions
     keyring: Keyring
+    host: modules.HostWork = field(default_factory=modules.HostWork)
 
     @property
     def db(self) -> Database:
@@ -71,8 +74,9 @@ class Foundation:
     @classmethod
     def of(cls, settings: Settings, name: str) -> "Foundation":
         """The foundation of one process."""
+        host = modules.load(settings.modules)
         regions = Regions.connect(settings, size=settings.database_pool_size, name=f"mainstay {name}")
-        return cls(settings, regions, Keyring(settings.secret, settings.secret_previous))
+        return cls(settings, regions, Keyring(settings.secret, settings.secret_previous), host)
 
 
 def tune_collector(young: int) -> None:
@@ -114,6 +118,7 @@ def build_api(settings: Settings) -> Front:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
         await asyncio.gather(*(_open(name, db) for one in (regions, ingest) for name, db in one.all()))
+        await asyncio.gather(*(_introduce(db, base.host) for _, db in regions.all()))
         uses = asyncio.create_task(who.run(stop))
         tune_collector(10_000)
         yield
@@ -166,6 +171,12 @@ async def _open(name: str, db: Database) -> None:
         await db.open()
     except MainstayError:
         _log.error("the database does not answer yet; the API starts without it and keeps trying", database=name)
+
+
+async def _introduce(db: Database, host: modules.HostWork) -> None:
+    """Jobs of the modules' kinds can be asked for before the first worker runs; one that runs tells of them itself."""
+    with suppress(MainstayError, asyncpg.PostgresError):
+        await jobs.desk.public.introduce(db, host.tasks)
 
 
 async def _runway(db: Database) -> timedelta:
@@ -275,9 +286,9 @@ class WorkerParts:
         return self.of_databases[0].relay
 
 
-def functions_of(_: Foundation, __: Database) -> functions.Registry:
-    """Every function of every room, on one database."""
-    return functions.Registry()
+def functions_of(base: Foundation, _: Database) -> functions.Registry:
+    """Every function of every room and of the host's modules, on one database."""
+    return functions.Registry(base.host.functions)
 
 
 def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -> list[Task]:
@@ -296,6 +307,11 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
         *identity.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
+
+
+def schedules_of(base: Foundation, db: Database, registry: functions.Registry) -> list[Schedule]:
+    """Every recurring job on one database; those of the host's modules run at home alone."""
+    return [*schedules(registry), *(base.host.schedules if db is base.db else ())]
 
 
 def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
@@ -322,12 +338,15 @@ def build_worker(settings: Settings) -> WorkerParts:
     engines = Regions.connect(settings, size=_ENGINE_CONNECTIONS, name="mainstay engine")
     parts = []
     for (name, db), (_, engine_db) in zip(base.regions.all(), engines.all(), strict=True):
-        emitted, registry = asyncio.Event(), functions_of(base, db)
+        emitted, registry, tasks = asyncio.Event(), functions_of(base, db), tasks_of(base, outbound, db)
+        modules.check_apart(base.host, (one.kind for one in tasks), (one.name for one in schedules(registry)))
         worker = jobs.Worker(
             db,
-            tasks_of(base, outbound, db),
-            queues=jobs.queue_configs(settings.queue_concurrency, settings.queue_concurrency_overrides),
-            schedules=schedules(registry),
+            [*tasks, *base.host.tasks],
+            queues=jobs.queue_configs(
+                settings.queue_concurrency, settings.queue_concurrency_overrides, extra=base.host.queues
+            ),
+            schedules=schedules_of(base, db, registry),
             engine_db=engine_db,
             clock=SystemClock(),
             listen_url=settings.direct_url_of(db.dsn),

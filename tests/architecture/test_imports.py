@@ -10,8 +10,8 @@ from tests.architecture.sources import PACKAGE, ROOT, rooms
 PYPROJECT = ROOT / "pyproject.toml"
 CONTRACTS = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 ORDER = [
-    "cli", "main", "reactions", "console", "erasure", "streams", "archive", "events", "templates", "identity",
-    "webhooks", "jobs", "plans", "observability", "web", "embedded", "kernel",
+    "cli", "main", "reactions", "modules", "console", "erasure", "streams", "archive", "events", "templates",
+    "identity", "webhooks", "functions", "jobs", "plans", "observability", "web", "embedded", "kernel",
 ]  # fmt: skip
 
 

@@ -150,7 +150,7 @@ def test_a_dead_job_is_looked_at_and_redriven(site: Site, open_page: Opener) -> 
 
 async def _cancel_all(db: Database) -> None:
     async with db.begin() as tx:
-        await jobs.cancel_matching(tx, jobs.Match(jobs.REPORT))
+        await jobs.dead.cancel_matching(tx, jobs.Match(jobs.REPORT))
 
 
 def test_all_dead_jobs_are_paged_and_cleared_once_the_name_is_typed(site: Site, open_page: Opener) -> None:

@@ -45,7 +45,7 @@ def api(port: Port = None, host: Host = None) -> None:
     except (CommandFailed, settings.SettingsError) as error:
         output.fail(output.explain(error) or CommandFailed(str(error)))
     bound = listener.getsockname()[1]
-    front = main.build_api(replace(found, port=bound))
+    front = _built(replace(found, port=bound), listener)
     server = _Server(
         uvicorn.Config(
             front,
@@ -67,6 +67,15 @@ def api(port: Port = None, host: Host = None) -> None:
     server.run(sockets=[listener])
     if not server.started:
         output.fail(CommandFailed("the API could not start", "The lines above say why."))
+
+
+def _built(found: Settings, listener: socket.socket) -> Front:
+    """The API; a module of the host's that cannot be used ends the start."""
+    try:
+        return main.build_api(found)
+    except settings.SettingsError as error:
+        listener.close()
+        output.fail(output.explain(error) or CommandFailed(str(error)))
 
 
 def worker() -> None:

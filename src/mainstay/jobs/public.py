@@ -14,6 +14,7 @@ from mainstay.jobs.errors import JobRefused, KindNotFound, QueueNotFound, TestRu
 from mainstay.jobs.finding import JobView, find, is_name
 from mainstay.jobs.queries import by_hand, enqueueing
 from mainstay.jobs.queries import queues as queue_rows
+from mainstay.jobs.queues import attempts_of, rule_of
 from mainstay.jobs.schemas import (
     MOST_AT_ONCE,
     MOST_ATTEMPTS,
@@ -24,10 +25,11 @@ from mainstay.jobs.schemas import (
 )
 from mainstay.kernel import ids, outbox, telemetry
 from mainstay.kernel.clock import iso
-from mainstay.kernel.db import Connection, Record, Tx
+from mainstay.kernel.db import Connection, Database, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.retry import Backoff
+from mainstay.kernel.work import Task
 from mainstay.web import json_checks
 
 _TRIES: Final = 5
@@ -109,6 +111,24 @@ async def get_run(tx: Connection, kind: str, job_id: int) -> TestRun:
     outcome = gone if job is None else ends.get(job.state)
     asked_by = orjson.loads(row["asked_by"])
     return TestRun(job_id, kind, asked_by, row["asked_at"], outcome, job)
+
+
+async def introduce(db: Database, tasks: Sequence[Task]) -> None:
+    """The tasks' kinds and queues are known where no worker has told of them yet, so that jobs can be asked for."""
+    rows = [
+        (
+            task.kind,
+            task.queue,
+            task.priority,
+            attempts_of(task),
+            None if task.backoff is None else task.backoff.text,
+            task.is_public,
+            rule_of(task.queue).priority,
+        )
+        for task in tasks
+    ]
+    if rows:
+        await enqueueing.introduce_kinds_everywhere(db, [list(column) for column in zip(*rows, strict=True)])
 
 
 async def list_kinds(db: Connection) -> list[dict[str, Any]]:

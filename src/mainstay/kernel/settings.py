@@ -161,6 +161,11 @@ class Settings:
             "secret": False,
         },
     )
+    modules: tuple[str, ...] = _setting(
+        "MODULES",
+        "Python modules of your own whose tasks, schedules and functions run here, comma separated, such as shop.jobs",
+        (),
+    )
     outbound_allow: AllowList = _setting(  # noqa: RUF009 - frozen
         "OUTBOUND_ALLOW",
         "private hosts and networks that webhooks may reach (development): 127.0.0.0/8,localhost",
@@ -252,7 +257,7 @@ def _parse(name: str, kind: str, text: str) -> Any:
         return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
     if name.startswith("plan_"):
         return _amounts_of(text)
-    if name in ("secret_previous", "console_operators"):
+    if name in ("secret_previous", "console_operators", "modules"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("int"):
         return _whole(text, least=0)

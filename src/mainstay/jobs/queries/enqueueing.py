@@ -69,6 +69,18 @@ _KINDS = Sql(
     "jobs.kinds",
     "select kind, queue, priority, max_attempts, is_public from mainstay.job_kinds where kind = any($1::text[])",
 )
+_INTRODUCE = Sql(
+    "jobs.introduce_kinds",
+    """with known as (
+         insert into mainstay.queues (name, priority)
+         select distinct n.queue, n.place from unnest($2::text[], $7::smallint[]) as n(queue, place)
+         on conflict (name) do nothing)
+       insert into mainstay.job_kinds (kind, queue, priority, max_attempts, backoff, is_public, seen_at)
+       select n.*, mainstay.now()
+       from unnest($1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[])
+            as n(kind, queue, priority, max_attempts, backoff, is_public)
+       on conflict (kind) do nothing""",
+)
 _ALL_KINDS = Sql(
     "jobs.all_kinds",
     """select k.kind, k.queue, k.priority, k.max_attempts, k.is_public, k.seen_at, coalesce(p.share, 100) as share
@@ -108,6 +120,14 @@ async def find_by_dedupe_keys_everywhere(
 ) -> dict[tuple[str, str], int]:
     """The unfinished jobs that have the keys, by (kind, key)."""
     return {(row["kind"], row["dedupe_key"]): row["id"] for row in await tx.rows(_BY_DEDUPE_KEYS, kinds, keys)}
+
+
+async def introduce_kinds_everywhere(db: Database, columns: Sequence[Sequence[Any]]) -> None:
+    """The kinds and their queues are known, where no worker has told of them yet.
+
+    Columns: kind, queue, priority, attempts, backoff, is public, the queue's priority.
+    """
+    await db.run(_INTRODUCE, *columns)
 
 
 async def find_kinds_everywhere(db: Connection, kinds: Sequence[str]) -> dict[str, Record]:
