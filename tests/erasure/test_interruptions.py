@@ -147,13 +147,42 @@ async def test_a_copy_that_moves_to_the_end_of_its_table_meanwhile_is_found_ther
     real = copies.lock_with
 
     async def lock_after_others_wrote(tx: Any, company_id: str, each: Any, leaf: str, **more: Any) -> Any:
-        if each.table == "dead_jobs" and more["block"] == 0:
+        if each.table == "dead_jobs" and more["block"] == 0 and more["since"] is None:
             await erasing_site.db.run(fill, tenancy.company_id, 900_031, 900_100)
             await erasing_site.db.run(Sql("t", "update mainstay.dead_jobs set attempt = 2 where id = 900000"))
         return await real(tx, company_id, each, leaf, **more)
 
     monkeypatch.setattr(copies, "lock_with", lock_after_others_wrote)
     assert (await erasing_site.erase(tenancy))["found"]["copies"] == 1
+    assert await erasing_site.places_of() == []
+
+
+async def test_a_copy_that_moves_to_a_table_that_was_walked_already_is_found_by_another_walk(
+    erasing_site: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead job is put back in line behind the walk, and dies again before the next one meets it."""
+    tenancy = await erasing_site.site.company()
+    moves = [
+        """insert into mainstay.jobs (id, queue, kind, company_id, payload)
+             values (900000, 'q', 'k', $1, '{"of": "user-ada-7"}')""",
+        """with gone as (delete from mainstay.jobs where id = 900000 and company_id = $1 returning *)
+           insert into mainstay.dead_jobs (id, enqueued_at, company_id, epoch, priority, attempt, max_attempts, reason,
+                                           queue, kind, lane, trace_id, error, payload)
+           select id, enqueued_at, company_id, 1, 5, 1, 1, 'failed', queue, kind, '', '', 'user-ada-7', payload
+             from gone""",
+    ]
+    real = copies.lock_with
+
+    async def lock_after_it_moved(tx: Any, company_id: str, each: Any, leaf: str, **more: Any) -> Any:
+        is_behind = each.table == ("finished_jobs" if len(moves) == 2 else "job_attempts")
+        rows = await real(tx, company_id, each, leaf, **more)
+        if is_behind and moves and not any(row["place"] for row in rows):
+            await erasing_site.db.run(Sql("t", moves.pop(0)), tenancy.company_id)
+        return rows
+
+    monkeypatch.setattr(copies, "lock_with", lock_after_it_moved)
+    assert (await erasing_site.erase(tenancy))["found"]["copies"] == 1
+    assert not moves
     assert await erasing_site.places_of() == []
 
 

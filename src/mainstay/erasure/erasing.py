@@ -26,6 +26,7 @@ STEP = 2_000
 """Events that one transaction looks at; it ends sooner where 200 of them hold the person's texts."""
 _ELSEWHERE_EVERY = timedelta(seconds=2)
 _ELSEWHERE_AT_MOST = timedelta(minutes=5)
+_WALKS_AT_MOST = 4
 _PLURALS = dict(zip(events.PARTS, COUNTS[1:6], strict=True))
 Fence = Callable[[Tx], Awaitable[None]]
 
@@ -200,23 +201,33 @@ async def _count_archived(one: Run, day: archive.Day, found: Sequence[Any], *, i
 
 
 async def _erase_copies(one: Run) -> None:
-    for each in copies.COPIES:
-        for leaf in await copies.leaves_everywhere(one.db, each.table):
-            block = 0
-            # Asked anew each time: a row that is changed meanwhile moves to the end.
-            while block <= await copies.blocks_everywhere(one.db, leaf):
-                await _erase_block(one, each, leaf, block)
-                block += copies.BLOCKS
+    """Every table is walked, then again among what was written since, until nothing of the person is found there: a
+    row that moves back to what was walked already, or into another table, is a new one."""
+    since: str | None = None
+    for _ in range(_WALKS_AT_MOST):
+        began = await copies.oldest_running_everywhere(one.db)
+        taken = 0
+        for each in copies.COPIES:
+            for leaf in await copies.leaves_everywhere(one.db, each.table):
+                block = 0
+                # Asked anew each time: a row that is changed meanwhile moves to the end.
+                while block <= await copies.blocks_everywhere(one.db, leaf):
+                    taken += await _erase_block(one, each, leaf, block, since)
+                    block += copies.BLOCKS
+        if since is not None and not taken:
+            return
+        since = began
 
 
-async def _erase_block(one: Run, each: copies.Copies, leaf: str, block: int) -> None:
+async def _erase_block(one: Run, each: copies.Copies, leaf: str, block: int, since: str | None) -> int:
     company_id, erasure_id = one.ids
     async with one.db.begin() as tx:
         await one.check(tx)
         taken = 0
         if each.table == "attempts":
             taken += await copies.empty_answers(tx, company_id, erasure_id, leaf, block=block)
-        for row in await copies.lock_with(tx, company_id, each, leaf, block=block, texts=one.eraser.subject.texts):
+        texts = one.eraser.subject.texts
+        for row in await copies.lock_with(tx, company_id, each, leaf, block=block, texts=texts, since=since):
             left = _without(one.eraser, row, each)
             if left and each.loses_rows:
                 await copies.drop(tx, company_id, each, leaf, row["place"])
@@ -225,6 +236,7 @@ async def _erase_block(one: Run, each: copies.Copies, leaf: str, block: int) -> 
             taken += bool(left)
         if taken:
             await queries.count(tx, company_id, erasure_id, {"copies": taken})
+    return taken
 
 
 def _without(eraser: events.Eraser, row: Record, each: copies.Copies) -> dict[str, str]:
@@ -233,7 +245,7 @@ def _without(eraser: events.Eraser, row: Record, each: copies.Copies) -> dict[st
     for name, kind in each.columns.items():
         text = row[name]
         if text is not None:
-            cleared = _cleared(eraser, text, is_json=kind == "jsonb")
+            cleared = _cleared(eraser, text, is_json=kind in ("json", "jsonb"))
             if cleared != text:
                 left[name] = cleared
     return left

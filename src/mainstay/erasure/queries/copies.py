@@ -47,6 +47,12 @@ COPIES = (
         """(exists (select from mainstay.jobs j where j.id = t.job_id and j.company_id = $1)
             or exists (select from mainstay.dead_jobs j where j.id = t.job_id and j.company_id = $1))""",
     ),
+    Copies("function_runs", {"input": "json", "output": "json", "error": "json", "reason": "text"}),
+    Copies(
+        "function_steps",
+        {"output": "json", "error": "json", "match_value": "text"},
+        "exists (select from mainstay.function_runs r where r.id = t.run_id and r.company_id = $1)",
+    ),
     Copies("legal_holds", {"reason": "text"}),
     Copies("erasures", {"reason": "text", "failure": "text"}),
     Copies("company_jobs", {"failure": "text"}),
@@ -63,6 +69,7 @@ _LEAVES = Sql(
 _SIZE = Sql(
     "erasure.blocks", "select pg_relation_size(to_regclass($1)) / current_setting('block_size')::bigint as blocks"
 )
+_OLDEST_RUNNING = Sql("erasure.oldest_running", "select pg_snapshot_xmin(pg_current_snapshot())::xid::text")
 _REPLACE_BODIES = Sql(
     "erasure.replace_bodies",
     """update mainstay.messages m set body = g.body from unnest($2::uuid[], $3::text[]) as g (id, body)
@@ -80,10 +87,19 @@ async def blocks_everywhere(connection: Connection, leaf: str) -> int:
     return int(await connection.value(_SIZE, leaf) or 0)
 
 
+async def oldest_running_everywhere(connection: Connection) -> str:
+    """The oldest transaction that may still write; rows of those before it are all there."""
+    return str(await connection.value(_OLDEST_RUNNING))
+
+
 async def lock_with(
-    tx: Tx, company_id: str, copies: Copies, leaf: str, *, block: int, texts: tuple[Sequence[str], Sequence[str]]
-) -> list[Record]:
-    """The company's rows of some blocks that hold one of the texts: where they stand, and their columns as text."""
+    tx: Tx, company_id: str, copies: Copies, leaf: str, *, block: int, texts: tuple[Sequence[str], Sequence[str]],
+    since: str | None = None,
+) -> list[Record]:  # fmt: skip
+    """The company's rows of some blocks that hold one of the texts: where they stand, and their columns as text.
+
+    With `since` only those that this transaction or a later one has written.
+    """
     shown = ", ".join(f"t.{name}::text as {name}" for name in copies.columns)
     hay = ", ".join(f"t.{name}::text" for name in copies.columns)
     statement = Sql(
@@ -91,12 +107,13 @@ async def lock_with(
         f"""select t.ctid::text as place, {shown} from only {leaf} t
               cross join lateral (select concat_ws(E'\\n', {hay}) as text) h
              where t.ctid >= $4::text::tid and t.ctid < $5::text::tid and {copies.owner}
+               and ($6::text is null or age(t.xmin) <= age($6::text::xid))
                and (exists (select from unnest($2::text[]) n where strpos(h.text, n) > 0)
                     or exists (select from unnest($3::text[]) n where strpos(lower(h.text), lower(n)) > 0))
              for update of t""",  # noqa: S608 - names from this file and from the database's own catalogue
     )
     ends = f"({block},0)", f"({block + BLOCKS},0)"
-    return await tx.rows(statement, company_id, *(list(some) for some in texts), *ends)
+    return await tx.rows(statement, company_id, *(list(some) for some in texts), *ends, since)
 
 
 async def replace(
