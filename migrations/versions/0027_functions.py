@@ -60,7 +60,7 @@ def upgrade() -> None:
              kind text collate "C" not null constraint function_steps_kind_check
                check (kind in ('run', 'sleep', 'wait', 'send', 'invoke')),
              state text collate "C" not null constraint function_steps_state_check
-               check (state in ('done', 'retrying', 'failed', 'waiting')),
+               check (state in ('done', 'retrying', 'failed', 'waiting', 'cancelled')),
              event_name text collate "C",
              match_path text collate "C",
              match_value text collate "C",

@@ -113,16 +113,25 @@ async def _serving(url: str) -> AsyncIterator[str]:
         await serving
 
 
+async def close_client(client: inngest.Inngest) -> None:
+    """Nothing of the SDK's client stays open; it has no verb for that."""
+    await client._http_client._http_client.aclose()
+    client._http_client._http_client_sync.close()
+
+
 async def test_the_sdks_own_client_sends_events_and_hears_of_refusals(fresh_url: str, db: Database) -> None:
     async with _serving(fresh_url) as url:
         given: Any = {"app_id": "shop", "event_api_base_url": url, "is_production": True}
         client = inngest.Inngest(event_key=KEY, signing_key=SIGNING, **given)
+        wrong = inngest.Inngest(event_key="wrong-key", **given)
         ids = await client.send(
             [inngest.Event(name="shop/paid", data={"n": 1}, id="e1"), inngest.Event(name="shop/sent")]
         )
         assert await client.send(inngest.Event(name="shop/paid", id="e1")) == ids[:1]
         with pytest.raises(SendEventsError, match="INNGEST_EVENT_KEY"):
-            await inngest.Inngest(event_key="wrong-key", **given).send(inngest.Event(name="shop/paid"))
+            await wrong.send(inngest.Event(name="shop/paid"))
         with pytest.raises(SendEventsError, match="#/0/name"):
             await client.send(inngest.Event(name=""))
+        for one in (client, wrong):
+            await close_client(one)
     assert [event["name"] for event in await _sent(db)] == ["shop/paid", "shop/sent"]

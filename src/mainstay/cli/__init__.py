@@ -37,6 +37,8 @@ _COMMANDS = {
     "archive": ("archive", "archive"),
     "queues": ("queues", "queues"),
     "jobs": ("jobs", "jobs"),
+    "schedules": ("schedules", "schedules"),
+    "functions": ("functions", "functions"),
     "webhooks": ("webhooks", "webhooks"),
     "verify": ("verify", "verify"),
 }

@@ -39,6 +39,7 @@ async def cancel_runs(tx: Tx, run_ids: Sequence[str], reason: str) -> list[str]:
     limits = {str(row["id"]): found for row in cancelled if (found := Limits.parse(row["limits"])) is not None}
     if limits:
         await release_places(tx, limits)
+    await step_rows.cancel_waits_everywhere(tx, ids)
     for row in cancelled:
         await _tell_parent(tx, row, "failed", None, '{"name":"Cancelled","message":"the invoked run was cancelled"}')
         telemetry.FUNCTION_RUNS.labels(row["function_id"], "cancelled").inc()

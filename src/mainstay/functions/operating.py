@@ -38,6 +38,14 @@ class ListedFunction(NamedTuple):
     runs: Mapping[str, int]
 
 
+class RunCounts(NamedTuple):
+    """How many runs of a function are in each state of their rows; `COUNT_BOUND` is a floor."""
+
+    function_id: str
+    group: str
+    runs: Mapping[str, int]
+
+
 class ListedRun(NamedTuple):
     """A run in a list."""
 
@@ -83,13 +91,17 @@ class RunShown(NamedTuple):
 async def list_functions(db: Connection, registry: Registry) -> list[ListedFunction]:
     """Every function that this process knows, by group and id, with its runs by state."""
     known = sorted(registry, key=lambda one: (one.group, one.id))
-    counts: dict[str, dict[str, int]] = {}
-    for row in await rows.figures_everywhere(db, [one.id for one in known], _KEPT, COUNT_BOUND):
-        counts.setdefault(row["function_id"], {})[row["state"]] = row["runs"]
+    counts = await _counts_of(db, [one.id for one in known])
     return [
         ListedFunction(one.id, one.group, _triggers_of(one), one.attempts, _controls_of(one), counts.get(one.id, {}))
         for one in known
     ]
+
+
+async def count_runs(db: Connection) -> list[RunCounts]:
+    """Every function that has runs, known to this process or not, by id."""
+    found = await _counts_of(db, await rows.functions_with_runs_everywhere(db))
+    return [RunCounts(one, one.partition(".")[0], found[one]) for one in sorted(found)]
 
 
 async def list_runs(
@@ -165,6 +177,13 @@ async def rerun(tx: Tx, actor: Actor, run_id: str) -> str:
 async def _announce(tx: Tx, actor: Actor, name: str, run: ListedRun, more: Mapping[str, str] | None = None) -> None:
     data = {"runId": run.id, "functionId": run.function_id, **(more or {})}
     await outbox.announce(tx, name, company_id=run.company_id, actor=actor, data=data)
+
+
+async def _counts_of(db: Connection, function_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for row in await rows.figures_everywhere(db, function_ids, _KEPT, COUNT_BOUND):
+        counts.setdefault(row["function_id"], {})[row["state"]] = row["runs"]
+    return counts
 
 
 def _listed(row: Record) -> ListedRun:

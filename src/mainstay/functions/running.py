@@ -140,6 +140,9 @@ class Runs:
         kept = [one for one in left if one.run_id in ended]
         await self._write_steps(tx, kept)
         await self._change_places(tx, kept)
+        over_again = [one.run_id for one in kept if one.state != "open" and not one.taken.row["is_first"]]
+        if over_again:
+            await step_rows.cancel_waits_everywhere(tx, over_again)
         over = [
             (
                 Ended(
@@ -209,6 +212,8 @@ class Runs:
         return None, Left(taken, job.epoch, "completed", taken.row["failures"], output=output.decode())
 
     def _handler_failed(self, job: Job, taken: Taken, function: Function, error: BaseException) -> tuple[Outcome, Left]:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         failures = taken.row["failures"] + 1
         name = error.name if isinstance(error, StepError) else type(error).__name__
         message = str(error)

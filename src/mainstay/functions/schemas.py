@@ -71,8 +71,8 @@ class RunsAnswer(_Answer):
 
 
 class StepAnswer(_Answer):
-    """A step in the timeline of its run; `kind` is run, sleep, wait, send or invoke, `state` done, retrying, failed or
-    waiting."""
+    """A step in the timeline of its run; `kind` is run, sleep, wait, send or invoke, `state` done, retrying, failed,
+    waiting or cancelled."""
 
     id: str
     kind: str

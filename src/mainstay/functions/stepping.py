@@ -355,8 +355,9 @@ def _error_of(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not str(error):
         return error_text("TimeoutError", "the step took longer than its function allows")
     if isinstance(error, Retry | Discard | StepError):
-        message = error.message if isinstance(error, StepError) else error.reason
-        return error_text(type(error).__name__, message)
+        if isinstance(error, StepError):
+            return error_text(error.name, error.message)
+        return error_text(type(error).__name__, error.reason)
     return error_text(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
 
 

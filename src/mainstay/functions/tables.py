@@ -95,7 +95,7 @@ function_steps = Table(
     Column("output", JSON),
     Column("error", JSON),
     CheckConstraint("kind in ('run', 'sleep', 'wait', 'send', 'invoke')", name="kind"),
-    CheckConstraint("state in ('done', 'retrying', 'failed', 'waiting')", name="state"),
+    CheckConstraint("state in ('done', 'retrying', 'failed', 'waiting', 'cancelled')", name="state"),
     Index("function_steps_waits_idx", "event_name", "match_path", "match_value", postgresql_where=_WAITS),
     info=_REGIONAL,
 )

@@ -50,6 +50,15 @@ _FIGURES = Sql(
                                  where r.function_id = f.id and r.state = s.state limit $3) c) as runs
        from unnest($1::text[]) as f(id) cross join unnest($2::text[]) as s(state)""",
 )
+_FUNCTIONS = Sql(
+    "functions.functions_with_runs",
+    """with recursive f(id) as (
+         select min(function_id) from mainstay.function_runs
+         union all
+         select (select min(function_id) from mainstay.function_runs r where r.function_id > f.id) from f
+         where f.id is not null)
+       select id from f where id is not null""",
+)
 _NOW = Sql("functions.now", "select mainstay.now()")
 
 
@@ -83,6 +92,11 @@ async def figures_everywhere(
 ) -> list[Record]:
     """How many runs of each function are in each state; a count of `bound` is a floor."""
     return await db.rows(_FIGURES, function_ids, states, bound)
+
+
+async def functions_with_runs_everywhere(db: Connection) -> list[str]:
+    """The functions that have runs."""
+    return [row["id"] for row in await db.rows(_FUNCTIONS)]
 
 
 async def now_everywhere(db: Connection) -> datetime:

@@ -83,6 +83,11 @@ _MATCH = Sql(
        where s.run_id = any($1) and s.run_id = a.run_id and s.step_id = a.step_id and s.state = 'waiting'
        returning s.run_id""",
 )
+_CANCEL_WAITS = Sql(
+    "functions.cancel_waits",
+    """update mainstay.function_steps set state = 'cancelled', ended_at = mainstay.now()
+       where run_id = any($1::uuid[]) and state = 'waiting'""",
+)
 _END_WAIT = Sql(
     "functions.end_wait",
     """update mainstay.function_steps set state = $3, ended_at = mainstay.now(), output = $4::json, error = $5::json
@@ -134,6 +139,11 @@ async def find_waits_everywhere(
 async def match_waits_everywhere(tx: Tx, rows: Sequence[Sequence[Any]]) -> list[str]:
     """Steps that still waited have their event: the runs. Columns: run, step, event."""
     return [str(row[0]) for row in await tx.rows(_MATCH, *_columns(rows))]
+
+
+async def cancel_waits_everywhere(tx: Tx, run_ids: Sequence[str]) -> None:
+    """Nothing waits for these runs, which are over."""
+    await tx.run(_CANCEL_WAITS, run_ids)
 
 
 async def end_wait_everywhere(tx: Tx, run_id: str, step_id: str, state: str, *given: str | None) -> bool:
