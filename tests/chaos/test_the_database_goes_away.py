@@ -80,16 +80,26 @@ async def test_a_start_without_the_database_waits_for_it(world: World) -> None:
     assert (world.api.process.poll(), world.worker.process.poll()) == (None, None)
 
 
+@pytest.mark.contract("NP-Q-19", "NP-Q-25", "HL-Q-01", "DR-Q-03")
 async def test_jobs_accepted_before_wait_for_the_database_and_run_once(world: World) -> None:
+    """The API runs without a worker, and then a worker without the API."""
     world.api.start()
     await world.until_status(READY, 200)
     await world.subscribe()
     told = [(await world.post(EVENTS, EVENT))[1]["id"] for _ in range(20)]
+    waiting = "select count(*) from mainstay.jobs where queue = 'nova:webhook' and state = 'waiting' and attempt = 0"
+    jobs = await world.value(waiting)
+    assert jobs >= 20
+    assert world.receiver.requests == []
     world.ground.kill()
     world.worker.start()
     await world.worker.said("a worker runs")
     assert (await world.post(EVENTS, EVENT))[0] == 503
+    world.api.kill()
     world.ground.start()
     await world.settled()
+    counts = "select count(*) from mainstay.events where workspace_id = $1"
+    assert await world.value(counts, world.tenancy.workspace_id) == 20
+    assert await world.value("select count(*) from mainstay.deliveries") == jobs
     heard = [it.headers["webhook-id"] for it in world.receiver.requests if it.target == "/good"]
     assert sorted(heard) == sorted(told)

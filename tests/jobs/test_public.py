@@ -183,6 +183,7 @@ async def test_a_request_repeated_under_its_key_has_one_effect(api: httpx.AsyncC
     assert (await api.post(PATH, headers=failed, json=_WHOLE)).status_code == 201, "what was refused keeps no key"
 
 
+@pytest.mark.contract("DR-Q-01")
 @pytest.mark.usefixtures("known")
 async def test_a_job_is_enqueued_by_its_name_alone_as_its_task_says(db: Database) -> None:
     async with db.begin() as tx:
@@ -195,6 +196,24 @@ async def test_a_job_is_enqueued_by_its_name_alone_as_its_task_says(db: Database
     assert [(row["queue"], row["priority"], row["max_attempts"]) for row in rows] == [
         (QUEUE, 4, 7), (QUEUE, 9, 2), (QUEUE, 5, 3),
     ]  # fmt: skip
+
+
+@pytest.mark.contract("DR-Q-14")
+async def test_with_a_full_backlog_a_payment_starts_before_routine_jobs(api: httpx.AsyncClient, db: Database) -> None:
+    started: list[Any] = []
+
+    async def record(job: Job) -> Outcome:
+        started.append(job.payload)
+        return None
+
+    own = task(record, kind="shop.job", is_public=True)
+    await jobs.desk.public.introduce(db, [own])
+    await done(api, PATH, [{"kind": "shop.job", "payload": n} for n in range(1_000)], 201)
+    await done(api, PATH, {"kind": "shop.job", "payload": "payment", "priority": 0}, 201)
+    async with working(db, [own], slots=1):
+        await until(lambda: len(started) > 20)
+    assert started[0] == "payment"
+    assert set(started[1:]) <= set(range(1_000))
 
 
 @pytest.mark.contract("DR-Q-15")

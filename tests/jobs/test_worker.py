@@ -1,6 +1,7 @@
 """A worker against the world: no notifications, a database that goes away, metrics, orderly loops."""
 
 import asyncio
+import itertools
 import time
 from urllib.parse import urlsplit, urlunsplit
 
@@ -153,6 +154,23 @@ async def test_the_trace_of_the_caller_is_the_trace_of_the_job(db: Database) -> 
     async with working(db, [task(run)]):
         await until(lambda: seen)
     assert seen == [("c" * 32, "c" * 32)]
+
+
+@pytest.mark.contract("DR-Q-03")
+async def test_a_loop_that_fails_waits_twice_as_long_each_time(db: Database) -> None:
+    begun: list[float] = []
+    ending = asyncio.Event()
+
+    async def fail() -> None:
+        begun.append(time.monotonic())
+        if len(begun) == 5:
+            ending.set()
+        raise ConnectionRefusedError
+
+    worker = jobs.Worker(db, [], queues=[jobs.QueueConfig(QUEUE, 1)], timing=jobs.Timing(gap_most=0.2))
+    await worker._loop("test", fail, 0.0, ending)
+    gaps = [after - before for before, after in itertools.pairwise(begun)]
+    assert all(gap >= least for gap, least in zip(gaps, (0.05, 0.1, 0.2, 0.2), strict=True)), gaps
 
 
 async def test_whoever_enqueues_does_not_run_the_job(db: Database) -> None:
