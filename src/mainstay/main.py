@@ -251,6 +251,7 @@ def build_console(
         exporter=exporter,
         usage=plan_parts(base),
         live=console.Live(sessions.working),
+        functions=functions_of(base, base.db),
     )
 
 
@@ -305,6 +306,7 @@ def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -
         *erasure.tasks(erasure.ground_of(base.settings, base.regions, base.keyring), db),
         *templates.tasks(db, chain_reader(db)),
         *identity.tasks(db),
+        *observability.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
 
@@ -327,6 +329,7 @@ def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
         *templates.schedules(),
         *identity.schedules(),
         *plans.schedules(),
+        *observability.schedules(),
     ]
 
 

@@ -34,6 +34,7 @@ WITHOUT_COMPANY = {
     "schedule_runs": "the engine's own; schedules are the service's",
     "schedule_jobs": "the same",
     "schedules": "the same",
+    "system_figures": "of a whole database",
     "function_steps": "belongs to a run, which has the company",
     "function_holds": "belongs to a run, which has the company",
     "function_paces": "counts starts by a function's own key, which may span companies",

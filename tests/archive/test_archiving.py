@@ -18,7 +18,7 @@ from tests.archive.conftest import EVENTS, Site
 from tests.tenancy import OPERATOR
 
 
-@pytest.mark.contract("HL-E-05", "HL-E-06", "HL-R-07")
+@pytest.mark.contract("HL-E-05", "HL-E-06", "HL-R-07", "HL-J-04", "HL-J-05")
 async def test_events_are_marked_when_they_leave_the_window_and_archived_after_that(site: Site) -> None:
     tenancy = await site.company()
     await site.send(tenancy, 2)

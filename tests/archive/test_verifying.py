@@ -49,7 +49,7 @@ DAMAGE: list[Any] = [
 ]
 
 
-@pytest.mark.contract("HL-R-08")
+@pytest.mark.contract("HL-R-08", "HL-J-06")
 @pytest.mark.parametrize(("damage", "seq", "line", "kind"), DAMAGE)
 async def test_damage_is_told_by_object_and_row(site: Site, damage: Any, seq: int, line: int, kind: str) -> None:
     tenancy, other = await site.company(), await site.company()

@@ -344,7 +344,7 @@ async def test_a_client_that_reads_no_more_is_ended_and_leaves_the_register(
         stream.may_send.set()
 
 
-@pytest.mark.contract("HL-L-05")
+@pytest.mark.contract("HL-L-05", "HL-J-10")
 async def test_rows_of_a_node_that_died_are_cleared_and_a_row_that_ends_closes_its_stream(
     api: httpx.AsyncClient, db: Database, tenancy: Tenancy, quick: Timing
 ) -> None:

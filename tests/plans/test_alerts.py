@@ -43,7 +43,7 @@ def trigger(db: Database, outbound: Outbound | None = None, **senders: Any) -> a
     return alerts.Trigger(db, KEYRING, {**real, **senders})
 
 
-@pytest.mark.contract("HL-P-10", "HL-P-13")
+@pytest.mark.contract("HL-P-10", "HL-P-13", "HL-J-08")
 async def test_checking_sends_nothing_and_the_trigger_hands_one_message_to_the_email_sender(
     db: Database, tenancy: Tenancy
 ) -> None:

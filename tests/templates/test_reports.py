@@ -12,7 +12,7 @@ from tests.templates.conftest import EVENTS, TEMPLATES, Ruled
 from tests.tenancy import open_tenancy
 
 
-@pytest.mark.contract("HL-T-08")
+@pytest.mark.contract("HL-T-08", "HL-J-07")
 async def test_a_template_assigned_after_ingestion_reports_the_offending_events(company: Ruled) -> None:
     bad = [(await company.send()).json() for _ in range(7)]
     await company.send(actor={"email": "a@example.com"}, metadata={"requestId": "r"})

@@ -376,7 +376,7 @@ async def test_what_is_kept_of_an_answer_is_cut(tenant: Tenant, db: Database, li
     assert attempt["responseBody"] == "\ufffd\ufffd" + "x" * 4_094
 
 
-@pytest.mark.contract("HL-W-06")
+@pytest.mark.contract("HL-W-06", "HL-J-11")
 async def test_nothing_goes_out_without_a_worker_and_each_once_with_one(
     tenant: Tenant, db: Database, line: Line
 ) -> None:

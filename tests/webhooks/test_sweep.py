@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from mainstay.kernel.db import Database
 from mainstay.webhooks import schedules
 from tests.conftest import SqlClock
@@ -21,6 +23,7 @@ def test_the_sweep_comes_each_minute() -> None:
     assert (schedule.kind, schedule.slots.period) == ("webhooks.sweep", timedelta(minutes=1))
 
 
+@pytest.mark.contract("HL-J-11")
 async def test_a_delivery_whose_job_vanished_goes_out_once(
     tenant: Tenant, db: Database, line: Line, sql_clock: SqlClock
 ) -> None:

@@ -2,9 +2,13 @@
 
 Live is 200 as long as the process answers. Ready is 200 while the database answers with the schema that this code
 expects, 503 otherwise (C-06, C-08, C-31). `/metrics` and `/api/v1/metrics` serve one registry; in production they ask
-for the operators' token unless METRICS_PUBLIC is set (C-37).
+for the operators' token unless METRICS_PUBLIC is set (C-37). `/internal/metrics` shows the figures of each whole
+database as a job took them in the last minute, with their time (C-21).
+
+Table: system_figures (one row a database).
 """
 
 from mainstay.observability.routes import router
+from mainstay.observability.tasks import schedules, tasks
 
-__all__ = ["router"]
+__all__ = ["router", "schedules", "tasks"]
