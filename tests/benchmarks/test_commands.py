@@ -13,12 +13,14 @@ SMALLEST = {
     "jobs": ["--jobs", "500", "--runs", "1", "--sides", "bare,ours"],
     "delivery": ["--deliveries", "200", "--endpoints", "10", "--rounds", "1", "--sides", "bare,ours"],
     "reading": ["--rows", "3000", "--requests", "5"],
+    "growth": ["--only", "history,tenants", "--history", "300", "--flood", "300"],
     "tail": ["--tails", "1", "5", "--seconds", "2", "--rate", "300"],
 }
 SAYS = {
     "jobs": "ours to the bare loop: ",
     "delivery": "ours to the bare loop: ",
     "reading": "A deep page of events",
+    "growth": "Goal, the most under a second",
     "tail": "| open tails | statements/s |",
 }
 

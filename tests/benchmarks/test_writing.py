@@ -8,7 +8,16 @@ import pytest
 from benchmarks import chart, written
 from tests.architecture.sources import ROOT
 
-BLOCKS = ("jobs", "jobs-backlog", "jobs-open-transaction", "delivery", "delivery-latency", "isolation", "reading")
+BLOCKS = (
+    "jobs",
+    "jobs-backlog",
+    "jobs-open-transaction",
+    "growth",
+    "delivery",
+    "delivery-latency",
+    "isolation",
+    "reading",
+)
 
 
 def page(docs: Path, text: str) -> Path:
