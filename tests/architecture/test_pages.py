@@ -20,9 +20,9 @@ WRITING = [route for route in PAGES if not route.reads]
 ENDLESS = "/console/live/"
 FILES = ("/console/events/export.", "/console/archive/export.", "/console/erasures/exports/")
 """What a page gives to be kept as a file, told in tests/console."""
-OF_NO_COMPANY = {"rest": "nowhere", "queue": "nova:webhook", "job_id": "1"}
+OF_NO_COMPANY = {"rest", "queue", "job", "kind", "bulk_act", "schedule", "function_id", "function_run_id"}
 """Path parameters that name nothing of a company."""
-OF_A_COMPANY = [route for route in PAGES if set(route.parameters) - set(OF_NO_COMPANY)]
+OF_A_COMPANY = [route for route in PAGES if set(route.parameters) - OF_NO_COMPANY]
 FIELDS: dict[str, str] = {}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -44,7 +44,9 @@ class World:
         self, route: Route, who: str, ids: dict[str, str] | None = None, *, token: str | None = None
     ) -> httpx.Response:
         """The answer to that person; a form carries their token, unless another is given."""
-        path = route.path.replace(":path", "").format_map({**(ids or self.ours.ids), **OF_NO_COMPANY})
+        own = {"rest": "nowhere", "function_id": "route.f", **self.ours.ids}
+        everybodys = {name: own[name] for name in OF_NO_COMPANY}
+        path = route.path.replace(":path", "").format_map({**(ids or self.ours.ids), **everybodys})
         if route.reads:
             return await self.profiles[who].get(path)
         given = self.tokens.get(who, "") if token is None else token

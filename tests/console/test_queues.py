@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from mainstay import jobs
-from mainstay.console.queues import tabs_of
+from mainstay.console.queues_one import tabs_of
 from mainstay.kernel.db import Database
 from tests.console.conftest import NARROW, WIDE, Opener, follow
 from tests.console.site import Site
@@ -158,17 +158,17 @@ def test_all_dead_jobs_are_paged_and_cleared_once_the_name_is_typed(site: Site, 
     ids = die(site, 60, queue=jobs.WORKFLOW)
     with open_page("owner") as page:
         page.goto(f"{PATH}/{jobs.WORKFLOW}")
-        found = [int(text) for text in page.locator(".row-link").all_inner_texts()]
+        found = [int(text) for text in page.locator("#job-rows .row-link").all_inner_texts()]
         follow(page, "text=Older")
-        found += [int(text) for text in page.locator(".row-link").all_inner_texts()]
+        found += [int(text) for text in page.locator("#job-rows .row-link").all_inner_texts()]
         assert found == ids
         page.click("text=Newer")
-        expect(page.locator(".row-link")).to_have_count(50)
+        expect(page.locator("#job-rows .row-link")).to_have_count(50)
         page.locator(f"[href$='/jobs/{ids[0]}']").click()
         page.locator(".danger summary").click()
         page.get_by_role("button", name="Clear the job").click()
         expect(page.locator(".notice.good")).to_have_text(f"Job {ids[0]} is cleared.")
-        page.get_by_role("link", name="Clear dead jobs").click()
+        page.get_by_role("link", name="Clear all").click()
         expect(page.locator("#panel")).to_contain_text("59 dead jobs are removed")
         page.fill("[name=confirm]", "nova:flow")
         page.get_by_role("button", name="Clear 59 dead jobs").click()
@@ -181,7 +181,8 @@ def test_all_dead_jobs_are_paged_and_cleared_once_the_name_is_typed(site: Site, 
         page.goto(f"{PATH}/{jobs.WORKFLOW}?state=dead")
         expect(page.locator(".empty")).to_contain_text("No job is dead")
     assert stats(site, jobs.WORKFLOW).dead == 0
-    assert (site.emails["owner"], {"queue": jobs.WORKFLOW, "jobs": 59}) in told(site, "queue.cleared")
+    (facts,) = [facts for email, facts in told(site, "jobs.cleared") if email == site.emails["owner"]]
+    assert (facts["queue"], facts["counted"], facts["done"], facts["state"]) == (jobs.WORKFLOW, 59, 59, "done")
 
 
 async def _clear_all(db: Database) -> None:
@@ -194,11 +195,11 @@ def test_all_dead_jobs_are_redriven(site: Site, open_page: Opener) -> None:
     many = len(die(site, 3)) + stats(site, jobs.REPORT).dead - 3
     with open_page("owner", java_script_enabled=False) as page:
         page.goto(f"{PATH}/{jobs.REPORT}")
-        page.click("text=Redrive dead jobs")
-        page.get_by_role("button", name=f"Redrive {many} jobs").click()
-        expect(page.locator(".notice.good")).to_have_text(f"{many} jobs of {jobs.REPORT} in line again.")
+        page.click("text=Redrive all")
+        page.get_by_role("button", name=f"Redrive {many} dead jobs").click()
+        expect(page.locator(".notice.good")).to_have_text(f"{many} dead jobs of {jobs.REPORT} in line again.")
         page.goto(f"{PATH}/{jobs.REPORT}/redrive")
-        expect(page.locator("#panel")).to_contain_text("No job of this queue is dead")
+        expect(page.locator("#panel")).to_contain_text("There is no dead job in this queue")
     assert (stats(site, jobs.REPORT).dead, stats(site, jobs.REPORT).waiting) == (0, many)
     site.run(_cancel_all)
     sql(site, "update mainstay.queues set paused_at = null, paused_by = null")
@@ -232,7 +233,9 @@ WRONG = {
     f"/{jobs.EMAIL}?state=lost": (400, "There is no state lost"),
     f"/{jobs.EMAIL}?state=dead&cursor=x": (400, "not a cursor of this list"),
     f"/{jobs.EMAIL}/jobs/9223372036854775806": (404, "no job 9223372036854775806"),
-    f"/{jobs.EMAIL}/jobs/9223372036854775807": (404, "There is no such job"),
+    f"/{jobs.EMAIL}/jobs/9223372036854775808": (404, "There is no such job"),
+    f"/{jobs.EMAIL}?company=acme": (400, "A company is filtered by its id"),
+    f"/{jobs.EMAIL}?state=active&error=x": (400, "Only dead jobs can be filtered by their error"),
     f"/{jobs.EMAIL}/jobs/-1": (404, "There is no such job"),
     f"/{jobs.EMAIL}/jobs/%C2%B2": (404, "There is no such job"),
 }

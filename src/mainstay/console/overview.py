@@ -3,21 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from fastapi import APIRouter, Response
 
 from mainstay import events, jobs, webhooks
+from mainstay.console.charts import MINUTES, Chart, Point
 from mainstay.console.concerns import FAILING_TRIES, Concern, Standing, concerns_of
 from mainstay.console.frame import Area
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, pages
 from mainstay.console.live import Parts, Subject
-from mainstay.console.shown import count
 from mainstay.kernel.db import Database
 
 AREA = Area("Overview", "/console", "layout-dashboard")
-MINUTES = 60
 _EVERY_SECONDS = 5.0
 """Figures are gathered every 10 s; asking much more often tells nothing new."""
 _COUNTED_TO = 10_000
@@ -25,33 +23,6 @@ _LIVE = "/console/live/overview"
 _PIECES = "overview_parts.html"
 
 Depths = Mapping[str, Sequence[tuple[datetime, int, int, int, int]]]
-Point = tuple[datetime, int | None]
-"""A minute and what it had; None where nobody counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """One small chart: its newest whole value, and the points of the window, oldest first."""
-
-    id: str
-    title: str
-    unit: str
-    points: Sequence[Point]
-    meaning: Literal["accent", "good", "bad", "neutral"] = "accent"
-    kind: Literal["line", "bars"] = "line"
-    is_level: bool = False
-    """Whether a point is how much there was, rather than how much came in its minute."""
-
-    @property
-    def values(self) -> list[int | None]:
-        """The points without their times."""
-        return [value for _, value in self.points]
-
-    @property
-    def now(self) -> str:
-        """The newest value, for what comes by the minute that of the last whole one; a dash where nothing is known."""
-        known = [value for value in (self.values if self.is_level else self.values[:-1]) if value is not None]
-        return count(known[-1]) if known else "–"  # noqa: RUF001 - a dash for a missing number
 
 
 @dataclass(frozen=True, slots=True)

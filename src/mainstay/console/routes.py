@@ -7,9 +7,11 @@ from mainstay.console import (
     archive,
     erasures,
     events,
+    functions,
     holds,
     overview,
     queues,
+    schedules,
     schemas,
     signing_in,
     streams,
@@ -23,7 +25,10 @@ from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, pages
 from mainstay.kernel.errors import NotFound
 
-AREAS = (overview, events, archive, templates, schemas, streams, erasures, holds, webhooks, queues, usage)
+AREAS = (
+    overview, events, archive, templates, schemas, streams, erasures, holds, webhooks, queues, schedules, functions,
+    usage,
+)  # fmt: skip
 """The modules of the areas: each has its `AREA` and `routes(ground)`. A new area is a module and a name here."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"

@@ -27,6 +27,8 @@ _STATES = {
     "enforce": ("accent", "shield-check"), "flag": ("warning", "triangle-alert"), "warn": ("warning", "triangle-alert"),
     "off": ("neutral", "power"), "sent": ("good", "circle-check"), "recorded": ("neutral", "check"),
     "done": ("good", "circle-check"), "held": ("warning", "lock"), "stands": ("accent", "lock"),
+    "queued": ("waiting", "hourglass"), "skipped": ("neutral", "circle-minus"), "parked": ("waiting", "circle-pause"),
+    "overlapping": ("warning", "layers"),
     "lifted": ("neutral", "check"), "counted": ("neutral", "list-checks"), "expired": ("neutral", "clock"),
 }  # fmt: skip
 _STEPS = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (86_400 * 60, 86_400, "d"))
