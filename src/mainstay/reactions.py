@@ -1,7 +1,8 @@
 """Who listens to what: the only list of announcement -> reaction.
 
 Every announcement is also recorded in the audit log, except how a delivery ended: an event of that would be delivered
-in its turn, and a receiver that fails would feed itself (D-04). Reactions and record happen in the database of the
+in its turn, and a receiver that fails would feed itself (D-04). Nor is each failed attempt of a job, whose end is on
+record as `job.died`. Reactions and record happen in the database of the
 company's region: what home announces of a company whose data live elsewhere is handed on to the relay of that database.
 """
 
@@ -84,7 +85,7 @@ class Retention:
 
 async def record(tx: Tx, facts: Sequence[Announcement]) -> None:
     """Each fact is an event in the system workspace of its company, or of the operator."""
-    facts = [fact for fact in facts if not _is_delivery_outcome(fact)]
+    facts = [fact for fact in facts if _is_recorded(fact)]
     if facts:
         await events.record(tx, facts, await _places_of(tx, facts))
 
@@ -98,7 +99,7 @@ class Recording:
 
     async def record(self, tx: Tx, facts: Sequence[Announcement]) -> None:
         """Each fact is an event here; a workspace that was opened, and the company's own, have their chains here."""
-        facts = [fact for fact in facts if not _is_delivery_outcome(fact)]
+        facts = [fact for fact in facts if _is_recorded(fact)]
         if not facts:
             return
         places = await _places_of(self._home, facts, within=self._names)
@@ -155,5 +156,6 @@ async def _places_of(
     return places
 
 
-def _is_delivery_outcome(fact: Announcement) -> bool:
-    return fact.name == "job.died" and fact.data.get("queue") == webhooks.QUEUE
+def _is_recorded(fact: Announcement) -> bool:
+    is_delivery_outcome = fact.name == "job.died" and fact.data.get("queue") == webhooks.QUEUE
+    return fact.name != "admin/job.failed" and not is_delivery_outcome

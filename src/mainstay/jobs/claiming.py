@@ -54,6 +54,8 @@ class Station:
     that have a slot, which is while their handler runs. Where a wide queue has a `pace`, so many more jobs than slots
     are claimed as will soon have left, and who finds no slot waits in `parked`. Bound: at most as many jobs as slots
     are claimed ahead, as many act, as many wait to be acknowledged, and of a lane no more are held than its limit.
+    `parked_to`: up to which place jobs of paused kinds were set aside. `tally`: attempts that ended here and are not in
+    the figures yet, by kind, outcome and class of error.
     """
 
     config: QueueConfig
@@ -71,6 +73,7 @@ class Station:
     ahead: int = 0
     was_full: bool = False
     parked_to: int = 0
+    tally: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     @property
     def free(self) -> int:

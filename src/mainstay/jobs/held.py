@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from mainstay.jobs.claiming import Station
+from mainstay.jobs.failures import class_of
 from mainstay.kernel import telemetry
 from mainstay.kernel.retry import Backoff
-from mainstay.kernel.work import Discard, Hold, Job, Outcome, Snooze, Task
+from mainstay.kernel.work import Discard, Job, Outcome, Retry, Task
 
 ERROR_LENGTH = 2_000
 
@@ -63,31 +64,52 @@ class Held:
 
 
 def count_ended(taken: Iterable[Held], kept: Collection[int]) -> None:
-    """The ended attempts are in the metrics: time, failures, and jobs that ended for good."""
-    by_queue: dict[str, list[Held]] = {}
+    """The ended attempts are in the metrics and in their worker's figures: time, failures, and jobs that ended."""
+    by_kind: dict[tuple[Station, str], list[Held]] = {}
     for held in taken:
-        if held.job.id in kept:
-            by_queue.setdefault(held.job.queue, []).append(held)
-    for queue, ended in by_queue.items():
-        meter = _METERS.get(queue) or _METERS.setdefault(queue, _Meter(queue))
+        job = held.job
+        if job.id in kept:
+            key = held.station, job.kind
+            if key in by_kind:
+                by_kind[key].append(held)
+            else:
+                by_kind[key] = [held]
+    for (station, kind), ended in by_kind.items():
+        queue = station.config.name
+        meter = _METERS.get((queue, kind)) or _METERS.setdefault((queue, kind), _Meter(queue, kind))
         meter.observe([held.duration_ms / 1000 for held in ended])
         others = [held for held in ended if held.outcome is not None]
-        meter.completed.inc(len(ended) - len(others))
+        if len(ended) > len(others):
+            meter.completed.inc(len(ended) - len(others))
+            meter.completed_kind.inc(len(ended) - len(others))
+            station.tally[kind, "completed", ""] += len(ended) - len(others)
         for held in others:
-            if not isinstance(held.outcome, Snooze | Hold):
-                meter.errors.inc()
-                if isinstance(held.outcome, Discard) or held.job.attempt >= held.job.max_attempts:
-                    meter.dead.inc()
+            if isinstance(held.outcome, Retry | Discard):
+                is_dead = isinstance(held.outcome, Discard) or held.job.attempt >= held.job.max_attempts
+                count_failed(station, kind, class_of(held.failure, held.outcome.reason), is_dead=is_dead)
+
+
+def count_failed(station: Station, kind: str, error_class: str, *, is_dead: bool, count: int = 1) -> None:
+    """So many attempts of the kind failed in that way, and their jobs are dead or are tried again."""
+    queue = station.config.name
+    meter = _METERS.get((queue, kind)) or _METERS.setdefault((queue, kind), _Meter(queue, kind))
+    meter.errors.inc(count)
+    telemetry.JOB_FAILURES.labels(queue, error_class).inc(count)
+    telemetry.KIND_ATTEMPTS.labels(kind, "dead" if is_dead else "retried").inc(count)
+    if is_dead:
+        meter.dead.inc(count)
+    station.tally[kind, "dead" if is_dead else "retried", error_class] += count
 
 
 class _Meter:
-    """The figures of one queue, looked up once."""
+    """The figures of one kind in one queue, looked up once."""
 
-    __slots__ = ("_seconds", "completed", "dead", "errors")
+    __slots__ = ("_seconds", "completed", "completed_kind", "dead", "errors")
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, kind: str) -> None:
         self._seconds = telemetry.JOB_SECONDS.labels(queue)
         self.completed = telemetry.JOBS.labels(queue, "completed")
+        self.completed_kind = telemetry.KIND_ATTEMPTS.labels(kind, "completed")
         self.dead = telemetry.JOBS.labels(queue, "dead")
         self.errors = telemetry.JOB_ERRORS.labels(queue)
 
@@ -99,7 +121,7 @@ class _Meter:
             buckets[index].inc(count)
 
 
-_METERS: dict[str, _Meter] = {}
+_METERS: dict[tuple[str, str], _Meter] = {}
 
 
 def clean(text: str) -> str:

@@ -1,9 +1,11 @@
 """Who is alive: a worker's own lease by heartbeat, and giving back what the dead held."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
+from mainstay.jobs import memory
 from mainstay.jobs.dead import announce_deaths
 from mainstay.jobs.errors import LeaseLost
 from mainstay.jobs.queries import claims, lines, planning, workers
@@ -31,8 +33,18 @@ async def confirm(tx: Tx, job: Job) -> None:
         raise LeaseLost
 
 
+class Lost(Protocol):
+    """Is told of attempts that a lost worker had begun."""
+
+    def __call__(self, queue: str, kind: str, count: int, *, is_dead: bool) -> None:
+        """So many of them, of that kind in that queue."""
+
+
 class Lease:
-    """One worker's standing in the database: an id, renewed by heartbeat, lost after six seconds without one."""
+    """One worker's standing in the database: an id, renewed by heartbeat, lost after six seconds without one.
+
+    With each heartbeat come the `slots` that operators set at run time, by queue.
+    """
 
     def __init__(
         self,
@@ -49,6 +61,7 @@ class Lease:
         self._kinds = [_kind_of(task) for task in tasks]
         self.lease_seconds = lease_seconds
         self._id: int | None = None
+        self.slots: Mapping[str, int] = {}
         self._renewed = self._healthy_since = float("-inf")
 
     @property
@@ -70,15 +83,20 @@ class Lease:
     async def run_once(self) -> bool:
         """The lease runs anew; False if the worker had been declared lost and goes on under a new id."""
         started = time.monotonic()
-        is_mine = self._id is None or await workers.beat_everywhere(self._db, self._id)
-        was_lost = not is_mine
-        if self._id is None or was_lost:
+        slots = None if self._id is None else await self._beat(self._id)
+        was_lost = self._id is not None and slots is None
+        if slots is None:
             names, priorities = [q.name for q in self._queues], [q.priority for q in self._queues]
             self._id = await workers.enlist_worker_everywhere(self._db, self._name, names, priorities, self._kinds)
+            slots = await self._beat(self._id)
+        self.slots = slots or {}
         if started - self._renewed > self.lease_seconds / 2 or was_lost:
             self._healthy_since = started
         self._renewed = started
         return not was_lost
+
+    async def _beat(self, worker_id: int) -> Mapping[str, int] | None:
+        return await workers.beat_everywhere(self._db, worker_id, memory.share(), memory.HIGH)
 
     async def leave(self) -> None:
         """The worker has signed off."""
@@ -95,9 +113,10 @@ def _kind_of(task: Task) -> workers.KindRow:
 class Reaper:
     """Gives back what lost workers held; says nothing about others until its own lease has been sound for a while."""
 
-    def __init__(self, db: Database, lease: Lease) -> None:
+    def __init__(self, db: Database, lease: Lease, *, lost: Lost | None = None) -> None:
         self._db = db
         self._lease = lease
+        self._lost = lost
 
     async def run_once(self) -> int:
         """Every worker silent for over a lease is struck off and its jobs are in line again or dead; how many jobs."""
@@ -111,6 +130,11 @@ class Reaper:
                 dead = await workers.bury_lost_everywhere(tx, lost)
                 await announce_deaths(tx, dead)
                 await workers.leave_everywhere(tx, lost, "lost")
+            if self._lost is not None:
+                for row in requeued:
+                    self._lost(row["queue"], row["kind"], row["jobs"], is_dead=False)
+                for row in dead:
+                    self._lost(row["queue"], row["kind"], 1, is_dead=True)
             count = sum(row["jobs"] for row in requeued)
             moved += count + len(dead)
             _log.warning("a worker was lost", worker=lost, requeued=count, dead=len(dead))

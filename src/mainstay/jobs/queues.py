@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mainstay.jobs.errors import QueueNotFound
+from mainstay.jobs.errors import FigureRefused, QueueNotFound
 from mainstay.jobs.queries import queues as queue_rows
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Tx
@@ -24,6 +24,7 @@ EMAIL, WEBHOOK, WORKFLOW, REPORT, UPKEEP, ARCHIVE, STREAMS, FUNCTIONS = (
 )
 
 
+MOST_SLOTS = 10_000
 _EXPONENTIAL = Backoff("exponential", timedelta(seconds=2))
 _FIXED = Backoff("fixed", timedelta(seconds=5))
 
@@ -117,5 +118,20 @@ async def resume(tx: Tx, actor: Actor, queue: str) -> None:
     """
     if await queue_rows.resume_queue_everywhere(tx, queue):
         await outbox.announce(tx, "queue.resumed", company_id=None, actor=actor, data={"queue": queue})
+    elif not await queue_rows.queue_exists_everywhere(tx, queue):
+        raise QueueNotFound(f"There is no queue {queue!r}.")
+
+
+async def set_concurrency(tx: Tx, actor: Actor, queue: str, slots: int | None) -> None:
+    """Each worker has so many slots for the queue, 1 to 10,000, within about a second; None: as it is configured.
+
+    Jobs that run beyond fewer slots run to their end. QueueNotFound; FigureRefused. Announced as
+    `queue.concurrency_changed`, when something changes. What bounds all queues of a worker together goes on to hold.
+    """
+    if slots is not None and not 1 <= slots <= MOST_SLOTS:
+        raise FigureRefused(f"A queue has 1 to {MOST_SLOTS:,} slots a worker.")
+    if await queue_rows.set_concurrency_everywhere(tx, queue, slots, actor.name or actor.email or actor.id):
+        data = {"queue": queue, "concurrency": slots}
+        await outbox.announce(tx, "queue.concurrency_changed", company_id=None, actor=actor, data=data)
     elif not await queue_rows.queue_exists_everywhere(tx, queue):
         raise QueueNotFound(f"There is no queue {queue!r}.")

@@ -164,10 +164,13 @@ class Runner:
         """The job's slot, if it had one, is its successor's."""
         if held.is_seated:
             held.is_seated = False
-            station = held.station
-            station.acting -= 1
-            if station.parked:
-                self._seat(station.parked.popleft())
+            held.station.acting -= 1
+            self.seat_waiting(held.station)
+
+    def seat_waiting(self, station: Station) -> None:
+        """As many of those who wait for a slot have one as there are."""
+        while station.parked and station.acting < station.config.concurrency:
+            self._seat(station.parked.popleft())
 
     def _end(self, held: Held) -> None:
         if self.running.pop(held.job.id, None) is not None:

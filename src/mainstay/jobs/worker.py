@@ -7,11 +7,11 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mainstay.jobs.claiming import WIDE, Claimer, Claims, Station
 from mainstay.jobs.finishing import Finisher
-from mainstay.jobs.held import Held
+from mainstay.jobs.held import Held, count_failed
 from mainstay.jobs.lanes import LaneBook, LaneLimit, Pace
 from mainstay.jobs.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Promoter, Reaper
 from mainstay.jobs.listening import Listener
@@ -94,6 +94,7 @@ class Worker:
         self._clock = clock or SystemClock()
         self._timing = timing or Timing()
         self._shutdown_seconds = shutdown_seconds
+        self._queues, self._tasks = list(queues), list(tasks)
         self.lease = Lease(
             engine, name or f"{socket.gethostname()}:{os.getpid()}", queues, tasks, lease_seconds=self._timing.lease
         )
@@ -116,10 +117,10 @@ class Worker:
             held_ids=lambda: set(self._held),
             total_slots=total_slots,
         )
-        self.reaper = Reaper(engine, self.lease)
+        self.reaper = Reaper(engine, self.lease, lost=self._count_lost)
         self.promoter = Promoter(engine)
         self.scheduler = Scheduler(engine, schedules, by_kind)
-        self.gauge = Gauge(engine, self._clock)
+        self.gauge = Gauge(engine, self._clock, self.claimer.stations)
         self.listener = Listener(listen_url, self._hear)
         self._heard = heard
         self._wake = asyncio.Event()
@@ -177,6 +178,7 @@ class Worker:
                 if self.lease.id is not None:
                     await self.claimer.clear_doubt(self.lease.id)
                 await _until(lambda: self.finisher.is_idle, until - 1.0)
+                await self.gauge.write_tallies()
                 await self.lease.leave()
         except (Unavailable, TimeoutError):
             _log.warning("could not sign off; the lease will run out")
@@ -283,6 +285,7 @@ class Worker:
         async with asyncio.timeout(self._timing.lease / 2):
             was_ready = self.lease.worker_id is not None
             is_same = await self.lease.run_once()
+        self._set_slots()
         if not was_ready:
             self._wake.set()
         if not is_same:
@@ -291,6 +294,19 @@ class Worker:
             self.finisher.forget()
             self.claimer.forget()
             await self.runner.abandon()
+            self._wake.set()
+
+    def _set_slots(self) -> None:
+        """Every queue has as many slots as operators set, else as configured; who waited for one more has it."""
+        for station, queue in zip(self.claimer.stations, self._queues, strict=True):
+            slots, had = self.lease.slots.get(queue.name, queue.concurrency), station.config.concurrency
+            if slots == had:
+                continue
+            _log.info("a queue has other slots now", queue=queue.name, slots=slots)
+            station.config = replace(queue, concurrency=slots)
+            if (slots >= WIDE) != (had >= WIDE):
+                station.pace, station.ahead = _pace(station.config, self._tasks), 0
+            self.runner.seat_waiting(station)
             self._wake.set()
 
     async def _promote(self) -> None:
@@ -335,6 +351,12 @@ class Worker:
             held.station.book.learn(held.place[0], held.job.lane, held.place[1])
         if was_full or self.claimer.can_claim_more():
             self._wake.set()
+
+    def _count_lost(self, queue: str, kind: str, count: int, *, is_dead: bool) -> None:
+        """Attempts of another worker that was lost count here."""
+        station = next((one for one in self.claimer.stations if one.config.name == queue), self.claimer.stations[0])
+        if station.config.name == queue:
+            count_failed(station, kind, "lost", is_dead=is_dead, count=count)
 
     def _ended(self, loop: str) -> None:
         telemetry.LOOP_LAST_RUN.labels(loop).set(self._clock.now().timestamp())

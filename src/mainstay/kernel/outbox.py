@@ -191,9 +191,12 @@ class Relay:
 
     async def _react(self, tx: Tx, fact: Announcement) -> bool:
         """Whether every reaction to the fact ran."""
+        reactions = self._reactions.get(fact.name, ())
+        if not reactions:
+            return True
         try:
             async with tx.savepoint():
-                for reaction in self._reactions.get(fact.name, ()):
+                for reaction in reactions:
                     await reaction(tx, fact)
         except Exception as error:
             if tx.connection.is_closed():

@@ -76,7 +76,21 @@ JOB_SECONDS = Histogram(
 )
 JOBS = Counter("queue_jobs_total", "Jobs that ended: completed or dead", ["queue", "outcome"], registry=REGISTRY)
 JOB_ERRORS = Counter("queue_job_errors_total", "Attempts that failed", ["queue"], registry=REGISTRY)
+JOB_FAILURES = Counter(
+    "queue_job_failures_total", "Attempts that failed, by class of error", ["queue", "error_class"], registry=REGISTRY
+)
+KIND_ATTEMPTS = Counter(
+    "job_kind_attempts_total", "Attempts: completed, retried or dead", ["kind", "outcome"], registry=REGISTRY
+)
+KIND_SUCCESS = _Least(
+    "job_kind_success_ratio", "Jobs that completed, of those that ended in the last 15 min", ["kind"], registry=REGISTRY
+)
+KIND_RETRIES = _Sum("job_kind_retries", "Attempts of the last 15 min that are tried again", ["kind"], registry=REGISTRY)
 QUEUE_SIZE = _Sum("queue_size", "Jobs waiting to be started", ["queue"], registry=REGISTRY)
+QUEUE_DEPTH = _Sum("queue_depth", "Unfinished and dead jobs by state", ["queue", "state"], registry=REGISTRY)
+QUEUE_OLDEST = _Most(
+    "queue_oldest_ready_seconds", "How long the first job in line could have been started", ["queue"], registry=REGISTRY
+)
 SCHEDULE_LATENESS = Histogram(
     "schedule_lateness_seconds",
     "From the time a slot was due until its run began",

@@ -23,20 +23,29 @@ _COMPLETE = Sql(
          select queue, (mainstay.now() at time zone 'UTC')::date, count(*) from gone group by queue)
        select id from gone""",
 )
+# One announcement for each failed attempt, in the order of a table `{rows}` that says how it ended in `{outcome}`.
+FAILED = """ told as (
+         insert into mainstay.announcements (id, name, company_id, actor, data, trace_id)
+         select mainstay.uuid7(), 'admin/job.failed', company_id,
+                jsonb_build_object('kind', 'job', 'id', id::text, 'name', kind),
+                jsonb_build_object('id', id, 'queue', queue, 'kind', kind, 'attempt', attempt,
+                                   'outcome', {outcome}, 'error', {error}), trace_id from {rows})"""
 _RETRY = Sql(
     "jobs.retry",
-    """with held as (
+    f"""with held as (
          update mainstay.jobs j
             set state = 'retrying', due_at = mainstay.now() + a.delay, worker_id = null
          from unnest($2::bigint[], $3::int[], $4::interval[], $5::text[], $6::text[], $7::real[])
               as a(id, epoch, delay, outcome, error, duration_ms)
          where j.id = any($2) and j.id = a.id and j.epoch = a.epoch and j.worker_id is not null
-         returning j.id, j.started_at, j.attempt, j.queue, j.kind, a.outcome, a.error, a.duration_ms
+         returning j.id, j.started_at, j.attempt, j.queue, j.kind, a.outcome, a.error, a.duration_ms, j.company_id,
+                   j.trace_id
        ), logged as (
          insert into mainstay.job_attempts (job_id, worker_id, started_at, duration_ms, attempt, outcome, queue, kind,
                                             error)
-         select id, $1, started_at, duration_ms, attempt, outcome, queue, kind, error from held)
-       select id from held""",
+         select id, $1, started_at, duration_ms, attempt, outcome, queue, kind, error from held
+       ),{FAILED.format(rows="held", outcome="outcome", error="error")}
+       select id from held""",  # noqa: S608 (constants)
 )
 _SNOOZE = Sql(
     "jobs.snooze",
@@ -68,7 +77,7 @@ _CONFIRM = Sql(
     """select set_config('idle_in_transaction_session_timeout', '10s', true) from mainstay.jobs
        where id = $1 and epoch = $2 and worker_id is not null for share""",
 )
-DIED = """ died as (
+DIED = f""" died as (
          insert into mainstay.dead_jobs (id, worker_id, enqueued_at, started_at, company_id, epoch, priority, attempt,
              max_attempts, reason, queue, kind, lane, trace_id, dedupe_key, backoff, error, payload)
          select id, worker_id, enqueued_at, started_at, company_id, epoch, priority, attempt,
@@ -76,8 +85,9 @@ DIED = """ died as (
        ), logged as (
          insert into mainstay.job_attempts (job_id, worker_id, started_at, duration_ms, attempt, outcome, queue, kind,
                                             error)
-         select id, worker_id, started_at, duration_ms, attempt, reason, queue, kind, error from gone)
-       select id, company_id::text as company_id, queue, kind, attempt, reason, error, trace_id from gone"""
+         select id, worker_id, started_at, duration_ms, attempt, reason, queue, kind, error from gone
+       ),{FAILED.format(rows="gone", outcome="reason", error="error")}
+       select id, company_id::text as company_id, queue, kind, attempt, reason, error, trace_id from gone"""  # noqa: S608 (constants)
 _BURY = Sql(
     "jobs.bury",
     f"""with gone as (
@@ -98,7 +108,10 @@ async def complete_everywhere(
 
 
 async def retry_everywhere(tx: Tx, worker_id: int, *columns: Sequence[Any]) -> list[Record]:
-    """Jobs still held wait for their next try, with an attempt row. Columns: id, epoch, delay, outcome, error, ms."""
+    """Jobs still held wait for their next try, with an attempt row, and announced as failed.
+
+    Columns: id, epoch, delay, outcome, error, duration in ms.
+    """
     return await tx.rows(_RETRY, worker_id, *columns)
 
 

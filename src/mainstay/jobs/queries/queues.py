@@ -19,6 +19,13 @@ _RESUME = Sql(
          where name = $1 and paused_at is not null returning name)
        select pg_notify('mainstay_jobs', name)::text from resumed""",
 )
+_SET_CONCURRENCY = Sql(
+    "jobs.set_concurrency",
+    """update mainstay.queues
+          set concurrency = $2::integer, concurrency_by = case when $2 is not null then $3 end,
+              concurrency_at = case when $2 is not null then mainstay.now() end
+       where name = $1 and concurrency is distinct from $2""",
+)
 _EXISTS = Sql("jobs.queue_exists", "select exists (select from mainstay.queues where name = $1)")
 _STATS = Sql(
     "jobs.stats",
@@ -28,6 +35,7 @@ _STATS = Sql(
        ), done as materialized (
          select queue, sum(completed)::bigint as jobs from mainstay.queue_tallies group by queue)
        select q.name as queue, q.priority, q.paused_at, q.paused_by,
+         q.concurrency, q.concurrency_by, q.concurrency_at,
          (select count(*) from (
             (select 1 from mainstay.jobs where state = 'waiting' and queue = q.name limit $1)
             union all
@@ -38,7 +46,9 @@ _STATS = Sql(
          (select count(*) from (
             select from mainstay.jobs where state = 'retrying' and queue = q.name limit $1) w) as retrying,
          coalesce((select jobs from done where queue = q.name), 0) as completed,
-         (select count(*) from (select from mainstay.dead_jobs where queue = q.name limit $1) d) as dead
+         (select count(*) from (select from mainstay.dead_jobs where queue = q.name limit $1) d) as dead,
+         (select greatest(extract(epoch from mainstay.now() - coalesce(due_at, enqueued_at)), 0)::float8
+           from mainstay.jobs where state = 'waiting' and queue = q.name order by pos limit 1) as oldest_ready_seconds
        from mainstay.queues q order by q.name""",
 )
 _WRITE_MINUTE = Sql(
@@ -48,6 +58,25 @@ _WRITE_MINUTE = Sql(
        from unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::int[])
             as n(queue, waiting, active, retrying, dead)
        on conflict (minute, queue) do nothing""",
+)
+_TALLY_KINDS = Sql(
+    "jobs.tally_kinds",
+    """insert into mainstay.kind_minutes as m (minute, queue, kind, outcome, error_class, attempts)
+       select date_trunc('minute', mainstay.now()), n.*
+       from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+            as n(queue, kind, outcome, error_class, attempts)
+       order by n.queue, n.kind, n.outcome, n.error_class
+       on conflict (minute, queue, kind, outcome, error_class) do update
+         set attempts = m.attempts + excluded.attempts""",
+)
+_KIND_FIGURES = Sql(
+    "jobs.kind_figures",
+    """select queue, kind, outcome, error_class, sum(attempts)::bigint as attempts from mainstay.kind_minutes
+       where minute > mainstay.now() - $1::interval
+       group by queue, kind, outcome, error_class order by kind, queue, outcome, error_class""",
+)
+_CUT_KIND_MINUTES = Sql(
+    "jobs.cut_kind_minutes", "delete from mainstay.kind_minutes where minute < mainstay.now() - $1::interval"
 )
 _MINUTES = Sql(
     "jobs.minutes",
@@ -77,6 +106,11 @@ async def resume_queue_everywhere(tx: Tx, queue: str) -> bool:
     return bool(await tx.rows(_RESUME, queue))
 
 
+async def set_concurrency_everywhere(tx: Tx, queue: str, slots: int | None, by: str) -> bool:
+    """Whether the queue had other slots set at run time; each worker has these from its next heartbeat on."""
+    return count_of(await tx.run(_SET_CONCURRENCY, queue, slots, by)) == 1
+
+
 async def queue_exists_everywhere(tx: Tx, queue: str) -> bool:
     """Whether any worker ever served the queue."""
     return bool(await tx.value(_EXISTS, queue))
@@ -103,5 +137,16 @@ async def minutes_everywhere(db: Connection, span: timedelta) -> list[Record]:
 
 
 async def cut_minutes_everywhere(db: Database, keep: timedelta) -> None:
-    """Minutes longer ago than that are gone."""
+    """Minutes longer ago than that are gone, those of kinds, too."""
     await db.run(_CUT_MINUTES, keep)
+    await db.run(_CUT_KIND_MINUTES, keep)
+
+
+async def tally_kinds_everywhere(db: Database, columns: Sequence[Sequence[Any]]) -> None:
+    """So many more attempts ended in this minute. Columns: queue, kind, outcome, class of error, count."""
+    await db.run(_TALLY_KINDS, *columns)
+
+
+async def kind_figures_everywhere(db: Connection, span: timedelta) -> list[Record]:
+    """Attempts of that span up to now by queue, kind, outcome and class of error."""
+    return await db.rows(_KIND_FIGURES, span)

@@ -1,11 +1,11 @@
 """Statements about who is alive, and about what the lost held."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from mainstay.jobs.queries.claims import DIED
-from mainstay.kernel.db import Database, Record, Sql, Tx, count_of
+from mainstay.jobs.queries.claims import DIED, FAILED
+from mainstay.kernel.db import Database, Record, Sql, Tx
 
 _ENLIST = Sql(
     "jobs.enlist",
@@ -27,7 +27,13 @@ _ENLIST = Sql(
 # Leases live by the server's real clock: tests shift mainstay.now() past due times without killing live workers.
 _BEAT = Sql(
     "jobs.heartbeat",
-    "update mainstay.workers set heartbeat_at = clock_timestamp() where id = $1 and ended_at is null",
+    """with beat as (
+         update mainstay.workers
+            set heartbeat_at = clock_timestamp(), memory_share = $2::real,
+                memory_high_at = case when $2 >= $3::real then mainstay.now() else memory_high_at end
+         where id = $1 and ended_at is null returning id)
+       select (select id from beat) is not null as is_alive, q.name, q.concurrency
+       from (select) one left join mainstay.queues q on q.concurrency is not null""",
 )
 _LEAVE = Sql(
     "jobs.leave",
@@ -43,15 +49,17 @@ _FIND_LOST = Sql(
 )
 _REQUEUE_LOST = Sql(
     "jobs.requeue_lost",
-    """with lost as (
+    f"""with lost as (
          update mainstay.jobs set state = 'waiting', pos = nextval('mainstay.jobs_pos_seq'), worker_id = null,
                                   epoch = epoch + 1
          where state = 'active' and worker_id = $1 and attempt < max_attempts
-         returning id, started_at, attempt, queue, kind
+         returning id, started_at, attempt, queue, kind, company_id, trace_id
        ), logged as (
          insert into mainstay.job_attempts (job_id, worker_id, started_at, attempt, outcome, queue, kind, error)
-         select id, $1, started_at, attempt, 'lost', queue, kind, 'worker lost' from lost)
-       select queue, count(*) as jobs, pg_notify('mainstay_jobs', queue)::text from lost group by queue""",
+         select id, $1, started_at, attempt, 'lost', queue, kind, 'worker lost' from lost
+       ),{FAILED.format(rows="lost", outcome="'lost'", error="'worker lost'")}
+       select queue, kind, count(*) as jobs, pg_notify('mainstay_jobs', queue)::text from lost
+       group by queue, kind""",  # noqa: S608 (constants)
 )
 _BURY_LOST = Sql(
     "jobs.bury_lost",
@@ -85,9 +93,12 @@ async def enlist_worker_everywhere(
     return added
 
 
-async def beat_everywhere(db: Database, worker_id: int) -> bool:
-    """Whether the worker is still counted as alive; if so its lease runs anew."""
-    return count_of(await db.run(_BEAT, worker_id)) == 1
+async def beat_everywhere(
+    db: Database, worker_id: int, memory_share: float | None, memory_high: float
+) -> Mapping[str, int] | None:
+    """The worker's lease runs anew: the slots that operators set, by queue. None if it is not counted as alive."""
+    rows = await db.rows(_BEAT, worker_id, memory_share, memory_high)
+    return {row["name"]: row["concurrency"] for row in rows if row["name"] is not None} if rows[0]["is_alive"] else None
 
 
 async def leave_everywhere(tx: Tx, worker_id: int, reason: str) -> None:
@@ -102,7 +113,7 @@ async def find_lost_worker_everywhere(tx: Tx, lease: timedelta) -> int | None:
 
 
 async def requeue_lost_everywhere(tx: Tx, worker_id: int) -> list[Record]:
-    """What the lost worker held and may be tried again is in line, under a new epoch."""
+    """What the lost worker held and may be tried again is in line, under a new epoch; how many by queue and kind."""
     return await tx.rows(_REQUEUE_LOST, worker_id)
 
 
