@@ -96,7 +96,8 @@ class Lease:
         return not was_lost
 
     async def _beat(self, worker_id: int) -> Mapping[str, int] | None:
-        return await workers.beat_everywhere(self._db, worker_id, memory.share(), memory.HIGH)
+        rows = await workers.beat_everywhere(self._db, worker_id, memory.share(), memory.HIGH)
+        return {row["name"]: row["concurrency"] for row in rows if row["name"] is not None} if rows else None
 
     async def leave(self) -> None:
         """The worker has signed off."""

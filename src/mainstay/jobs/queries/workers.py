@@ -1,6 +1,6 @@
 """Statements about who is alive, and about what the lost held."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -32,8 +32,7 @@ _BEAT = Sql(
             set heartbeat_at = clock_timestamp(), memory_share = $2::real,
                 memory_high_at = case when $2 >= $3::real then mainstay.now() else memory_high_at end
          where id = $1 and ended_at is null returning id)
-       select (select id from beat) is not null as is_alive, q.name, q.concurrency
-       from (select) one left join mainstay.queues q on q.concurrency is not null""",
+       select q.name, q.concurrency from beat left join mainstay.queues q on q.concurrency is not null""",
 )
 _LEAVE = Sql(
     "jobs.leave",
@@ -94,11 +93,13 @@ async def enlist_worker_everywhere(
 
 
 async def beat_everywhere(
-    db: Database, worker_id: int, memory_share: float | None, memory_high: float
-) -> Mapping[str, int] | None:
-    """The worker's lease runs anew: the slots that operators set, by queue. None if it is not counted as alive."""
-    rows = await db.rows(_BEAT, worker_id, memory_share, memory_high)
-    return {row["name"]: row["concurrency"] for row in rows if row["name"] is not None} if rows[0]["is_alive"] else None
+    db: Database, worker_id: int, memory_share: float | None = None, memory_high: float = 1.0
+) -> list[Record]:
+    """The worker's lease runs anew: a row with `name` and `concurrency` for each queue with slots set by operators.
+
+    One row without a name where there is none; no row if the worker is not counted as alive.
+    """
+    return await db.rows(_BEAT, worker_id, memory_share, memory_high)
 
 
 async def leave_everywhere(tx: Tx, worker_id: int, reason: str) -> None:
