@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
@@ -16,6 +18,7 @@ from mainstay.jobs.scheduling import Scheduler
 from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Database
 from mainstay.kernel.work import Cron, Daily, Discard, Every, Job, Schedule, Task
+from tests.architecture.sources import ROOT
 from tests.conftest import SqlClock
 from tests.jobs.conftest import OPERATOR, QUEUE, all_of, one, task, until, working
 
@@ -275,6 +278,46 @@ async def test_many_slots_of_many_schedules_run_once_over_three_schedulers(
     expected = sum(15 // n if n % 2 == 0 else len(range(n % 7 or 7, 16, 7)) for n in range(1, 13))
     assert started == await one(db, "select count(*) from mainstay.schedule_jobs") == expected
     assert await one(db, "select count(distinct job_id) from mainstay.schedule_runs") == expected
+
+
+_LEADER = """
+import asyncio, sys
+from datetime import timedelta
+from mainstay.jobs import scheduling
+from mainstay.kernel.db import Database
+from mainstay.kernel.work import Every, Schedule, Task
+
+async def hang(*_):
+    print("leads", flush=True)
+    await asyncio.sleep(600)
+
+scheduling.rows.take_slots_everywhere = hang
+schedule = Schedule(name="s.hourly", slots=Every(timedelta(hours=1)), kind="test.kind", payload={"a": 1})
+tasks = {"test.kind": Task(kind="test.kind", queue="test:queue", run=hang)}
+asyncio.run(scheduling.Scheduler(Database(sys.argv[1], size=2), [schedule], tasks).run_once())
+"""
+
+
+@pytest.mark.contract("HL-J-14")
+async def test_a_leader_that_is_killed_at_the_slot_leaves_it_to_another(db: Database, sql_clock: SqlClock) -> None:
+    """Its process is killed when the job is in line but nothing has committed."""
+    await go_to(db, sql_clock, START)
+    follower = scheduler_of(db)
+    await follower.run_once()
+    await sql_clock.move(30 * MINUTE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LEADER, db.dsn, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"leads\n"
+    assert await follower.run_once() == 0
+    process.kill()
+    await process.wait()
+    assert await until(follower.run_once) == 1
+    assert await follower.run_once() == 0
+    assert await one(db, "select count(*) from mainstay.jobs") == 1
+    assert [run.due_at for run in await recurring.list_runs(db, "s.hourly")] == [DAY + 13 * HOUR]
 
 
 async def test_a_leader_that_stands_still_in_its_transaction_is_cut_off(
