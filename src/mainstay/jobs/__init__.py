@@ -24,13 +24,11 @@ Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attem
 
 from mainstay.jobs import desk, kinds, recurring
 from mainstay.jobs.dead import (
-    DeadJob,
     Match,
     attempts_of_job,
     cancel,
     clear,
     clear_matching,
-    get_dead,
     list_dead,
     redrive,
     redrive_matching,
@@ -59,9 +57,10 @@ from mainstay.jobs.queues import (
     pause,
     queue_configs,
     resume,
+    set_concurrency,
 )
 from mainstay.jobs.routes import router
-from mainstay.jobs.stats import ListedJob, QueueStats, depths, list_jobs, stats
+from mainstay.jobs.stats import QueueStats, depths, kind_figures, list_jobs, stats
 from mainstay.jobs.tasks import PARTITIONED, schedules, tasks
 from mainstay.jobs.worker import Timing, Worker
 
@@ -74,14 +73,12 @@ __all__ = [
     "UPKEEP",
     "WEBHOOK",
     "WORKFLOW",
-    "DeadJob",
     "Enqueued",
     "FigureRefused",
     "JobNotFound",
     "JobRefused",
     "KindNotFound",
     "LeaseLost",
-    "ListedJob",
     "Match",
     "QueueConfig",
     "QueueNotFound",
@@ -99,7 +96,7 @@ __all__ = [
     "desk",
     "enqueue",
     "enqueue_many",
-    "get_dead",
+    "kind_figures",
     "kinds",
     "list_dead",
     "list_jobs",
@@ -111,6 +108,7 @@ __all__ = [
     "resume",
     "router",
     "schedules",
+    "set_concurrency",
     "stats",
     "tasks",
     "wake",
