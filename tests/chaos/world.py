@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,9 +15,10 @@ import aiohttp
 from mainstay import embedded
 from mainstay.embedded.postmaster import free_port
 from mainstay.kernel.db import Database, Sql
-from tests.cli.running import MAINSTAY, SECRETS, environment
+from tests.cli.running import SECRETS, environment
 from tests.receivers import Line, Receiver, ok
 from tests.tenancy import Tenancy
+from tests.warm import Warm
 
 SHUTDOWN_SECONDS = 5.0
 SETTLED = """select (select count(*) from mainstay.deliveries where status in ('PENDING', 'RETRYING'))
@@ -70,13 +70,13 @@ class Program:
     """One process of ours, started again on demand as a process manager would."""
 
     def __init__(self, *arguments: str, env: Mapping[str, str], log: Path) -> None:
-        self._command = [*MAINSTAY, *arguments]
+        self._command = arguments
         self._env = environment(**env)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Warm | None = None
         self.log = log
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Warm:
         """The process that was started last."""
         assert self._process is not None
         return self._process
@@ -84,9 +84,7 @@ class Program:
     def start(self) -> None:
         """The process has been started; it may not be ready."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            self._process = Warm(*self._command, env=self._env, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """The process is gone, without a chance to tidy up."""

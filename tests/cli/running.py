@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from typer.testing import CliRunner
 
 from mainstay.cli import app
+from tests.warm import Warm
 
 MAINSTAY = [sys.executable, "-P", "-c", "from mainstay.cli import main; main()"]
 SECRETS = {
@@ -39,15 +41,17 @@ def environment(**more: str) -> dict[str, str]:
 
 def mainstay(*arguments: str, env: Mapping[str, str] | None = None, given: bytes = b"", seconds: float = 100) -> Ran:
     """The command has ended."""
-    ran = subprocess.run(
-        [*MAINSTAY, *arguments],
-        env=environment(**(env or {})),
-        input=given,
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
-    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+    with TemporaryFile() as stdin, TemporaryFile() as out, TemporaryFile() as err:
+        stdin.write(given)
+        stdin.seek(0)
+        process = Warm(*arguments, env=environment(**(env or {})), stdin=stdin, stdout=out, stderr=err)
+        try:
+            code = process.wait(seconds)
+        finally:
+            process.kill()
+        for stream in (out, err):
+            stream.seek(0)
+        return Ran(code, out.read().decode(), err.read().decode())
 
 
 def called(*arguments: str, env: Mapping[str, str] | None = None) -> Ran:
@@ -63,7 +67,7 @@ def called(*arguments: str, env: Mapping[str, str] | None = None) -> Ran:
 class Running:
     """A command that goes on: its process, the address that it told, and its log."""
 
-    process: subprocess.Popen[bytes]
+    process: Warm
     url: str
     log: Path
 
@@ -72,9 +76,7 @@ class Running:
 def running(*arguments: str, env: Mapping[str, str], log: Path, until: re.Pattern[str] = _LISTENS) -> Iterator[Running]:
     """The command runs and has told that it is ready; afterwards it has ended."""
     with log.open("wb") as target:
-        process = subprocess.Popen(
-            [*MAINSTAY, *arguments], env=environment(**env), stdin=subprocess.DEVNULL, stdout=target, stderr=target
-        )
+        process = Warm(*arguments, env=environment(**env), stdout=target, stderr=target)
     try:
         deadline = time.monotonic() + 90
         while not (found := until.search(log.read_text())):

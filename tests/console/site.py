@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,9 @@ import httpx
 
 from mainstay import identity
 from mainstay.kernel.db import Database, Sql
-from tests.cli.running import MAINSTAY, SECRETS
+from tests.cli.running import SECRETS
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy
+from tests.warm import Warm
 
 PASSWORD = "correct horse battery staple"
 ROLES = ("owner", "manager", "staff")
@@ -35,7 +35,7 @@ class Site:
     database_url: str
     tenancy: Tenancy
     emails: dict[str, str]
-    api: "subprocess.Popen[bytes]"
+    api: Warm
 
     def end_api(self) -> None:
         """The API is asked to end."""
@@ -115,8 +115,7 @@ def running_site(database_url: str, *, shutdown_seconds: int = 3) -> Iterator[Si
         logs = [(Path(place) / name).open("wb") for name in ("api", "worker")]
         commands = (["api", "--port", "0"], ["worker"])
         processes = [
-            subprocess.Popen([*MAINSTAY, *command], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            for command, log in zip(commands, logs, strict=True)
+            Warm(*command, env=environment, stdout=log, stderr=log) for command, log in zip(commands, logs, strict=True)
         ]
         try:
             site = Site(_address(Path(place) / "api", processes[0]), database_url, tenancy, emails, processes[0])
@@ -130,7 +129,7 @@ def running_site(database_url: str, *, shutdown_seconds: int = 3) -> Iterator[Si
                 log.close()
 
 
-def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
+def _address(log: Path, process: Warm) -> str:
     for _ in range(1_800):
         found = _LISTENS.search(log.read_text())
         if found is not None and _answers(found.group(1)):
