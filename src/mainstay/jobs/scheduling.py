@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mainstay.jobs.enqueueing import encode
@@ -27,7 +27,10 @@ _WATCH_SECONDS = 5.0
 _LEAST_SLEEP_SECONDS = 0.005
 _FOLLOWERS_WAIT_SECONDS = 0.1
 _AFTER_AT_MOST = timedelta(seconds=30)
+_FORESEEN = timedelta(milliseconds=50)
 _TRIES = 5
+_Open = tuple[Schedule, datetime | None]
+"""A schedule with a slot to settle, and its newest slot on record."""
 
 
 class Scheduler:
@@ -49,6 +52,7 @@ class Scheduler:
         self._schedules = schedules
         self._rows = {schedule.name: _row_of(schedule, tasks[schedule.kind]) for schedule in schedules}
         self._next: dict[str, datetime] = {}
+        self._ahead = datetime(1970, 1, 1, tzinfo=UTC)
         self._look_at = self._told_at = self._watched_at = float("-inf")
 
     async def run_when_due(self, longest_seconds: float) -> int:
@@ -68,9 +72,9 @@ class Scheduler:
         if time.monotonic() - self._told_at > _TELL_SECONDS:
             await rows.tell_schedules_everywhere(self._db, list(self._rows.values()))
             self._told_at = time.monotonic()
-        now = await rows.now_everywhere(self._db)
+        now, due = await self._due()
         heard_at = time.monotonic()
-        due = [one for one in self._schedules if one.name not in self._next or self._next[one.name] <= now]
+        self._ahead = now - timedelta(seconds=heard_at)
         started = await self._settle(due, now) if due else 0
         waiting = [self._next[one.name] for one in self._schedules if one.name in self._next]
         if len(waiting) < len(self._schedules):
@@ -82,14 +86,32 @@ class Scheduler:
             self._watched_at = time.monotonic()
         return started
 
-    async def _settle(self, due: Sequence[Schedule], now: datetime) -> int:
+    async def _due(self) -> tuple[datetime, list[_Open]]:
+        """The database's time, and the schedules whose slot of now is not on record, with their newest slot."""
+        soon = self._ahead + timedelta(seconds=time.monotonic()) + _FORESEEN
+        asked = [one.name for one in self._schedules if one.name not in self._next or self._next[one.name] <= soon]
+        now, last = await rows.look_everywhere(self._db, asked)
+        due = [one for one in self._schedules if one.name not in self._next or self._next[one.name] <= now]
+        if unforeseen := [one.name for one in due if one.name not in last]:
+            last |= (await rows.look_everywhere(self._db, unforeseen))[1]
+        left = []
         for one in due:
-            self._next.pop(one.name, None)
-        left = [one for one, _ in await self._open_of(self._db, due, now)]
+            newest = last[one.name]
+            if newest is None or newest < last_slot(one.slots, now):
+                self._next.pop(one.name, None)
+                left.append((one, newest))
+            else:
+                self._next[one.name] = next_slot(one.slots, now)
+        return now, left
+
+    async def _settle(self, left: Sequence[_Open], now: datetime) -> int:
+        """How many new jobs; where the slots cannot be settled together, each is settled alone."""
         try:
-            return await self._settle_together(left, now) if left else 0
+            return await self._settle_together(left, now)
         except Unavailable:
             raise
+        except _TakenElsewhere:
+            return 0
         except Exception as error:
             if len(left) == 1:
                 raise
@@ -100,31 +122,19 @@ class Scheduler:
                 started += await self._settle_together([one], now)
             except Unavailable:
                 raise
+            except _TakenElsewhere:
+                continue
             except Exception as error:
                 failure = error
         if failure is not None:
             raise failure
         return started
 
-    async def _open_of(
-        self, connection: Database | Tx, due: Sequence[Schedule], now: datetime
-    ) -> list[tuple[Schedule, datetime | None]]:
-        """Of the schedules those whose slot of now is not on record, with their newest slot; the others are served."""
-        last = await rows.last_slots_everywhere(connection, [one.name for one in due])
-        left = []
-        for one in due:
-            newest = last[one.name]
-            if newest is None or newest < last_slot(one.slots, now):
-                left.append((one, newest))
-            else:
-                self._next[one.name] = next_slot(one.slots, now)
-        return left
-
-    async def _settle_together(self, due: Sequence[Schedule], now: datetime) -> int:
+    async def _settle_together(self, left: Sequence[_Open], now: datetime) -> int:
         async with self._db.begin() as tx:
             if not await rows.lead_everywhere(tx, "slots"):
                 return 0
-            left = await self._ready_of(tx, await self._open_of(tx, due, now), now)
+            left = await self._ready_of(tx, left, now)
             to_run = [one for one, newest in left if newest is not None and not _is_skipped(one, now)]
             jobs = await self._jobs_for(tx, to_run)
             slots = []
@@ -146,9 +156,7 @@ class Scheduler:
                 telemetry.SCHEDULE_MISSED.labels(slot.schedule).inc(slot.missed)
         return sum(slot.job_id is not None and not slot.is_covered for slot in slots)
 
-    async def _ready_of(
-        self, tx: Tx, left: list[tuple[Schedule, datetime | None]], now: datetime
-    ) -> list[tuple[Schedule, datetime | None]]:
+    async def _ready_of(self, tx: Tx, left: Sequence[_Open], now: datetime) -> Sequence[_Open]:
         """Without those that wait for the run of another schedule, which is about to be enqueued or has not ended."""
         waiting = [one for one, _ in left if one.after and now - last_slot(one.slots, now) < _AFTER_AT_MOST]
         if not waiting:
@@ -161,16 +169,19 @@ class Scheduler:
     async def _jobs_for(self, tx: Tx, to_run: Sequence[Schedule]) -> dict[str, tuple[int, datetime | None]]:
         """By schedule the job that stands for its slot, and for one that was there before since when it is in line."""
         found: dict[str, tuple[int, datetime | None]] = {}
+        left = [self._rows[one.name] for one in to_run]
         for _ in range(_TRIES):
-            left = [self._rows[one.name] for one in to_run if one.name not in found]
             if not left:
-                return found
+                break
             traces = [ids.new_trace_id() for _ in left]
             added = await rows.enqueue_due_everywhere(tx, left, traces)
             found |= {name: (job_id, None) for name, job_id in added.items() if job_id is not None}
-            names = [row.name for row in left if row.name not in found]
-            if names:
-                found |= await rows.unfinished_everywhere(tx, names, [self._rows[name].kind for name in names])
+            left = [row for row in left if row.name not in found]
+            if left:
+                found |= await rows.unfinished_everywhere(tx, [one.name for one in left], [one.kind for one in left])
+                left = [row for row in left if row.name not in found]
+        if not left:
+            return found
         raise RuntimeError("the runs of a schedule come and go too fast")
 
     async def watch(self) -> None:
@@ -182,7 +193,7 @@ class Scheduler:
 
 
 class _TakenElsewhere(Exception):
-    """A scheduler that does not ask who leads has settled one of the slots."""
+    """Another scheduler has settled one of the slots since they were looked at."""
 
 
 def _row_of(schedule: Schedule, task: Task) -> ScheduleRow:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from mainstay.kernel.db import Connection, Database, Record, Sql, Tx, count_of
 
-_NOW = Sql("jobs.now", "select mainstay.now()")
-_LAST_SLOTS = Sql(
-    "jobs.last_slots",
-    """select n.name, (select max(due_at) from mainstay.schedule_runs r where r.schedule = n.name) as due_at
-       from unnest($1::text[]) as n(name)""",
+_LOOK = Sql(
+    "jobs.look_at_slots",
+    """select mainstay.now() as now, n.name,
+              (select max(due_at) from mainstay.schedule_runs r where r.schedule = n.name) as due_at
+       from (select) as always left join unnest($1::text[]) as n(name) on true""",
 )
 # Whoever settles slots and stands still is cut off, so that the others can.
 _LEAD = Sql(
@@ -164,15 +164,10 @@ class SlotRow(NamedTuple):
     missed: int
 
 
-async def now_everywhere(db: Connection) -> datetime:
-    """The database's time."""
-    moment: datetime = await db.value(_NOW)
-    return moment
-
-
-async def last_slots_everywhere(db: Connection, names: Sequence[str]) -> dict[str, datetime | None]:
-    """The newest slot on record of each schedule."""
-    return {row["name"]: row["due_at"] for row in await db.rows(_LAST_SLOTS, names)}
+async def look_everywhere(db: Connection, names: Sequence[str]) -> tuple[datetime, dict[str, datetime | None]]:
+    """The database's time, and the newest slot on record of each of the schedules."""
+    found = await db.rows(_LOOK, names)
+    return found[0]["now"], {row["name"]: row["due_at"] for row in found if row["name"] is not None}
 
 
 async def lead_everywhere(tx: Tx, part: str) -> bool:
