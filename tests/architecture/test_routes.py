@@ -108,6 +108,7 @@ BODIES |= {
     ("POST", "/api/v1/company/thresholds"): {"kind": "soft", "unit": "absolute", "amount": 1},
     ("PATCH", "/api/v1/company/usage"): {"blocksAtLimit": False},
     ("PUT", _COMPANY + "/plan"): {"plan": "growth"},
+    ("PUT", "/internal/queues/{queue}/concurrency"): {"concurrency": None},
     ("PUT", _COMPANY + "/limits/{limit}"): {"amount": 1_000_000},
     ("PUT", _COMPANY + "/add-ons/{code}"): None,
 }

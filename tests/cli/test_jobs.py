@@ -42,11 +42,17 @@ async def test_queues_are_listed_paused_and_resumed(db: Database) -> None:
     (mail,) = (row for row in await lines(db, "queues", "list") if row["queue"] == jobs.EMAIL)
     assert (mail["paused"], mail["pausedBy"]) == (True, "cli")
     await say(db, "queues", "resume", jobs.EMAIL)
+    await say(db, "queues", "concurrency", jobs.EMAIL, "7")
+    (mail,) = (row for row in await lines(db, "queues", "list") if row["queue"] == jobs.EMAIL)
+    assert (mail["concurrency"], mail["concurrencyBy"]) == (7, "cli")
+    await say(db, "queues", "concurrency", jobs.EMAIL, "default")
+    for wrong, code in (("0", 1), ("10001", 1), ("many", 2)):
+        assert (await say(db, "queues", "concurrency", jobs.EMAIL, wrong, code=code)).err
     assert "no:queue" in (await say(db, "queues", "pause", "no:queue", code=1)).err
     assert "--region" in (await say(db, "queues", "list", "--region", "mars", code=2)).err
     assert (await say(db, "queues", "list", "--region", "eu")).out
     names = [row["name"] for row in await all_of(db, "select name from mainstay.announcements order by id")]
-    assert names == ["queue.paused", "queue.resumed"]
+    assert names == ["queue.paused", "queue.resumed", *["queue.concurrency_changed"] * 2]
 
 
 @pytest.mark.contract("NP-Q-29")

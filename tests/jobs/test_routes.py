@@ -94,7 +94,8 @@ async def test_stats_tell_of_each_queue_what_is_in_each_state(
     assert by_name[QUEUE] | {"pausedAt": None} == {
         "queue": QUEUE, "priority": 5, "waiting": by_name[QUEUE]["waiting"], "delayed": 2, "active": 3, "retrying": 4,
         "completed": 7, "dead": 6, "failed": 6, "paused": True, "pausedAt": None, "pausedBy": "Olga",
-        "failedSet": f"{QUEUE}:failed", "bound": 100_000,
+        "failedSet": f"{QUEUE}:failed", "bound": 100_000, "concurrency": None, "concurrencyBy": None,
+        "concurrencyAt": None, "oldestReadySeconds": by_name[QUEUE]["oldestReadySeconds"],
     }  # fmt: skip
     assert by_name[QUEUE]["waiting"] in (1, 6), "parked jobs are waiting, to the public"
     assert not by_name[jobs.EMAIL]["paused"]
@@ -137,11 +138,15 @@ def test_the_stats_of_databases_are_summed() -> None:
         counts = dict.fromkeys(
             ("waiting", "delayed", "active", "retrying", "completed", "dead", "failed", "bound"), count
         )
-        return {"queue": name, **counts, "paused": bool(paused), "pausedAt": paused, "pausedBy": paused}
+        age = None if name == "b" else count
+        return {
+            "queue": name, **counts, "paused": bool(paused), "pausedAt": paused, "pausedBy": paused,
+            "oldestReadySeconds": age,
+        }  # fmt: skip
 
     a, b = summed([queue("b", 1, None), queue("a", 2, "x"), queue("b", 3, "y"), queue("a", 4, "z")])
-    assert (a["queue"], a["waiting"], a["bound"], a["pausedBy"]) == ("a", 6, 6, "x")
-    assert (b["queue"], b["failed"], b["paused"], b["pausedBy"]) == ("b", 4, True, "y")
+    assert (a["queue"], a["waiting"], a["bound"], a["pausedBy"], a["oldestReadySeconds"]) == ("a", 6, 6, "x", 4)
+    assert (b["queue"], b["failed"], b["paused"], b["pausedBy"], b["oldestReadySeconds"]) == ("b", 4, True, "y", None)
 
 
 async def test_jobs_of_a_queue_are_listed_by_state_page_by_page(
@@ -262,13 +267,19 @@ async def test_one_job_is_retried_cancelled_redriven_and_cleared_and_each_is_ann
     assert await one(db, "select count(*) from mainstay.announcements") == len(acts)
 
 
-async def test_a_queue_is_paused_and_resumed(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_queue_is_paused_and_resumed_and_given_slots(api: httpx.AsyncClient, db: Database) -> None:
     paused = await done(api, f"/internal/queues/{jobs.EMAIL}/pause")
     assert (paused["paused"], paused["pausedBy"]) == (True, "Operator")
     assert not (await done(api, f"/internal/queues/{jobs.EMAIL}/resume"))["paused"]
     assert (await api.post("/internal/queues/no:queue/pause", headers=TOKEN)).status_code == 404
+    path = f"/internal/queues/{jobs.EMAIL}/concurrency"
+    for slots in (1, 10_000, None):
+        found = (await api.put(path, headers=TOKEN, json={"concurrency": slots})).json()
+        assert (found["concurrency"], found["concurrencyBy"]) == (slots, None if slots is None else "Operator")
+    for body in ({"concurrency": 0}, {"concurrency": 10_001}, {"concurrency": "9"}):
+        await refused(await api.put(path, headers=TOKEN, json=body), 400, "#/concurrency")
     names = [row["name"] for row in await all_of(db, "select name from mainstay.announcements order by id")]
-    assert names == ["queue.paused", "queue.resumed"]
+    assert names == ["queue.paused", "queue.resumed", *["queue.concurrency_changed"] * 3]
 
 
 async def test_a_kind_is_paused_and_resumed_at_a_share(api: httpx.AsyncClient, db: Database) -> None:

@@ -1,4 +1,4 @@
-"""Queues by hand: what is in each, stopping one and letting it go on."""
+"""Queues by hand: what is in each, stopping one, letting it go on, and its slots."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -51,10 +51,16 @@ def list_queues(*, region: OfRegion = None, as_json: AsJson = False) -> None:
             output.show_json(one)
         return
     rows = [
-        (one["queue"], *(_count(one[name], one["bound"]) for name in _COUNTS), one["pausedBy"], one["failedSet"])
+        (
+            one["queue"],
+            *(_count(one[name], one["bound"]) for name in _COUNTS),
+            one["pausedBy"],
+            one["concurrency"],
+            one["failedSet"],
+        )
         for one in found
     ]
-    output.show_table(("queue", *_COUNTS, "paused by", "failed set"), rows, empty="There is no queue.")
+    output.show_table(("queue", *_COUNTS, "paused by", "slots set", "failed set"), rows, empty="There is no queue.")
 
 
 @queues.command("pause")
@@ -77,6 +83,30 @@ def resume(queue: Queue, *, region: OfRegion = None) -> None:
     """
     _settle(queue, region, jobs.resume)
     output.tell(f"{queue} runs")
+
+
+@queues.command("concurrency")
+def concurrency(
+    queue: Queue,
+    slots: Annotated[str, typer.Argument(help="Slots of each worker, 1 to 10,000, or 'default'.")],
+    *,
+    region: OfRegion = None,
+) -> None:
+    """Set how many of the queue's jobs each worker runs at once, while they run; 'default' is as configured.
+
+    \b
+      mainstay queues concurrency nova:report 8
+      mainstay queues concurrency nova:report default
+    """
+    if slots != "default" and not (slots.isascii() and slots.isdigit() and len(slots) < 9):
+        output.fail(CommandFailed("the slots are a number, or 'default'", code=USAGE))
+    wanted = None if slots == "default" else int(slots)
+
+    async def act(tx: Tx, actor: Actor, name: str) -> None:
+        await jobs.set_concurrency(tx, actor, name, wanted)
+
+    _settle(queue, region, act)
+    output.tell(f"{queue} has {'its configured' if wanted is None else wanted} slots in each worker")
 
 
 def _settle(queue: str, region: str | None, act: Callable[[Tx, Actor, str], Awaitable[None]]) -> None:

@@ -50,6 +50,7 @@ class QueueShown(_Answer):
     """A queue with its jobs by state; `failed` is another name of `dead`, and a count of `bound` is a floor.
 
     `completed` is of the last 30 days. `failedSet` is the name under which the dead jobs are listed and cleared.
+    `concurrency`: slots of each worker as an operator set them, null where they are as configured.
     """
 
     queue: str
@@ -65,6 +66,10 @@ class QueueShown(_Answer):
     paused_at: str | None
     paused_by: str | None
     failed_set: str
+    concurrency: int | None
+    concurrency_by: str | None
+    concurrency_at: str | None
+    oldest_ready_seconds: float | None
     bound: int
 
 

@@ -1,4 +1,4 @@
-"""HTTP by which operators stop queues and kinds of jobs and let them go on."""
+"""HTTP by which operators stop queues and kinds of jobs, let them go on, and set their slots."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -9,7 +9,7 @@ from mainstay.jobs import kinds, queues
 from mainstay.jobs.answers import NO_KIND, NO_QUEUE, KindPaused, QueueShown, told
 from mainstay.jobs.desk import queue_named
 from mainstay.jobs.parts import REGION, Parts, kind_named
-from mainstay.jobs.schemas import Share
+from mainstay.jobs.schemas import Concurrency, Share
 from mainstay.jobs.shown import queue_shown
 from mainstay.jobs.stats import stats
 from mainstay.kernel.db import Tx
@@ -17,11 +17,12 @@ from mainstay.web.callers import Operator
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
 
 _IN_REGION = frozenset({"region"})
+_Concurrency = Annotated[Concurrency, Depends(json_body(Concurrency, most=1_024))]
 _Share = Annotated[Share, Depends(json_body(Share, most=1_024))]
 
 
 def add(router: APIRouter, parts: Parts) -> None:
-    """The router pauses and resumes queues and kinds."""
+    """The router pauses and resumes queues and kinds, and sets slots."""
 
     async def settle(request: Request, queue: str, act: Callable[[Tx, str], Awaitable[None]]) -> Answer:
         refuse_unknown_query(request, _IN_REGION)
@@ -40,6 +41,17 @@ def add(router: APIRouter, parts: Parts) -> None:
     async def resume_queue(queue: str, request: Request, caller: Operator) -> Answer:
         """The queue's jobs start again."""
         return await settle(request, queue, lambda tx, name: queues.resume(tx, caller.actor, name))
+
+    @router.put(
+        "/queues/{queue}/concurrency",
+        openapi_extra={**openapi_body(Concurrency), "parameters": [REGION]},
+        **told(QueueShown, 200, NO_QUEUE),
+    )
+    async def set_concurrency(queue: str, request: Request, caller: Operator, given: _Concurrency) -> Answer:
+        """Each worker has so many slots for the queue within about a second; null is as it is configured."""
+        return await settle(
+            request, queue, lambda tx, name: queues.set_concurrency(tx, caller.actor, name, given.concurrency)
+        )
 
     _add_kinds(router, parts)
 

@@ -105,6 +105,8 @@ def summed(queues_shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         known = found.setdefault(one["queue"], one)
         if known is not one:
             known.update({name: known[name] + one[name] for name in (*_COUNTED, "bound")})
+            ages = [age for age in (known["oldestReadySeconds"], one["oldestReadySeconds"]) if age is not None]
+            known["oldestReadySeconds"] = max(ages, default=None)
             if one["paused"] and not known["paused"]:
                 known.update({name: one[name] for name in ("paused", "pausedAt", "pausedBy")})
     return [found[name] for name in sorted(found)]

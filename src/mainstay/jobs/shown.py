@@ -24,6 +24,10 @@ def queue_shown(one: QueueStats) -> dict[str, Any]:
         "pausedAt": _time(one.paused_at),
         "pausedBy": one.paused_by,
         "failedSet": one.queue + finding.SET_SUFFIX,
+        "concurrency": one.concurrency,
+        "concurrencyBy": one.concurrency_by,
+        "concurrencyAt": _time(one.concurrency_at),
+        "oldestReadySeconds": one.oldest_ready_seconds,
         "bound": one.bound,
     }
 
