@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,7 +39,7 @@ from mainstay.kernel.paging import Cursors
 from mainstay.kernel.partitions import Partitioned
 from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
-from mainstay.kernel.work import Schedule, Task
+from mainstay.kernel.work import Cron, Schedule, Task
 from mainstay.web import reference
 from mainstay.web.callers import Caller
 from mainstay.web.framework import Framework
@@ -275,6 +275,7 @@ class WorkerParts:
     outbound: Outbound
     base: Foundation
     engines: Regions
+    serving: functions.Serving
 
     @property
     def worker(self) -> jobs.Worker:
@@ -287,18 +288,27 @@ class WorkerParts:
         return self.of_databases[0].relay
 
 
-def functions_of(base: Foundation, _: Database) -> functions.Registry:
-    """Every function of every room and of the host's modules, on one database."""
-    return functions.Registry(base.host.functions)
+def functions_of(base: Foundation, db: Database) -> functions.Registry:
+    """Every function of the host's modules, on one database; the clock starts them at home alone."""
+    found = base.host.functions
+    if db is not base.db:
+        found = [replace(one, triggers=[by for by in one.triggers if not isinstance(by, Cron)]) for one in found]
+    return functions.Registry(found)
 
 
-def tasks_of(base: Foundation, outbound: Outbound, db: Database | None = None) -> list[Task]:
-    """Every kind of job of every room, on one database of those that regions have (home unless given)."""
+def tasks_of(
+    base: Foundation, outbound: Outbound, db: Database | None = None, serving: functions.Serving | None = None
+) -> list[Task]:
+    """Every kind of job of every room, on one database of those that regions have (home unless given).
+
+    With `serving` also what applications serve.
+    """
     db = db or base.db
+    registry = functions_of(base, db) if serving is None else serving.registry
     name = next(name for name, one in base.regions.all() if one is db)
     return [
         *jobs.tasks(db, partitioned()),
-        *functions.tasks(db, functions_of(base, db)),
+        *functions.tasks(db, registry, serving),
         *webhooks.tasks(db, outbound, base.keyring, base.settings),
         *events.tasks(events.Sealer(base.keyring)),
         *streams.tasks(db, outbound, base.keyring, base.settings.brand, name),
@@ -339,9 +349,12 @@ def build_worker(settings: Settings) -> WorkerParts:
     outbound = Outbound(allow=settings.outbound_allow, connections=most_connections())
     # The engine claims, acknowledges and beats its heart over connections that no handler can hold.
     engines = Regions.connect(settings, size=_ENGINE_CONNECTIONS, name="mainstay engine")
+    serving = functions.Serving(functions_of(base, base.db), settings.inngest_signing_key, settings.outbound_allow)
     parts = []
     for (name, db), (_, engine_db) in zip(base.regions.all(), engines.all(), strict=True):
-        emitted, registry, tasks = asyncio.Event(), functions_of(base, db), tasks_of(base, outbound, db)
+        emitted, is_home = asyncio.Event(), db is base.db
+        registry = serving.registry if is_home else functions_of(base, db)
+        tasks = tasks_of(base, outbound, db, serving if is_home else None)
         modules.check_apart(base.host, (one.kind for one in tasks), (one.name for one in schedules(registry)))
         worker = jobs.Worker(
             db,
@@ -358,7 +371,7 @@ def build_worker(settings: Settings) -> WorkerParts:
         )
         relay = reactions.relay_of(base.regions, db, registry)
         parts.append(RegionParts(name, worker, relay, emissions_of(base.regions, db), emitted))
-    return WorkerParts(parts, outbound, base, engines)
+    return WorkerParts(parts, outbound, base, engines, serving)
 
 
 def waking(emitted: asyncio.Event) -> Callable[[str], None]:
@@ -394,6 +407,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
                 raise failure
     finally:
         await parts.outbound.close()
+        await parts.serving.close()
         await parts.engines.close()
         await parts.base.regions.close()
 

@@ -41,6 +41,7 @@ PUBLIC = {
     ("POST", "/api/v1/auth/login"): "gives the credential",
     ("GET", "/v1/pull/{pull_id}"): "the endpoint's own credential is asked for inside: tests/webhooks/test_pulling.py",
     ("POST", "/e/{event_key}"): "the key is in the path and asked for inside: tests/functions/test_events.py",
+    ("POST", "/fn/register"): "the hashed signing key is asked for inside: tests/functions/test_serving.py",
     ("GET", "/"): "leads to the console",
     ("GET", "/console/sign-in"): "the form that gives the session",
     ("POST", "/console/sign-in"): "gives the session; needs the token of the form, see tests/console",

@@ -37,6 +37,7 @@ WITHOUT_COMPANY = {
     "system_figures": "of a whole database",
     "function_steps": "belongs to a run, which has the company",
     "function_holds": "belongs to a run, which has the company",
+    "function_apps": "applications of those who run the service; what they serve is for every company",
     "function_paces": "counts starts by a function's own key, which may span companies",
     "function_keys": "digests of keys seen in the last day; an event's id is its sender's",
 }

@@ -19,8 +19,9 @@ event slips between. A run that waits holds neither worker nor connection. Limit
 Refuses: events over 256,000 bytes, over 1,000 steps, 4 MB a step, 32 MB a run; an event id or an idempotency key seen
 in the last 24 hours does nothing again.
 
-Tables: function_runs, function_steps, function_holds, function_paces, function_gathers, function_keys. Ended runs are
-kept for 30 days. `declaring` has the words, `routing` starts, `running` and `stepping` run, `limits` lets in.
+Tables: function_runs, function_steps, function_holds, function_paces, function_gathers, function_keys, function_apps.
+Ended runs are kept for 30 days. `declaring` has the words, `routing` starts, `running` and `stepping` run, `limits`
+lets in, `serving` and `calling` speak with applications that serve functions over Inngest's SDKs.
 """
 
 from mainstay.functions.declaring import (
@@ -35,6 +36,8 @@ from mainstay.functions.declaring import (
     Throttle,
 )
 from mainstay.functions.errors import (
+    AppError,
+    AppRefused,
     EventKeyRefused,
     EventRefused,
     EventTooLarge,
@@ -43,6 +46,7 @@ from mainstay.functions.errors import (
     RunEnded,
     RunNotFound,
     SignatureRefused,
+    SigningKeyRefused,
     StepError,
 )
 from mainstay.functions.operating import (
@@ -60,11 +64,14 @@ from mainstay.functions.operating import (
 from mainstay.functions.registry import Registry
 from mainstay.functions.routes import router
 from mainstay.functions.sending import send
+from mainstay.functions.serving import Serving
 from mainstay.functions.stepping import Steps
 from mainstay.functions.tasks import schedules, tasks
 from mainstay.kernel.work import Cron
 
 __all__ = [
+    "AppError",
+    "AppRefused",
     "BatchEvents",
     "CancelOn",
     "Concurrency",
@@ -86,7 +93,9 @@ __all__ = [
     "RunEnded",
     "RunNotFound",
     "RunShown",
+    "Serving",
     "SignatureRefused",
+    "SigningKeyRefused",
     "StepError",
     "Steps",
     "Throttle",

@@ -1,5 +1,7 @@
 """What functions refuse."""
 
+from datetime import timedelta
+
 from mainstay.kernel.errors import Conflict, Invalid, NotFound, TooLarge, Unauthenticated
 
 
@@ -47,6 +49,38 @@ class SignatureRefused(Unauthenticated):
 
 class FunctionError(ValueError):
     """A function is declared in a way that cannot be run."""
+
+
+class AppRefused(Invalid):
+    """The application cannot be registered as it describes itself."""
+
+    code = "app-refused"
+
+
+class SigningKeyRefused(Unauthenticated):
+    """Send the hash of the key in the setting INNGEST_SIGNING_KEY as a bearer token, as Inngest's SDKs do."""
+
+    code = "signing-key-refused"
+
+
+class AppError(Exception):
+    """What an application answered in place of a result: final where it says so, or with the time of the next try."""
+
+    def __init__(
+        self,
+        name: str,
+        message: str,
+        *,
+        stack: str | None = None,
+        is_final: bool = False,
+        after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.message = message
+        self.stack = stack
+        self.is_final = is_final
+        self.after = after
 
 
 class StepError(Exception):

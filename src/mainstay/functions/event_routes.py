@@ -7,8 +7,16 @@ import orjson
 from fastapi import APIRouter, Request
 
 from mainstay.functions import protocol, schemas
-from mainstay.functions.errors import EventKeyRefused, EventRefused, SignatureRefused
+from mainstay.functions.errors import (
+    AppRefused,
+    EventKeyRefused,
+    EventRefused,
+    SignatureRefused,
+    SigningKeyRefused,
+)
+from mainstay.functions.registry import Registry
 from mainstay.functions.sending import MAX_EVENTS, send
+from mainstay.functions.serving import register
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, MainstayError
 from mainstay.kernel.settings import Settings
@@ -34,6 +42,27 @@ _BODY: dict[str, Any] = {
 }
 
 
+_REGISTRATION: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["appname", "url", "functions"],
+                    "properties": {
+                        "appname": {"type": "string", "minLength": 1, "maxLength": 80},
+                        "url": {"type": "string", "format": "uri"},
+                        "sdk": {"type": "string"},
+                        "functions": {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": 1_000},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
 def add_event_routes(routes: APIRouter, settings: Settings, db: Database) -> None:
     """The intake of events."""
 
@@ -56,6 +85,36 @@ def add_event_routes(routes: APIRouter, settings: Settings, db: Database) -> Non
             # SDKs tell a refusal by this member.
             error.extra["error"] = "; ".join([error.detail, *(f"{one.pointer}: {one.detail}" for one in error.faults)])
             raise
+
+
+def add_register_route(routes: APIRouter, settings: Settings, db: Database, registry: Registry) -> None:
+    """The registration of applications that serve functions."""
+
+    @routes.post("/fn/register", tags=["functions"], openapi_extra=_REGISTRATION)
+    async def register_app(request: Request) -> schemas.RegisteredAnswer:
+        """Registers the functions that an application serves, as Inngest's SDKs describe them.
+
+        The credential is the hash of INNGEST_SIGNING_KEY as a bearer token, as SDKs send it.
+        """
+        key = settings.inngest_signing_key
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        right = None if key is None else protocol.hashed_key(key)
+        if (
+            right is None
+            or kind != "Bearer"
+            or not hmac.compare_digest(right.encode(), token.encode("utf-8", "replace"))
+        ):
+            raise SigningKeyRefused
+        bodies.require_json(request.scope["headers"])
+        body = await bodies.read(request.scope, request.receive, most=bodies.MAX_BODY_BYTES)
+        try:
+            given = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise AppRefused("The body is not valid JSON.", faults=[Fault(str(error))]) from None
+        if not isinstance(given, dict):
+            raise AppRefused(faults=[Fault("an object is expected")])
+        async with db.begin() as tx:
+            return schemas.RegisteredAnswer(modified=await register(tx, registry, given))
 
 
 def _let_in(settings: Settings, event_key: str) -> None:

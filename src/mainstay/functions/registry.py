@@ -15,11 +15,31 @@ class Registry:
     """Functions, each id once; an unknown one is refused."""
 
     def __init__(self, functions: Iterable[Function] = ()) -> None:
+        self._own = list(functions)
+        self._served: dict[str, list[Function]] = {}
+        self._build()
+
+    def serve(self, app_id: str, functions: Sequence[Function]) -> None:
+        """The functions that an application serves are these, in place of those that it served before."""
+        before = self._served.get(app_id)
+        self._served[app_id] = list(functions)
+        try:
+            self._build()
+        except FunctionError:
+            self._served[app_id] = before or []
+            self._build()
+            raise
+
+    def is_own(self, function_id: str) -> bool:
+        """Whether a function of that id is declared in this process, and not served by an application."""
+        return any(one.id == function_id for one in self._own)
+
+    def _build(self) -> None:
         self._by_id: dict[str, Function] = {}
         self._starts: dict[str, list[tuple[Function, Event]]] = {}
         self._cancels: dict[str, list[tuple[Function, CancelOn]]] = {}
         self._listens: set[str] = set()
-        for function in functions:
+        for function in (*self._own, *(one for served in self._served.values() for one in served)):
             self._add(function)
             if function.on_failure is not None:
                 self._add(_failure_function(function))

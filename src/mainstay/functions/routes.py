@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 
 from mainstay.functions import operating, schemas
-from mainstay.functions.event_routes import add_event_routes
+from mainstay.functions.event_routes import add_event_routes, add_register_route
 from mainstay.functions.registry import Registry
 from mainstay.functions.sending import send
+from mainstay.functions.serving import Serving
 from mainstay.kernel import outbox, paging
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid
@@ -26,18 +27,21 @@ def router(settings: Settings, regions: Regions, cursors: Cursors, registry: Reg
     """The room's routes: operators' own, and the intake of events. `region` chooses the database, home unless given."""
     routes = APIRouter()
     own = APIRouter(tags=["functions"])
-    _add_reading(own, regions, cursors, registry)
+    serving = Serving(registry, settings.inngest_signing_key, settings.outbound_allow)
+    _add_reading(own, regions, cursors, serving)
     _add_acting(own, regions)
     routes.include_router(own)
     add_event_routes(routes, settings, regions.home)
+    add_register_route(routes, settings, regions.home, registry)
     return routes
 
 
-def _add_reading(routes: APIRouter, regions: Regions, cursors: Cursors, registry: Registry) -> None:
+def _add_reading(routes: APIRouter, regions: Regions, cursors: Cursors, serving: Serving) -> None:
     @routes.get("/internal/functions")
     async def list_functions(_: Operator, region: str | None = None) -> schemas.FunctionsAnswer:
         """Every function that is declared, with its triggers, what steers it, and its runs by state."""
-        found = await operating.list_functions(_db_of(regions, region), registry)
+        await serving.refresh(regions.home)
+        found = await operating.list_functions(_db_of(regions, region), serving.registry)
         return schemas.FunctionsAnswer(data=[schemas.FunctionAnswer(**one._asdict()) for one in found])
 
     @routes.get("/internal/function-runs")

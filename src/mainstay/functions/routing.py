@@ -3,7 +3,7 @@
 Everything is done in the transaction that ends the events' job, so once, however often the job was begun.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from mainstay.functions.queries import steps as step_rows
 from mainstay.functions.registry import Registry, plain_name
 from mainstay.functions.starting import Start, received, start
 from mainstay.kernel.crypto import digest_of
-from mainstay.kernel.db import Tx
+from mainstay.kernel.db import Connection, Tx
 from mainstay.kernel.logs import logger
 from mainstay.kernel.work import Job, Outcome
 
@@ -28,11 +28,16 @@ _OPEN_RUNS = 1_000
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
+Refresh = Callable[[Connection], Awaitable[None]]
+"""Brings the registry up to date with the functions that applications serve."""
+
+
 class Router:
     """Routes the events of claimed jobs together."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, refresh: Refresh | None = None) -> None:
         self._registry = registry
+        self._refresh = refresh
 
     async def load(self, jobs: Sequence[Job]) -> Mapping[int, Any]:
         """What each job carries."""
@@ -44,6 +49,8 @@ class Router:
 
     async def record(self, tx: Tx, results: Sequence[tuple[Job, Any, Outcome]]) -> None:
         """The events of these jobs have done what they do."""
+        if self._refresh is not None:
+            await self._refresh(tx)
         sent = [
             (payload["n"], event)
             for payload in sorted((result for _, result, _ in results), key=_number)

@@ -12,14 +12,15 @@ from mainstay.functions import limits
 from mainstay.functions.committing import Committer, Result
 from mainstay.functions.declaring import Function
 from mainstay.functions.ending import Ended, tell
-from mainstay.functions.errors import FunctionNotFound, StepError
+from mainstay.functions.errors import AppError, FunctionNotFound, StepError
 from mainstay.functions.limits import Limits
 from mainstay.functions.queries import limits as limit_rows
 from mainstay.functions.queries import runs as rows
 from mainstay.functions.queries import steps as step_rows
 from mainstay.functions.registry import Registry
+from mainstay.functions.routing import Refresh
 from mainstay.functions.starting import RUN_ATTEMPTS, Start, made_up, received, start
-from mainstay.functions.stepping import MAX_RUN_BYTES, Invocation, Invoked, Known, Steps, Wait, error_text
+from mainstay.functions.stepping import MAX_RUN_BYTES, Invocation, Invoked, Known, Steps, Wait, error_text, is_final
 from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.logs import logger
 from mainstay.kernel.work import Discard, Hold, Job, Outcome, Retry, Snooze
@@ -63,14 +64,17 @@ class Left(NamedTuple):
 class Runs:
     """What a worker does with claimed runs."""
 
-    def __init__(self, db: Database, registry: Registry) -> None:
+    def __init__(self, db: Database, registry: Registry, refresh: Refresh | None = None) -> None:
         self._db = db
+        self._refresh = refresh
         self._registry = registry
         self._committer = Committer(db)
 
     async def load(self, jobs: Sequence[Job]) -> Mapping[int, Taken | None]:
         """The runs that these claims may go on with; None for one that is over, or another job's."""
         by_run = {job.payload["run"]: job for job in jobs}
+        if self._refresh is not None and any(self._registry.find(job.payload["function"]) is None for job in jobs):
+            await self._refresh(self._db)
         async with self._db.begin() as tx:
             found = await rows.take_runs_everywhere(
                 tx,
@@ -109,7 +113,13 @@ class Runs:
             return self._fail(job, taken, error_text("WorkerLost", "every worker that ran this step was lost"))
         events = [received(event) for event in orjson.loads(row["input"])]
         invoked = Invoked(
-            run_id=str(row["id"]), epoch=job.epoch, function=function, events=events, known=taken.known, now=row["now"]
+            run_id=str(row["id"]),
+            epoch=job.epoch,
+            function=function,
+            events=events,
+            known=taken.known,
+            failures=row["failures"],
+            now=row["now"],
         )
         steps = Steps(invoked, self._db, self._committer)
         handler = asyncio.ensure_future(function.run(steps, events[0]))
@@ -215,15 +225,15 @@ class Runs:
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         failures = taken.row["failures"] + 1
-        name = error.name if isinstance(error, StepError) else type(error).__name__
+        name = error.name if isinstance(error, StepError | AppError) else type(error).__name__
         message = str(error)
         text = error_text(name, message)
         if isinstance(error, Snooze | Hold):
             return Snooze(error.after, error.reason), Left(taken, job.epoch, failures=taken.row["failures"])
-        is_final = isinstance(error, Discard | StepError | FunctionNotFound) or failures >= function.attempts
-        if is_final or job.attempt >= RUN_ATTEMPTS:
+        is_last = is_final(error) or isinstance(error, FunctionNotFound) or failures >= function.attempts
+        if is_last or job.attempt >= RUN_ATTEMPTS:
             return self._fail(job, taken, text, failures)
-        after = error.after if isinstance(error, Retry) and error.after is not None else None
+        after = error.after if isinstance(error, Retry | AppError) and error.after is not None else None
         after = function.backoff.after(failures) if after is None else after
         return Retry(f"{name}: {message}", after=after), Left(
             taken, job.epoch, failures=failures, is_retry=True, error=text

@@ -102,6 +102,13 @@ class RerunAnswer(_Answer):
     rerun_of: str
 
 
+class RegisteredAnswer(BaseModel):
+    """An application is registered; `modified` where that changed anything."""
+
+    ok: bool = True
+    modified: bool
+
+
 class SentAnswer(BaseModel):
     """The ids of events that were taken, as Inngest answers."""
 

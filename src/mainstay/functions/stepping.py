@@ -15,7 +15,7 @@ import orjson
 from mainstay.functions import expressions
 from mainstay.functions.committing import Committer, Lost, Result
 from mainstay.functions.declaring import Function, Received, condition_of
-from mainstay.functions.errors import FunctionError, StepError
+from mainstay.functions.errors import AppError, FunctionError, StepError
 from mainstay.functions.queries import steps as rows
 from mainstay.functions.registry import plain_name
 from mainstay.functions.routing import value_at
@@ -92,6 +92,7 @@ class Invoked:
     function: Function
     events: Sequence[Received]
     known: Mapping[str, Known]
+    failures: int
     now: datetime
 
 
@@ -109,6 +110,7 @@ class Steps:
         self._started = time.monotonic()
         self._used: set[str] = set()
         self._bytes = sum(len(one.output or "") for one in invoked.known.values())
+        self._ended: dict[str, Known] = {}
         self._flying = 0
         self._blocked: list[asyncio.Future[None]] = []
         self._is_closed = False
@@ -136,7 +138,7 @@ class Steps:
             return _given(key, known)
         attempt = 1 if known is None else known.attempt + 1
         place, started = await self._begin(key)
-        with self._flight():
+        with self.under_way():
             try:
                 async with asyncio.timeout(self._invoked.function.timeout.total_seconds()):
                     given = body(*args, **more)
@@ -197,7 +199,7 @@ class Steps:
             return list(_given(key, known))
         several = [events] if isinstance(events, Mapping) else list(events)
         place, started = await self._begin(key)
-        with self._flight():
+        with self.under_way():
             async with self._db.begin() as tx:
                 ids = await send(tx, several, company_id=self._invoked.events[0].company_id)
                 output = orjson.dumps(ids).decode()
@@ -276,6 +278,9 @@ class Steps:
             self.pending.fatal = StepError(result.step_id, type(error).__name__, f"it could not be kept: {error}")
             await self._block(is_landing=True)
         self._bytes += len(result.output or "")
+        self._ended[result.step_id] = Known(
+            result.kind, result.state, result.attempt, result.output, result.error, None
+        )
 
     async def _failed(self, result: Result, error: Exception) -> None:
         """The step is to be tried again; StepError after its last attempt."""
@@ -284,10 +289,10 @@ class Steps:
             self.pending.snooze_after = _sooner(self.pending.snooze_after, error.after)
             return
         telemetry.FUNCTION_STEPS.labels(function.id, "failed").inc()
-        if result.attempt >= function.attempts or isinstance(error, Discard | StepError):
+        if result.attempt >= function.attempts or is_final(error):
             await self._commit(result)
             raise _step_error(result.step_id, result.error) from error
-        after = error.after if isinstance(error, Retry) and error.after is not None else None
+        after = error.after if isinstance(error, Retry | AppError) and error.after is not None else None
         after = function.backoff.after(result.attempt) if after is None else after
         self.pending.retries.append(result._replace(state="retrying"))
         self.pending.retry_after = _sooner(self.pending.retry_after, after)
@@ -307,8 +312,19 @@ class Steps:
         self.pending.wake_after = _sooner(self.pending.wake_after, after or timedelta(0))
         return await self._block()
 
+    @property
+    def attempt(self) -> int:
+        """How many attempts failed at what is being tried now."""
+        retrying = [one.attempt for one in self._invoked.known.values() if one.state == "retrying"]
+        return max([self._invoked.failures, *retrying])
+
+    def remembered(self) -> dict[str, Known]:
+        """Every step that has ended, in this invocation or before."""
+        known = {key: one for key, one in self._invoked.known.items() if one.state in ("done", "failed")}
+        return {**known, **self._ended}
+
     @contextmanager
-    def _flight(self) -> Iterator[None]:
+    def under_way(self) -> Iterator[None]:
         """A step is under way: until it ends the handler is not stopped for others that wait."""
         self._flying += 1
         try:
@@ -339,6 +355,11 @@ class Steps:
             self.is_stuck.set_result(None)
 
 
+def is_final(error: BaseException) -> bool:
+    """Whether an error says that no further attempt is of use."""
+    return isinstance(error, Discard | StepError) or (isinstance(error, AppError) and error.is_final)
+
+
 def error_text(name: str, message: str, stack: str | None = None) -> str:
     """An error as runs and steps keep it: name and message, cut at 2,000 characters, and where it came from."""
     shown = {"name": name[:200], "message": message[:2_000]}
@@ -354,6 +375,8 @@ def _writable(shown: dict[str, str]) -> dict[str, str]:
 def _error_of(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not str(error):
         return error_text("TimeoutError", "the step took longer than its function allows")
+    if isinstance(error, AppError):
+        return error_text(error.name, error.message, error.stack)
     if isinstance(error, Retry | Discard | StepError):
         if isinstance(error, StepError):
             return error_text(error.name, error.message)

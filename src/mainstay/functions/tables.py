@@ -27,7 +27,7 @@ _TIME = DateTime(timezone=True)
 _REGIONAL = {"scope": "regional"}
 _ZERO = text("0")
 _WAITS = text("state = 'waiting' and event_name is not null")
-Sequence("function_events_seq", metadata=metadata, schema="mainstay")
+_NUMBER = Sequence("function_events_seq", metadata=metadata, schema="mainstay")
 
 
 def _word(name: str, *, nullable: bool = False, **more: object) -> Column[str]:
@@ -146,5 +146,17 @@ function_keys = Table(
     Column("made_id", Uuid, nullable=False),
     Column("at", _TIME, nullable=False, server_default=NOW),
     Index("function_keys_at_idx", "at"),
+    info=_REGIONAL,
+)
+
+function_apps = Table(
+    "function_apps",
+    metadata,
+    _word("id", primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("sdk", Text, nullable=False),
+    Column("functions", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=_NUMBER.next_value()),
+    Column("registered_at", _TIME, nullable=False, server_default=NOW),
     info=_REGIONAL,
 )

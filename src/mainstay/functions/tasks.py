@@ -10,6 +10,7 @@ from mainstay.functions.registry import Registry
 from mainstay.functions.routing import Router
 from mainstay.functions.running import Runs
 from mainstay.functions.sending import ROUTE_KIND
+from mainstay.functions.serving import Serving
 from mainstay.functions.starting import RUN_ATTEMPTS, RUN_KIND, Start, made_up, start
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.work import Batch, Every, Job, Outcome, Schedule, Task
@@ -20,9 +21,10 @@ _CRON_EVENT = "inngest/scheduled.timer"
 _LONGEST_INVOCATION = timedelta(days=1)
 
 
-def tasks(db: Database, registry: Registry) -> list[Task]:
-    """What runs functions on one database."""
-    router, runs = Router(registry), Runs(db, registry)
+def tasks(db: Database, registry: Registry, serving: Serving | None = None) -> list[Task]:
+    """What runs functions on one database; with `serving` also those that applications serve."""
+    refresh = None if serving is None else serving.refresh
+    router, runs = Router(registry, refresh), Runs(db, registry, refresh)
 
     async def start_by_clock(tx: Tx, job: Job) -> Outcome:
         function = registry.find(job.payload["function"])
@@ -35,6 +37,9 @@ def tasks(db: Database, registry: Registry) -> list[Task]:
         return await start_due(tx, registry, job)
 
     async def keep(_: Job) -> Outcome:
+        if serving is not None:
+            async with db.begin() as tx:
+                await serving.start_by_clock(tx)
         await upkeep.keep(db)
         return None
 
