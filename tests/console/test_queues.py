@@ -97,7 +97,7 @@ def test_a_queue_is_paused_and_resumed_by_keyboard_alone(site: Site, open_page: 
         expect(row.locator(".chip")).to_have_text("paused")
         expect(row).to_contain_text("by Owner Person")
         assert stats(site, jobs.REPORT).paused
-        expect(page.locator("#queues-standing")).to_contain_text(f"{jobs.REPORT} paused")
+        expect(page.locator("#queues-standing")).to_contain_text(f"{jobs.REPORT} is paused by Owner Person")
         row.locator(".row-link").focus()
         press_to(page, "Resume")
         page.keyboard.press("Enter")

@@ -12,7 +12,7 @@ import aiohttp
 import asyncpg
 
 from mainstay import main
-from mainstay.cli import demo_archive, demo_company
+from mainstay.cli import demo_archive, demo_company, demo_functions
 from mainstay.cli.demo_company import DemoCompany, Ground
 from mainstay.cli.demo_receiver import Receiver
 from mainstay.cli.demo_traffic import Trickle
@@ -123,6 +123,7 @@ class Session:
             if trickle is not None:
                 group.create_task(trickle.run())
                 group.create_task(demo_archive.keep_a_day(trickle, db))
+                group.create_task(demo_functions.place_orders(db, trickle.company.company_id))
 
     def _environment(self) -> dict[str, str]:
         environment = {**os.environ, **secrets_of(self._place)}
@@ -131,6 +132,8 @@ class Session:
         if self._has_demo:
             allowed = environment.get("OUTBOUND_ALLOW", "").strip()
             environment["OUTBOUND_ALLOW"] = f"{allowed},{LOOPBACK}" if allowed else LOOPBACK
+            own = environment.get("MODULES", "").strip()
+            environment["MODULES"] = f"{own},{demo_functions.__name__}" if own else demo_functions.__name__
         environment.setdefault("PROFILE", "development")
         environment.setdefault("SHUTDOWN_SECONDS", SHUTDOWN_SECONDS)
         environment.setdefault("OBJECT_STORE", (self._place.directory / OBJECTS).as_uri())
@@ -143,7 +146,7 @@ class Session:
 
     def _told_settings(self, environment: dict[str, str]) -> dict[str, str]:
         names = ("PROFILE", "DATABASE_URL", "DATABASE_DIRECT_URL", "HOST", "PORT", "WORKER_METRICS_PORT",
-                 "OUTBOUND_ALLOW", "OBJECT_STORE",
+                 "OUTBOUND_ALLOW", "OBJECT_STORE", "MODULES",
                  "CONSOLE_OPERATORS", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "INTERNAL_TOKEN")  # fmt: skip
         return {name: environment[name] for name in names if name in environment}
 

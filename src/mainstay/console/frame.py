@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mainstay.console import payload, shown
+from mainstay.console import payload, queues_words, shown
 from mainstay.console.assets import Assets
 
 POLICY = (
@@ -64,7 +64,7 @@ class Frame:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.filters.update(shown.FILTERS)
+        self._templates.filters.update(shown.FILTERS, rate=queues_words.rate_of)
         self._templates.globals.update(
             asset=self.assets.address, marked=payload.marked, plain=payload.plain, ago=_ago, now=_now
         )

@@ -24,8 +24,8 @@ AREA = Area("Functions", PATH, "workflow", "Delivery", operators_only=True)
 STATES = ("queued", "running", "waiting", "completed", "failed", "cancelled", "skipped")
 ENDED = ("completed", "failed", "cancelled", "skipped")
 CONTROLS = {
-    "idempotency": "Once for", "concurrency": "At once", "throttle": "Throttled", "rateLimit": "Rate",
-    "debounce": "Debounced", "batch": "Batched", "cancelOn": "Cancelled by",
+    "idempotency": "Once per", "concurrency": "Concurrency", "throttle": "Throttle", "rateLimit": "Rate limit",
+    "debounce": "Debounce", "batch": "Batch", "cancelOn": "Cancelled by",
 }  # fmt: skip
 """What steers runs, as a page calls it."""
 BOUND = 10_000

@@ -67,15 +67,11 @@ async def _read(db: Database, run_id: str) -> dict[str, Any]:
 
 
 def parts_of(ground: Ground, found: dict[str, Any]) -> dict[str, str]:
-    """The live parts by the id of their element: the steps stay as they are while only their bars grow."""
+    """The live parts by the id of their element."""
     piece, timeline = ground.frame.piece, found["timeline"]
-    parts = {
+    return {
         "run-state": piece(_PARTS, "run_state", found["run"], timeline.took),
         "run-waits": piece(_PARTS, "waits", found["waits"]),
         "run-axis": piece(_PARTS, "axis", timeline.ticks),
-        "run-steps": piece(_PARTS, "steps", timeline.rows, bare=True),
+        "run-steps": piece(_PARTS, "steps", timeline.rows),
     }
-    for number, row in enumerate(timeline.rows):
-        parts[f"run-bar-{number}"] = piece(_PARTS, "bar", row)
-        parts[f"run-took-{number}"] = row.took
-    return parts

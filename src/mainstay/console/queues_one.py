@@ -191,13 +191,28 @@ def _under(page: Page, here: str) -> str:
 
 
 async def kinds_of(db: Database, queue: str | None = None) -> list[dict[str, Any]]:
-    """The kinds of jobs (of the queue), those that do not start all of their jobs first, each with who said so."""
+    """The kinds of jobs (of the queue) with how they fared in the last hour, and who paused them.
+
+    Those that do not start all of their jobs stand first, then those with most attempts.
+    """
     pauses = {one.kind: one for one in await jobs.kinds.list_kind_pauses(db)}
+    figures = {(one.queue, one.kind): one for one in await jobs.kind_figures(db, minutes=MINUTES)}
     known = [one for one in await jobs.desk.public.list_kinds(db) if queue in (None, one["queue"])]
     found = [
-        {**one, "pause": pauses.get(one["kind"]), "seenAt": datetime.fromisoformat(one["seenAt"])} for one in known
+        {
+            **one,
+            "pause": pauses.get(one["kind"]),
+            "seenAt": datetime.fromisoformat(one["seenAt"]),
+            "figures": figures.get((one["queue"], one["kind"])),
+        }
+        for one in known
     ]
-    return sorted(found, key=lambda one: (one["pause"] is None, one["queue"], one["kind"]))
+    return sorted(found, key=lambda one: (one["pause"] is None, -attempts_of(one["figures"]), one["kind"]))
+
+
+def attempts_of(figures: Any) -> int:
+    """How many attempts of a kind ended in the span of its figures."""
+    return 0 if figures is None else figures.completed + figures.retried + figures.dead
 
 
 def match_of(queue: str, kept: Mapping[str, str]) -> Match:

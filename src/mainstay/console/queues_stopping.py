@@ -1,4 +1,4 @@
-"""Stopping a queue or a kind of jobs, letting it go on, and starting one job of a kind by hand."""
+"""Stopping a queue or a kind of jobs, its slots, letting it go on, and starting one job of a kind by hand."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from mainstay.console.ground import Ground
 from mainstay.console.guards import OperatorPage, Page, pages
 from mainstay.console.queues_one import kinds_of, show_queue
 from mainstay.console.queues_words import PATH, address_of, kind_address
+from mainstay.console.shown import plural
 from mainstay.kernel import ids
 from mainstay.kernel.errors import Fault, Invalid, NotFound
 
@@ -41,6 +42,23 @@ def routes(ground: Ground) -> APIRouter:
         async with page.db.begin() as tx:
             await jobs.resume(tx, page.caller.actor, queue)
         return page.go(PATH, said=f"{queue} runs again.")
+
+    @router.get(ONE + "/slots")
+    async def ask_slots(page: OperatorPage, queue: str) -> Response:
+        """How many jobs of the queue each worker holds at once."""
+        return await show_queue(page, queue, ask="slots")
+
+    @router.post(ONE + "/slots")
+    async def set_slots(page: OperatorPage, queue: str) -> Response:
+        """Each worker has so many slots for the queue, or those that it is configured with."""
+        given = page.form.get("slots", "").strip()
+        if given and not (given.isascii() and given.isdigit() and len(given) <= 9):
+            raise Invalid(faults=[Fault("must be a whole number from 1 to 10,000, or empty", "slots")])
+        slots = int(given) if given else None
+        async with page.db.begin() as tx:
+            await jobs.set_concurrency(tx, page.caller.actor, queue, slots)
+        told = "as many slots as configured" if slots is None else plural(slots, "slot")
+        return page.go(address_of(queue), said=f"Each worker has {told} for {queue} within a second or so.")
 
     _add_kinds(router)
     return router

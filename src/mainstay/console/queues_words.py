@@ -1,6 +1,6 @@
 """Queues and jobs in words: addresses, the filters that an address holds, what an act on many jobs means. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -127,3 +127,37 @@ def progress_of(act: Mapping[str, Any]) -> int:
 def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1] if names else "") if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Fares:
+    """How attempts ended in the last hour: those that completed, and those that failed."""
+
+    completed: int
+    failed: int
+
+    @property
+    def a_minute(self) -> float:
+        """Jobs that completed, a minute."""
+        return self.completed / 60
+
+    @property
+    def failed_percent(self) -> int | None:
+        """Attempts that failed, of a hundred; None where there were none. Where some failed it is 1 at least."""
+        attempts = self.completed + self.failed
+        if not attempts:
+            return None
+        return max(round(100 * self.failed / attempts), 1 if self.failed else 0)
+
+
+def fares_of(figures: Iterable[Any]) -> Fares:
+    """How the attempts of several kinds ended together."""
+    found = list(figures)
+    return Fares(sum(one.completed for one in found), sum(one.retried + one.dead for one in found))
+
+
+def rate_of(a_minute: float) -> str:
+    """Jobs a minute as people read them: `0`, `<0.1`, `0.2`, `12`."""
+    if 0 < a_minute < 0.1:
+        return "<0.1"
+    return f"{a_minute:.1f}" if 0 < a_minute < 10 else f"{a_minute:,.0f}".replace(",", "\u202f")

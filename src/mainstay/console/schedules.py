@@ -24,7 +24,10 @@ CONCERNS = {
     "overlapping": ("warning", "A slot came while the run before it went on; that run stands for it."),
 }
 """What is wrong with a schedule now, the worst first, and what that means."""
-MISSED = {"latest": "the newest runs", "skip": "none runs"}
+MISSED = {
+    "latest": "of those that pass while no worker runs, the newest is run",
+    "skip": "those that pass while no worker runs are not run",
+}
 """What becomes of slots that passed while nothing ran."""
 SHOWN = 50
 _LIVE = "/console/live/schedules"
