@@ -1,7 +1,7 @@
 """Acts on many jobs: counted, done at once or in steps that a crash does not repeat, cancelled, announced."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ from mainstay.jobs import bulk
 from mainstay.jobs.tasks import tasks
 from mainstay.kernel.db import Database
 from mainstay.kernel.work import Job, Outcome, Retry, Task
+from tests.conftest import SqlClock
 from tests.jobs.conftest import OPERATOR, QUEUE, QUICK, all_of, one, until, working
 from tests.jobs.test_routes import TOKEN, done, refused, shown
 
@@ -296,6 +297,23 @@ async def test_what_dies_again_or_joins_after_the_asking_is_left_alone(
     assert left["waiting"] - 4 in (0, 6), (
         "redriven jobs were enqueued long before: cancelled if they were in line by then"
     )
+
+
+async def test_acts_runs_by_hand_and_requests_are_forgotten_in_time(db: Database, sql_clock: SqlClock) -> None:
+    (expire,) = (one.run for one in tasks(db, []) if one.kind == "jobs.expire")
+    assert expire is not None
+    await one(db, _DEAD, QUEUE, 1, None)
+    async with db.begin() as tx:
+        await bulk.begin(tx, OPERATOR, "clear", jobs.Match(QUEUE))
+        await tx.connection.execute("insert into mainstay.test_runs (job_id, kind, asked_by) values (1, 'k', '{}')")
+        await tx.connection.execute(
+            "insert into mainstay.enqueue_requests (id, job_ids) values (gen_random_uuid(), '{1}')"
+        )
+    tables = ("enqueue_requests", "bulk_acts", "test_runs")
+    for hours, left in ((24, (1, 1, 1)), (2, (0, 1, 1)), (24 * 30, (0, 0, 0))):
+        await sql_clock.move(timedelta(hours=hours))
+        await expire(Job(1, QUEUE, "k", None, 1, 1, 1, "", None, "t", datetime.now(UTC)))
+        assert tuple([await one(db, f"select count(*) from mainstay.{name}") for name in tables]) == left
 
 
 async def test_a_dedupe_key_that_is_taken_keeps_its_job_dead_and_ends_the_act(db: Database) -> None:

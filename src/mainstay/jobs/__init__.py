@@ -19,7 +19,8 @@ fence their own by `confirm`); dead jobs keep payload, error and every attempt f
 another lane by one turn at most; a paused queue or kind starts nothing once the pause has committed. What left the
 machine may happen twice: use idempotency keys.
 A waiting job of a paused kind is set aside (`parked`) by the claim that meets it; publicly it waits.
-Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts.
+Refuses: payloads over 256 KiB, priorities outside 0 to 10, more than 1000 attempts; from outside, kinds not public.
+`desk` is what operators and outsiders do: looking, one by one, by a filter in steps that no crash repeats, by name.
 """
 
 from mainstay.jobs import desk, kinds, recurring
