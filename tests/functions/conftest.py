@@ -59,7 +59,9 @@ async def one(db: Database, text: str, *args: Any) -> Any:
     return await db.value(Sql("test", text), *args)
 
 
-async def runs_in(db: Database, state: str, count: int = 1, *, of: str | None = None) -> list[Record]:
+async def runs_in(
+    db: Database, state: str, count: int = 1, *, of: str | None = None, seconds: float = 60
+) -> list[Record]:
     """The runs in that state, once there are so many."""
 
     async def enough() -> Sequence[Record] | None:
@@ -68,7 +70,7 @@ async def runs_in(db: Database, state: str, count: int = 1, *, of: str | None = 
         found = await all_of(db, text, state, of)
         return found if len(found) >= count else None
 
-    found: list[Record] = await until(enough)
+    found: list[Record] = await until(enough, seconds)
     assert len(found) == count
     return found
 

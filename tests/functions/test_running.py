@@ -271,3 +271,23 @@ async def test_a_run_that_is_cancelled_does_no_further_step(db: Database) -> Non
 
 async def _jobs(db: Database, count: int) -> bool:
     return await one(db, "select count(*) = $1 from mainstay.jobs", count)
+
+
+async def test_a_handler_of_many_layers_goes_on_beside_a_step_that_waits(db: Database) -> None:
+    """What a branch does next is seen through any number of tasks that stand between."""
+    calls: list[str] = []
+
+    async def deep(step: Steps, layers: int) -> None:
+        if layers:
+            await asyncio.gather(deep(step, layers - 1))
+            await step.run("after", calls.append, "after")
+        else:
+            await step.run("inner", asyncio.sleep, 0)
+
+    async def run(step: Steps, _: Received) -> None:
+        await asyncio.gather(step.sleep("nap", timedelta(days=1)), deep(step, 8))
+
+    async with running(db, function("shop.f", run)):
+        await send(db, "shop.f")
+        await waiting(db)
+    assert calls == ["after"] * 8

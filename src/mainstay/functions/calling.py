@@ -10,8 +10,9 @@ import orjson
 from mainstay.functions import protocol
 from mainstay.functions.declaring import Received
 from mainstay.functions.errors import AppError, StepError
+from mainstay.functions.pending import Known
 from mainstay.functions.registry import FAILED, FINISHED
-from mainstay.functions.stepping import Known, Steps
+from mainstay.functions.stepping import Steps
 from mainstay.kernel.outbound import Answer, Outbound
 
 MOST_ANSWER_BYTES = 8_000_000

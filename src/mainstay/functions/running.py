@@ -13,14 +13,16 @@ from mainstay.functions.committing import Committer, Result
 from mainstay.functions.declaring import Function
 from mainstay.functions.ending import Ended, tell
 from mainstay.functions.errors import AppError, FunctionNotFound, StepError
+from mainstay.functions.failures import error_text, is_final
 from mainstay.functions.limits import Limits
+from mainstay.functions.pending import Invocation, Invoked, Known, Wait
 from mainstay.functions.queries import limits as limit_rows
 from mainstay.functions.queries import runs as rows
 from mainstay.functions.queries import steps as step_rows
 from mainstay.functions.registry import Registry
 from mainstay.functions.routing import Refresh
 from mainstay.functions.starting import RUN_ATTEMPTS, Start, made_up, received, start
-from mainstay.functions.stepping import MAX_RUN_BYTES, Invocation, Invoked, Known, Steps, Wait, error_text, is_final
+from mainstay.functions.stepping import MAX_RUN_BYTES, Steps
 from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.logs import logger
 from mainstay.kernel.work import Discard, Hold, Job, Outcome, Retry, Snooze

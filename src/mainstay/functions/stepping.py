@@ -3,19 +3,19 @@
 import asyncio
 import inspect
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from mainstay.functions import expressions
 from mainstay.functions.committing import Committer, Lost, Result
-from mainstay.functions.declaring import Function, Received, condition_of
+from mainstay.functions.declaring import Received, condition_of
 from mainstay.functions.errors import AppError, FunctionError, StepError
+from mainstay.functions.failures import error_of, is_final, step_error
+from mainstay.functions.pending import Invocation, Invoked, Known, Pending, Wait
 from mainstay.functions.queries import steps as rows
 from mainstay.functions.registry import plain_name
 from mainstay.functions.routing import value_at
@@ -24,76 +24,14 @@ from mainstay.functions.starting import received
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Unavailable
-from mainstay.kernel.work import Discard, Hold, Retry, Snooze
+from mainstay.kernel.work import Hold, Retry, Snooze
 
 MAX_STEPS = 1_000
 MAX_STEP_BYTES = 4_000_000
 MAX_RUN_BYTES = 32_000_000
 MAX_STEP_ID = 200
-_TICKS = 3
+_TICKS = 25
 _LONGEST = timedelta(days=366)
-
-
-class Known(NamedTuple):
-    """A step as the database has it."""
-
-    kind: str
-    state: str
-    attempt: int
-    output: str | None
-    error: str | None
-    wait_seconds: float | None
-
-
-class Wait(NamedTuple):
-    """A step that waits from the end of this invocation on: until a moment or so long, and for which event."""
-
-    step_id: str
-    place: int
-    kind: str
-    at: datetime | None
-    after: timedelta | None
-    event_name: str | None = None
-    match_path: str | None = None
-    match_value: str | None = None
-    condition: str | None = None
-
-
-class Invocation(NamedTuple):
-    """A run of another function that a step waits for."""
-
-    step_id: str
-    function_id: str
-    data: Mapping[str, Any]
-
-
-@dataclass(slots=True)
-class Pending:
-    """Why a handler was stopped: what it waits for, which steps are tried again and when, or what ends the run."""
-
-    waits: list[Wait] = field(default_factory=list)
-    invocations: list[Invocation] = field(default_factory=list)
-    retries: list[Result] = field(default_factory=list)
-    retry_after: timedelta | None = None
-    retry_reason: str = ""
-    wake_after: timedelta | None = None
-    snooze_after: timedelta | None = None
-    fatal: StepError | None = None
-    is_lost: bool = False
-    is_away: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invoked:
-    """What an invocation of a run begins with."""
-
-    run_id: str
-    epoch: int
-    function: Function
-    events: Sequence[Received]
-    known: Mapping[str, Known]
-    failures: int
-    now: datetime
 
 
 class Steps:
@@ -146,7 +84,7 @@ class Steps:
                         given = await given
                 output = _encoded(key, given)
             except Exception as error:
-                result = self._result(key, place, "run", "failed", attempt, started, None, _error_of(error))
+                result = self._result(key, place, "run", "failed", attempt, started, None, error_of(error))
                 await self._failed(result, error)
             else:
                 await self._commit(self._result(key, place, "run", "done", attempt, started, output, None))
@@ -291,7 +229,7 @@ class Steps:
         telemetry.FUNCTION_STEPS.labels(function.id, "failed").inc()
         if result.attempt >= function.attempts or is_final(error):
             await self._commit(result)
-            raise _step_error(result.step_id, result.error) from error
+            raise step_error(result.step_id, result.error) from error
         after = error.after if isinstance(error, Retry | AppError) and error.after is not None else None
         after = function.backoff.after(result.attempt) if after is None else after
         self.pending.retries.append(result._replace(state="retrying"))
@@ -355,43 +293,9 @@ class Steps:
             self.is_stuck.set_result(None)
 
 
-def is_final(error: BaseException) -> bool:
-    """Whether an error says that no further attempt is of use."""
-    return isinstance(error, Discard | StepError) or (isinstance(error, AppError) and error.is_final)
-
-
-def error_text(name: str, message: str, stack: str | None = None) -> str:
-    """An error as runs and steps keep it: name and message, cut at 2,000 characters, and where it came from."""
-    shown = {"name": name[:200], "message": message[:2_000]}
-    if stack:
-        shown["stack"] = stack[-4_000:]
-    return orjson.dumps(_writable(shown)).decode()
-
-
-def _writable(shown: dict[str, str]) -> dict[str, str]:
-    return {key: text.encode("utf-8", "replace").decode().replace("\0", "") for key, text in shown.items()}
-
-
-def _error_of(error: Exception) -> str:
-    if isinstance(error, TimeoutError) and not str(error):
-        return error_text("TimeoutError", "the step took longer than its function allows")
-    if isinstance(error, AppError):
-        return error_text(error.name, error.message, error.stack)
-    if isinstance(error, Retry | Discard | StepError):
-        if isinstance(error, StepError):
-            return error_text(error.name, error.message)
-        return error_text(type(error).__name__, error.reason)
-    return error_text(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
-
-
-def _step_error(step_id: str, text: str | None) -> StepError:
-    error = orjson.loads(text or "{}")
-    return StepError(step_id, error.get("name", ""), error.get("message", ""))
-
-
 def _given(key: str, known: Known) -> Any:
     if known.state == "failed":
-        raise _step_error(key, known.error)
+        raise step_error(key, known.error)
     return None if known.output is None else orjson.loads(known.output)
 
 
