@@ -78,7 +78,7 @@ class _BySeq:
 
     @property
     def is_over(self) -> bool:
-        return self.place >= self._high
+        return bool(self.place >= self._high)
 
     async def next(self, tx: Tx, width: int) -> Step:
         high = min(self.place + width, self._high)
