@@ -14,6 +14,8 @@ SMALLEST = {
     "delivery": ["--deliveries", "200", "--endpoints", "10", "--rounds", "1", "--sides", "bare,ours"],
     "reading": ["--rows", "3000", "--requests", "5"],
     "growth": ["--only", "history,tenants", "--history", "300", "--flood", "300"],
+    "functions": ["--runs", "30", "--rounds", "1", "--sides", "ours"],
+    "schedules": ["--schedules", "5", "--seconds", "1", "--warm", "0", "--sides", "ours"],
     "tail": ["--tails", "1", "5", "--seconds", "2", "--rate", "300"],
 }
 SAYS = {
@@ -21,6 +23,8 @@ SAYS = {
     "delivery": "ours to the bare loop: ",
     "reading": "A deep page of events",
     "growth": "Goal, the most under a second",
+    "functions": "steps a second: ",
+    "schedules": "schedules due each second | lateness",
     "tail": "| open tails | statements/s |",
 }
 
