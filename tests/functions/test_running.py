@@ -170,6 +170,11 @@ async def test_a_wait_has_the_first_matching_event_sent_after_it_began(db: Datab
         await waiting(db)
         await send(db, "order/paid", {"id": 2})
         await send(db, "order/paid", {"when": "no id"})
+        async with db.begin() as tx:
+            # Sent before the wait began, and routed only now.
+            late = {"name": "order/paid", "data": {"id": 1, "when": "late"}, "user": {}, "id": "l", "ts": 1, "key": "l"}
+            await jobs.enqueue(tx, "functions.route", {"n": 1, "events": [late]}, queue=jobs.FUNCTIONS)
+        await until(lambda: one(db, "select count(*) = 0 from mainstay.jobs where kind = 'functions.route'"))
         await send(db, "order/paid", {"id": 1, "when": "after"})
         (ended,) = await runs_in(db, "completed")
     assert output(ended) == {"id": 1, "when": "after"}
