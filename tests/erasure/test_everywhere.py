@@ -16,7 +16,7 @@ SET_UP_BY_PEOPLE = {
     "template_reports.template_name", "template_reports.rule", "template_reports.pointer",
     "company_jobs.created_by", "erasures.requested_by", "legal_holds.set_by", "legal_holds.lifted_by",
     "replays.created_by", "queues.paused_by", "queues.concurrency_by", "workers", "bulk_acts", "test_runs",
-    "kind_pauses", "schedule_jobs.asked_by", "function_steps.condition",
+    "kind_pauses", "schedule_jobs.asked_by", "function_steps.condition", "function_apps",
 }  # fmt: skip
 # Words, names and numbers of our own making, ids of traces, actions and categories, which the chain holds in plain.
 OUR_WORDS = {
@@ -34,7 +34,7 @@ OUR_WORDS = {
     "jobs.queue", "jobs.kind", "jobs.lane", "jobs.state", "jobs.trace_id", "jobs.dedupe_key", "jobs.backoff",
     "dead_jobs.queue", "dead_jobs.kind", "dead_jobs.lane", "dead_jobs.reason", "dead_jobs.trace_id",
     "dead_jobs.dedupe_key", "dead_jobs.backoff", "finished_jobs.queue", "finished_jobs.kind", "finished_jobs.lane",
-    "finished_jobs.outcome", "finished_jobs.trace_id", "job_kinds", "kind_minutes", "schedules",
+    "finished_jobs.outcome", "finished_jobs.trace_id", "job_kinds", "kind_minutes", "schedules", "system_figures",
     "schedule_jobs.schedule", "schedule_jobs.outcome", "function_runs.state", "function_runs.function_id",
     "function_runs.event_name", "function_runs.parent_step", "function_steps.step_id", "function_steps.kind",
     "function_steps.state", "function_steps.event_name", "function_steps.match_path",
