@@ -203,12 +203,14 @@ async def _finished_is(db: Database, count: int) -> bool:
 
 
 async def test_a_worker_declared_lost_drops_its_claims_and_goes_on_under_a_new_id(db: Database) -> None:
+    began: list[int] = []
     cancelled: list[int] = []
     is_good = False
 
     async def run(job: Job) -> None:
         if is_good:
             return
+        began.append(job.epoch)
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -217,7 +219,7 @@ async def test_a_worker_declared_lost_drops_its_claims_and_goes_on_under_a_new_i
 
     job = await add(db, "test.kind")
     async with working(db, [task(run)]) as worker:
-        await until(lambda: _is(db, job, "active"))
+        await until(lambda: began)
         first = worker.lease.id
         is_good = True
         async with db.begin() as tx:

@@ -1,11 +1,12 @@
 """What operators do with queues and jobs, the same over HTTP, on the command line and on pages: one by one, announced.
 
-Its other parts are `bulk` (acts by a filter), `finding` (looking), `shown` (as JSON) and `public` (jobs from outside).
+Its other parts are `bulk` (acts by a filter), `finding` (looking), `findings` (patterns in failures), `reasons` (why
+a job is not running), `shown` (as JSON) and `public` (jobs from outside).
 """
 
 from collections.abc import Awaitable, Callable
 
-from mainstay.jobs import bulk, dead, finding, public, shown
+from mainstay.jobs import bulk, dead, finding, findings, public, reasons, shown
 from mainstay.jobs.errors import QueueNotFound
 from mainstay.jobs.queries import queues as queue_rows
 from mainstay.kernel import outbox
@@ -51,4 +52,16 @@ async def _act(tx: Tx, actor: Actor, job_id: int, name: str, doing: Callable[[Tx
     await outbox.announce(tx, name, company_id=None, actor=actor, data=data)
 
 
-__all__ = ["bulk", "cancel", "clear", "finding", "public", "queue_named", "redrive", "retry", "shown"]
+__all__ = [
+    "bulk",
+    "cancel",
+    "clear",
+    "finding",
+    "findings",
+    "public",
+    "queue_named",
+    "reasons",
+    "redrive",
+    "retry",
+    "shown",
+]

@@ -87,7 +87,10 @@ class Lease:
         was_lost = self._id is not None and slots is None
         if slots is None:
             names, priorities = [q.name for q in self._queues], [q.priority for q in self._queues]
-            self._id = await workers.enlist_worker_everywhere(self._db, self._name, names, priorities, self._kinds)
+            figures = [q.concurrency for q in self._queues]
+            self._id = await workers.enlist_worker_everywhere(
+                self._db, self._name, names, priorities, self._kinds, figures
+            )
             slots = await self._beat(self._id)
         self.slots = slots or {}
         if started - self._renewed > self.lease_seconds / 2 or was_lost:

@@ -67,6 +67,7 @@ workers = Table(
     Column("kinds", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("memory_share", REAL),
     _moment("memory_high_at", nullable=True),
+    Column("slots", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
     info=_REGIONAL,
 )
 
@@ -177,6 +178,7 @@ job_attempts = Table(
     Column("error", Text, nullable=False),
     CheckConstraint("outcome in ('failed', 'timeout', 'lost', 'discarded')", name="outcome"),
     Index("job_attempts_job_id_idx", "job_id"),
+    Index("job_attempts_kind_idx", "kind", "finished_at"),
     postgresql_partition_by="range (finished_at)",
     info=_REGIONAL,
 )

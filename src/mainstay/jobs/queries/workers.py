@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from mainstay.jobs.queries.claims import DIED, FAILED
-from mainstay.kernel.db import Database, Record, Sql, Tx
+from mainstay.kernel.db import Connection, Database, Record, Sql, Tx
 
 _ENLIST = Sql(
     "jobs.enlist",
@@ -21,8 +21,8 @@ _ENLIST = Sql(
          on conflict (kind) do update
            set queue = excluded.queue, priority = excluded.priority, max_attempts = excluded.max_attempts,
                backoff = excluded.backoff, is_public = excluded.is_public, seen_at = excluded.seen_at)
-       insert into mainstay.workers (name, queues, kinds, started_at, heartbeat_at)
-       values ($1, $2, $4, clock_timestamp(), clock_timestamp()) returning id""",
+       insert into mainstay.workers (name, queues, kinds, slots, started_at, heartbeat_at)
+       values ($1, $2, $4, $10, clock_timestamp(), clock_timestamp()) returning id""",
 )
 # Leases live by the server's real clock: tests shift mainstay.now() past due times without killing live workers.
 _BEAT = Sql(
@@ -33,6 +33,22 @@ _BEAT = Sql(
                 memory_high_at = case when $2 >= $3::real then mainstay.now() else memory_high_at end
          where id = $1 and ended_at is null returning id)
        select q.name, q.concurrency from beat left join mainstay.queues q on q.concurrency is not null""",
+)
+_SERVING = Sql(
+    "jobs.serving_workers",
+    """select w.id, w.name, w.kinds, coalesce(q.concurrency, w.slots[array_position(w.queues, $1)]) as slots,
+              extract(epoch from clock_timestamp() - w.heartbeat_at)::float8 as silent_seconds,
+              (select jsonb_object_agg(kind, jobs)::text from (
+                 select kind, count(*) as jobs from (
+                   select kind from mainstay.jobs
+                   where state = 'active' and worker_id = w.id and queue = $1 limit 10000) a group by kind) k) as acting
+       from mainstay.workers w left join mainstay.queues q on q.name = $1
+       where w.ended_at is null and $1 = any(w.queues) order by w.id limit 1000""",
+)
+_HOLDER = Sql(
+    "jobs.holder",
+    """select id, name, ended_at, extract(epoch from clock_timestamp() - heartbeat_at)::float8 as silent_seconds
+       from mainstay.workers where id = $1""",
 )
 _LEAVE = Sql(
     "jobs.leave",
@@ -84,11 +100,16 @@ class KindRow(NamedTuple):
 
 
 async def enlist_worker_everywhere(
-    db: Database, name: str, queues: Sequence[str], priorities: Sequence[int], kinds: Sequence[KindRow]
+    db: Database,
+    name: str,
+    queues: Sequence[str],
+    priorities: Sequence[int],
+    kinds: Sequence[KindRow],
+    slots: Sequence[int] = (),
 ) -> int:
-    """A new worker's id; its queues and kinds are known."""
+    """A new worker's id; its queues, with their slots if given, and its kinds are known."""
     columns = [list(column) for column in zip(*kinds, strict=True)] or [[] for _ in KindRow._fields]
-    added: int = await db.value(_ENLIST, name, queues, priorities, *columns)
+    added: int = await db.value(_ENLIST, name, queues, priorities, *columns, slots)
     return added
 
 
@@ -126,3 +147,13 @@ async def bury_lost_everywhere(tx: Tx, worker_id: int) -> list[Record]:
 async def prune_workers_everywhere(db: Database, keep: timedelta) -> None:
     """Workers that ended longer ago than that are gone."""
     await db.run(_PRUNE_WORKERS, keep)
+
+
+async def serving_workers_everywhere(db: Connection, queue: str) -> list[Record]:
+    """Workers of the queue that have not signed off, with their slots in it and what fills them, by kind."""
+    return await db.rows(_SERVING, queue)
+
+
+async def holder_everywhere(db: Connection, worker_id: int) -> Record | None:
+    """The worker, and for how long it has been silent."""
+    return await db.row(_HOLDER, worker_id)
