@@ -8,8 +8,9 @@ import pytest
 
 from mainstay import jobs, reactions
 from mainstay.jobs.failures import ErrorClass, class_of, shape_of, step_of
-from mainstay.jobs.stats import KindFigures, kind_figures, over_retried
+from mainstay.jobs.stats import Gauge, KindFigures, kind_figures, over_retried
 from mainstay.kernel import outbox, telemetry
+from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database, Tx
 from mainstay.kernel.outbox import Announcement
 from mainstay.kernel.retry import Backoff
@@ -172,20 +173,16 @@ async def _relayed(db: Database, relay: outbox.Relay) -> bool:
 
 @pytest.mark.contract("DR-Q-06")
 async def test_depth_and_age_of_the_oldest_ready_job_are_in_the_metrics(db: Database) -> None:
-    async def run(_: Job) -> None:
-        return None
-
-    async with working(db, [task(run)], queues=[jobs.QueueConfig(QUEUE, 1), jobs.QueueConfig("test:full", 1)]):
-        for count in (3, 8):
-            async with db.begin() as tx:
-                have = await one(tx, "select count(*) from mainstay.jobs where queue = 'test:deep'")
-                await jobs.enqueue_many(tx, "test.kind", [None] * (count - have), queue="test:deep")
-            await one(db, "insert into mainstay.queues values ('test:deep', 5) on conflict do nothing returning 1")
-            await one(
-                db,
-                """with u as (update mainstay.jobs set enqueued_at = mainstay.now() - interval '90 s' returning 1)
-                   select count(*) from u""",
-            )
-            await until(lambda count=count: telemetry.QUEUE_DEPTH.labels("test:deep", "waiting")._value.get() == count)
-            assert telemetry.QUEUE_SIZE.labels("test:deep")._value.get() == count
-        await until(lambda: 90 <= telemetry.QUEUE_OLDEST.labels("test:deep")._value.get() < 150)
+    gauge = Gauge(db, SystemClock())
+    await one(db, "insert into mainstay.queues values ('test:deep', 5) returning 1")
+    for more, count in ((3, 3), (5, 8)):
+        async with db.begin() as tx:
+            await jobs.enqueue_many(tx, "test.kind", [None] * more, queue="test:deep")
+        await gauge.tell()
+        assert telemetry.QUEUE_DEPTH.labels("test:deep", "waiting")._value.get() == count
+        assert telemetry.QUEUE_SIZE.labels("test:deep")._value.get() == count
+    assert telemetry.QUEUE_OLDEST.labels("test:deep")._value.get() < 90
+    await one(db, """with u as (update mainstay.jobs set enqueued_at = mainstay.now() - interval '90 s' returning 1)
+                     select count(*) from u""")  # fmt: skip
+    await gauge.tell()
+    assert 90 <= telemetry.QUEUE_OLDEST.labels("test:deep")._value.get() < 150

@@ -175,6 +175,11 @@ class Gauge:
         It never takes more than a fiftieth of the time.
         """
         started = time.monotonic()
+        await self.tell()
+        await asyncio.sleep(50 * (time.monotonic() - started))
+
+    async def tell(self) -> None:
+        """What ended here is in the figures of its kinds; the metrics and the depths of this minute are as they stand."""
         await self.write_tallies()
         counts = (await stats(self._db, bound=_GAUGED_TO)).values()
         for each in counts:
@@ -191,7 +196,6 @@ class Gauge:
             columns = zip(*((q.queue, q.waiting, q.active, q.retrying, q.dead) for q in counts), strict=True)
             await queue_rows.write_minute_everywhere(self._db, [list(column) for column in columns])
             self._written = minute
-        await asyncio.sleep(50 * (time.monotonic() - started))
 
     async def write_tallies(self) -> None:
         """What ended here is in the figures of its kinds."""
