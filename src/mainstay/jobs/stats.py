@@ -179,7 +179,7 @@ class Gauge:
         await asyncio.sleep(50 * (time.monotonic() - started))
 
     async def tell(self) -> None:
-        """What ended here is in the figures of its kinds; the metrics and the depths of this minute are as they stand."""
+        """What ended here is in the figures of its kinds; the metrics and the minute's depths are as they stand."""
         await self.write_tallies()
         counts = (await stats(self._db, bound=_GAUGED_TO)).values()
         for each in counts:
