@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-import pytest
 
 from mainstay import functions, jobs
 from mainstay.functions import Received, StepError, Steps
@@ -35,7 +34,6 @@ async def test_three_steps_and_an_output(db: Database) -> None:
     assert await one(db, "select count(*) from mainstay.jobs") == 0
 
 
-@pytest.mark.contract("DR-Q-01")
 async def test_what_is_done_is_not_done_again_when_a_later_step_fails(db: Database) -> None:
     calls = []
 

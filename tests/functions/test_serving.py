@@ -16,9 +16,11 @@ from fastapi import FastAPI
 
 from mainstay import functions, jobs, main
 from mainstay.functions import Registry, protocol
+from mainstay.functions.calling import Caller
 from mainstay.functions.serving import Serving, register
 from mainstay.kernel.addresses import parse_allow_list
 from mainstay.kernel.db import Database
+from mainstay.kernel.outbound import Answer, Outbound
 from tests.conftest import SqlClock, running_app
 from tests.functions.conftest import all_of, one, output, runs_in, send
 from tests.functions.test_events import KEY, SIGNING, close_client
@@ -156,6 +158,7 @@ async def test_what_cannot_be_served_is_refused_by_name(db: Database, body: dict
     assert [fault.pointer for fault in refused.value.faults] == [pointer]
 
 
+@pytest.mark.contract("DR-C-02")
 async def test_applications_register_under_the_hashed_key_and_the_clock_starts_what_they_serve(
     fresh_url: str, db: Database, sql_clock: SqlClock
 ) -> None:
@@ -193,3 +196,27 @@ def test_durations(text: str, seconds: float) -> None:
     for wrong in ("", "1", "1y", "1h ", "-1s", "1h" * 40):
         with pytest.raises(ValueError, match="no duration"):
             protocol.duration_of(wrong)
+
+
+@pytest.mark.contract("DR-C-02")
+@pytest.mark.parametrize(
+    ("sdk", "key", "name"),
+    [
+        ("py", SIGNING, None),
+        ("py", None, None),
+        ("py", SIGNING + "0", "BadSignature"),
+        (None, SIGNING, "ProtocolError"),
+    ],
+)
+def test_an_answer_with_a_bad_signature_is_a_failed_attempt(sdk: str | None, key: str | None, name: str | None) -> None:
+    headers = {} if sdk is None else {"x-inngest-sdk": sdk}
+    if key is not None:
+        headers["x-inngest-signature"] = protocol.sign(key, b"[1]", is_canonical=True)
+    caller = Caller(Outbound(allow=parse_allow_list("")), SIGNING, "http://127.0.0.1:9", "shop-f")
+    answer = Answer(200, "OK", headers, b"[1]", False, 0.1, "127.0.0.1", None, "")
+    if name is None:
+        assert caller._read(answer) == ([1],)
+        return
+    with pytest.raises(functions.AppError) as refused:
+        caller._read(answer)
+    assert refused.value.name == name
