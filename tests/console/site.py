@@ -110,6 +110,7 @@ def running_site(database_url: str, *, shutdown_seconds: int = 3) -> Iterator[Si
     environment = {
         **os.environ, **SECRETS, "DATABASE_URL": database_url, "CONSOLE_OPERATORS": emails["owner"],
         "OUTBOUND_ALLOW": "127.0.0.0/8,localhost", "SHUTDOWN_SECONDS": str(shutdown_seconds),
+        "MODULES": "mainstay.cli.demo_functions",
     }  # fmt: skip
     with TemporaryDirectory(prefix="mainstay-console-") as place:
         logs = [(Path(place) / name).open("wb") for name in ("api", "worker")]

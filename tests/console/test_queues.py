@@ -1,71 +1,24 @@
 """Queues in a real browser: who may see them, stopping one by keyboard, and what can be done about dead jobs."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 from playwright.sync_api import Page, expect
 
-from mainstay import jobs
+from mainstay import functions, jobs
+from mainstay.cli import demo_functions
 from mainstay.console.queues_one import tabs_of
 from mainstay.kernel.db import Database
 from tests.console.conftest import NARROW, WIDE, Opener, follow
 from tests.console.site import Site
+from tests.console.work import ACT, EVIL, RUN, die, sql, stats, told
 
 PATH = "/console/queues"
-EVIL = "<img src=x onerror=alert(1)>"
-ERROR = "TemplateMissing: no template 'quarterly' in the workspace\n  at render (reports/render.py:88)"
-_DIE = """with dead as (
-            insert into mainstay.dead_jobs (id, queue, kind, priority, lane, max_attempts, attempt, epoch, payload,
-              reason, error, trace_id, enqueued_at, died_at)
-            select nextval('mainstay.jobs_id_seq'), $1, $2, 5, 'north', 3, 3, 3, $3::jsonb, 'failed', $4,
-              repeat('a', 32), now() - interval '1 hour', now() - make_interval(secs => n)
-            from generate_series(1, $5::int) n returning id)
-          insert into mainstay.job_attempts (job_id, attempt, outcome, error, worker_id, started_at, finished_at,
-            duration_ms, queue, kind)
-          select id, n, 'failed', $4, 1, now() - interval '1 hour', now() - make_interval(mins => 50 - 10 * n), 40 + n,
-            $1, $2 from dead, generate_series(1, 3) n returning job_id"""
 _DEPTHS = """insert into mainstay.queue_minutes (queue, minute, waiting, active, retrying, dead)
              select q.name, date_trunc('minute', mainstay.now()) - make_interval(mins => n::int),
                (40 + 30 * sin(n / 6.0 + length(q.name)))::int, (n * 7 % 5)::int, (n / 20)::int, (n < 12)::int * 3
              from mainstay.queues q, generate_series(1, 58) n on conflict do nothing"""
-
-
-def sql(site: Site, statement: str, *values: Any) -> Any:
-    """The rows of a statement."""
-
-    async def run(db: Database) -> Any:
-        async with db.begin() as tx:
-            return await tx.connection.fetch(statement, *values)
-
-    return site.run(run)
-
-
-def die(
-    site: Site, many: int = 1, *, queue: str = jobs.REPORT, kind: str = "reports.render", error: str = ERROR
-) -> list[int]:
-    """That many jobs of the queue are dead after three attempts; their ids, the youngest first."""
-    payload = f'{{"report": "{EVIL}", "month": "2026-10", "for": ["usr_1", "usr_2"]}}'
-    return sorted({row["job_id"] for row in sql(site, _DIE, queue, kind, payload, error, many)})
-
-
-def stats(site: Site, queue: str) -> jobs.QueueStats:
-    """The queue's counts."""
-    return dict(site.run(jobs.stats))[queue]
-
-
-def told(site: Site, action: str) -> list[tuple[str, Any]]:
-    """Who did that, by email, and the facts of it, from the audit log; the worker records them within moments."""
-    statement = "select actor_email, payload from mainstay.events where action = $1 order by seq"
-    for _ in range(600):
-        found = sql(site, statement, action)
-        if found:
-            return [(row["actor_email"], orjson.loads(row["payload"])) for row in found]
-        time.sleep(0.1)
-    raise AssertionError(f"nobody wrote down {action}")
 
 
 def press_to(page: Page, name: str) -> None:
@@ -205,6 +158,69 @@ def test_all_dead_jobs_are_redriven(site: Site, open_page: Opener) -> None:
     sql(site, "update mainstay.queues set paused_at = null, paused_by = null")
 
 
+def test_a_kind_is_paused_and_let_go_on_by_a_share_by_keyboard(site: Site, open_page: Opener) -> None:
+    with open_page("owner") as page:
+        page.goto(f"{PATH}/{jobs.UPKEEP}")
+        row = page.locator("#kind-rows tr", has_text="jobs.expire")
+        row.locator(".row-link").press("Enter")
+        expect(page.locator("[data-panel-title]")).to_be_focused()
+        press_to(page, "Pause the kind")
+        page.keyboard.press("Enter")
+        expect(page.locator(".notice.good")).to_contain_text("jobs.expire is paused")
+        expect(page.locator("#kind-rows tr").first).to_contain_text("jobs.expire")
+        page.goto(PATH)
+        follow(page, "text=Resume it")
+        page.get_by_role("button", name="Let 10 of 100 start").press("Enter")
+        expect(row.locator(".chip")).to_have_text("10 of 100 start")
+        row.locator(".row-link").click()
+        page.get_by_role("button", name="Resume all").click()
+        expect(row.locator(".chip")).to_have_text("running")
+    facts = [one for _, one in told(site, "kind.resumed")]
+    assert {"kind": "jobs.expire", "share": 10} in facts
+
+
+def test_a_run_of_a_function_is_followed_live_from_step_to_step(site: Site, open_page: Opener) -> None:
+    async def send(db: Database, name: str, data: dict[str, object]) -> None:
+        async with db.begin() as tx:
+            await functions.send(tx, [{"name": name, "data": data}])
+
+    site.run(lambda db: send(db, demo_functions.PLACED, {"order": "A-1", "customer": "u-1", "lines": [1, 2]}))
+    with open_page("owner") as page:
+        page.goto("/console/functions")
+        expect(page.locator("#function-rows")).to_contain_text("event shop/order.placed")
+        for _ in range(600):
+            page.goto("/console/functions/shop.fulfil-order?state=waiting")
+            if page.locator("#run-rows .row-link").count():
+                break
+        follow(page, "#run-rows .row-link")
+        expect(page.locator("#run-waits")).to_contain_text("waits for an event shop/order.paid")
+        expect(page.locator(".is-live")).to_be_visible()
+        site.run(lambda db: send(db, demo_functions.PAID, {"order": "A-1"}))
+        expect(page.locator("#run-state .chip")).to_have_text("completed")
+        steps = page.locator("#run-steps summary .line-name > span:not(.chip)")
+        assert steps.all_inner_texts() == [
+            "reserve stock", "payment", "packing", "book the courier", "tell the customer"
+        ]  # fmt: skip
+        page.locator("summary", has_text="book the courier").press("Enter")
+        expect(page.locator("details.line[open]")).to_contain_text("TR-A-1")
+        page.reload()
+        expect(page.get_by_role("region", name="Output").last).to_contain_text('"outcome": "shipped"')
+
+
+def test_a_schedule_is_run_by_hand_without_a_script(site: Site, open_page: Opener) -> None:
+    with open_page("owner", java_script_enabled=False) as page:
+        page.goto("/console/schedules")
+        expect(page.locator("#schedules-standing")).to_contain_text("schedule")
+        page.click("a:has-text('jobs.partitions')")
+        page.click("text=Run now")
+        page.get_by_role("button", name="Run it now").click()
+        expect(page.locator(".notice.good")).to_contain_text("Job ")
+        expect(page.locator("#run-rows")).to_contain_text("by hand")
+    assert (site.emails["owner"], "jobs.partitions") in [
+        (email, facts["schedule"]) for email, facts in told(site, "schedule.run_by_hand")
+    ]
+
+
 def test_a_count_at_its_bound_says_that_there_may_be_more() -> None:
     counted = jobs.QueueStats(
         queue="a b:c", priority=5, waiting=0, delayed=9_999, active=1, retrying=0, completed=7, dead=10_000,
@@ -216,16 +232,6 @@ def test_a_count_at_its_bound_says_that_there_may_be_more() -> None:
         ("Delayed 9\u202f999", False),
     ]
     assert tabs[0][1] == "/console/queues/a%20b:c?state=dead"
-
-
-@pytest.mark.parametrize("role", ["manager", "staff"])
-def test_only_operators_see_the_area(role: str, site: Site, open_page: Opener) -> None:
-    with open_page(role) as page:
-        page.goto("/console")
-        expect(page.get_by_role("navigation", name="Areas")).not_to_contain_text("Jobs")
-        answer = page.goto(PATH)
-        assert answer is not None
-        assert answer.status == 403
 
 
 WRONG = {
@@ -259,15 +265,21 @@ def test_everybody_can_use_it(
     sql(site, _DEPTHS)
     sql(site, "update mainstay.queues set paused_at = now(), paused_by = 'Mara Lindqvist' where name = $1", jobs.REPORT)
     job = die(site, 3, queue=jobs.EMAIL, kind="email.send", error="SmtpRefused: 550 mailbox unavailable")[0]
+    (act,) = sql(site, ACT)[0]
+    (run,) = sql(site, RUN)[0]
     name = f"{width}-{colours}"
     with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
         for what, address in (
             ("queues", PATH),
             ("queue", f"{PATH}/{jobs.EMAIL}"),
             ("queue-job", f"{PATH}/{jobs.EMAIL}/jobs/{job}"),
-            ("queue-pause", f"{PATH}/{jobs.EMAIL}/pause"),
-            ("queue-clear", f"{PATH}/{jobs.EMAIL}/clear"),
-            ("queue-empty", f"{PATH}/{jobs.EMAIL}?state=delayed"),
+            ("queue-kind", f"{PATH}/{jobs.UPKEEP}/kinds/jobs.fold?state=delayed"),
+            ("queue-clear", f"{PATH}/{jobs.EMAIL}/clear?kind=email.send"),
+            ("queue-act", f"{PATH}/{jobs.EMAIL}/acts/{act}"),
+            ("schedules", "/console/schedules"),
+            ("schedule", "/console/schedules/jobs.fold/run"),
+            ("functions", "/console/functions"),
+            ("function-run", f"/console/functions/runs/{run}"),
         ):
             page.goto(address)
             expect(page.locator("[data-health=good]")).to_be_visible()
