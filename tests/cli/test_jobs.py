@@ -124,6 +124,10 @@ async def test_a_job_is_put_in_line_and_shown(db: Database, tenancy: Tenancy) ->
     (job,) = await lines(db, "jobs", "show", made["id"])
     assert (job["payload"], job["lane"], job["state"]) == ({"image": "ä"}, tenancy.company_id, "delayed")
     assert "ä" in (await say(db, "jobs", "show", made["id"])).out
+    (told,) = await lines(db, "jobs", "why", made["id"])
+    assert (told["jobId"], told["answer"]["code"]) == (made["id"], "delayed")
+    assert told["answer"]["sentence"] in (await say(db, "jobs", "why", made["id"])).out
+    await say(db, "jobs", "why", "99999999", code=1)
     assert (await lines(db, "jobs", "list", QUEUE, "--state", "delayed", "--company", tenancy.company_id))[0][
         "id"
     ] == made["id"]

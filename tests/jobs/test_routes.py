@@ -237,6 +237,19 @@ async def test_a_job_is_shown_wherever_it_is(api: httpx.AsyncClient, db: Databas
     assert job["traceId"]
     (attempt,) = job["attempts"]
     assert (attempt["attempt"], attempt["outcome"], attempt["error"]) == (1, "discarded", "never")
+    told = await shown(api, f"/internal/jobs/{failing}/why")
+    assert (told["answer"]["code"], told["answer"]) == ("dead", told["reasons"][0])
+    assert "never" in told["answer"]["sentence"]
+    alone = await add(db, "test.kind", queue="nobody:serves")
+    told = await shown(api, f"/internal/jobs/{alone}/why")
+    assert "no_worker_for_queue" in [one["code"] for one in told["reasons"]]
+    dead = await one(db, "select count(*) from mainstay.dead_jobs")
+    for number in range(5):
+        await add(db, "test.kind", lane=str(number))
+    async with working(db, [task(run)]):
+        await until(lambda: one(db, "select count(*) >= $1 from mainstay.dead_jobs", dead + 5))
+    (found, *_) = (await shown(api, "/internal/findings"))["data"]
+    assert (found["code"], found["kind"]) == ("same_failure", "test.kind")
     for number in ("0", "9223372036854775807", "9223372036854775808", "x", "-1", "%00", "\N{ARABIC-INDIC DIGIT ONE}"):
         answer = await api.get(f"/internal/jobs/{number}", headers=TOKEN)
         assert (answer.status_code, answer.json()["code"]) == (404, "job-not-found")

@@ -111,6 +111,28 @@ def show(
         print(f"attempt {one['attempt']}  {one['startedAt']}  {one['outcome']}: {one['error']}")
 
 
+@jobs.command("why")
+def why(
+    job: Annotated[int, typer.Argument(help="The job's id.")], *, region: OfRegion = None, as_json: AsJson = False
+) -> None:
+    """Tell why a job is not running: every reason that holds, the one that counts first.
+
+    \b
+      mainstay jobs why 4711
+    """
+
+    async def read() -> dict[str, Any]:
+        async with database_of(region) as db:
+            return desk.shown.reasons_shown(await desk.reasons.why(db, job))
+
+    found = output.run(read())
+    if as_json:
+        output.show_json(found)
+        return
+    for one in found["reasons"]:
+        print(f"{one['code']:20} {one['sentence']}")
+
+
 @jobs.command("enqueue")
 def enqueue(
     queue: Queue,

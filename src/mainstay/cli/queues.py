@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,6 +61,27 @@ def list_queues(*, region: OfRegion = None, as_json: AsJson = False) -> None:
         for one in found
     ]
     output.show_table(("queue", *_COUNTS, "paused by", "slots set", "failed set"), rows, empty="There is no queue.")
+
+
+@queues.command("findings")
+def findings(*, region: OfRegion = None, as_json: AsJson = False) -> None:
+    """Show patterns in failures: the same one again and again, backoff at its end, exhaustion, full memory.
+
+    \b
+      mainstay queues findings
+    """
+
+    async def read() -> list[dict[str, Any]]:
+        async with database_of(region) as db, db.begin(readonly=True) as tx:
+            return [jobs.desk.shown.finding_shown(one) for one in await jobs.desk.findings.find(tx)]
+
+    found = output.run(read())
+    if as_json:
+        for one in found:
+            output.show_json(one)
+        return
+    columns = ("code", "queue", "kind", "sentence")
+    output.show_table(columns, ([one[name] for name in columns] for one in found), empty="Nothing stands out.")
 
 
 @queues.command("pause")

@@ -184,6 +184,35 @@ class JobShown(JobListed):
     attempts: list[AttemptShown]
 
 
+class ReasonShown(_Answer):
+    """One reason: a stable code, a sentence, and the facts that it rests on."""
+
+    code: str
+    sentence: str
+    facts: dict[str, Any]
+
+
+class ReasonsShown(_Answer):
+    """Why a job is not running now: `answer` is the first of the reasons that hold."""
+
+    job_id: str
+    answer: ReasonShown
+    reasons: list[ReasonShown]
+
+
+class FindingShown(ReasonShown):
+    """A pattern in the failures of a kind: same_failure, last_rung, exhausted or memory_timeouts."""
+
+    queue: str
+    kind: str
+
+
+class FindingList(_Answer):
+    """What stands out in the failures of the last hour."""
+
+    data: list[FindingShown]
+
+
 class TestRunShown(_Answer):
     """A job that was started by hand, and how it ended. `outcome` is null while it has not ended; `job` is null where
     nothing is kept of it any more."""

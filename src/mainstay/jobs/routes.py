@@ -5,8 +5,19 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from mainstay.jobs import bulk_routes, control_routes, desk, enqueue_routes, finding
-from mainstay.jobs.answers import NO_JOB, NO_QUEUE, Done, JobList, JobShown, QueueFigures, QueueList, told
+from mainstay.jobs import bulk_routes, control_routes, desk, enqueue_routes, finding, findings, reasons
+from mainstay.jobs.answers import (
+    NO_JOB,
+    NO_QUEUE,
+    Done,
+    FindingList,
+    JobList,
+    JobShown,
+    QueueFigures,
+    QueueList,
+    ReasonsShown,
+    told,
+)
 from mainstay.jobs.dead import Match
 from mainstay.jobs.desk import queue_named
 from mainstay.jobs.finding import LIST_STATES, ListState
@@ -17,7 +28,7 @@ from mainstay.jobs.parts import (
     job_numbered,
 )
 from mainstay.jobs.schedule_routes import schedule_router
-from mainstay.jobs.shown import job_shown, listed, queue_shown
+from mainstay.jobs.shown import finding_shown, job_shown, listed, queue_shown, reasons_shown
 from mainstay.jobs.stats import stats
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock, iso
@@ -187,6 +198,19 @@ def _add_jobs(router: APIRouter, parts: Parts) -> None:
         refuse_unknown_query(request, _IN_REGION)
         async with parts.db_of(request).begin(readonly=True) as tx:
             return Answer(job_shown(*await finding.get_with_attempts(tx, job_numbered(job))))
+
+    @router.get("/jobs/{job}/why", openapi_extra={"parameters": [REGION]}, **told(ReasonsShown, 200, NO_JOB))
+    async def why_not_running(job: str, request: Request, _: Operator) -> Answer:
+        """Why the job is not running now: every reason that holds, in order."""
+        refuse_unknown_query(request, _IN_REGION)
+        return Answer(reasons_shown(await reasons.why(parts.db_of(request), job_numbered(job))))
+
+    @router.get("/findings", openapi_extra={"parameters": [REGION]}, **told(FindingList, 200))
+    async def list_findings(request: Request, _: Operator) -> Answer:
+        """Patterns in failures: the same one again and again, backoff at its end, exhaustion, full memory."""
+        refuse_unknown_query(request, _IN_REGION)
+        async with parts.db_of(request).begin(readonly=True) as tx:
+            return Answer({"data": [finding_shown(one) for one in await findings.find(tx)]})
 
     async def act(request: Request, caller: Caller, job: str, done: str, doing: _Doing) -> Answer:
         refuse_unknown_query(request, _IN_REGION)

@@ -8,6 +8,8 @@ from typing import Any
 from mainstay.jobs import finding
 from mainstay.jobs.dead import Attempt
 from mainstay.jobs.finding import JobView
+from mainstay.jobs.findings import Finding
+from mainstay.jobs.reasons import Reasons
 from mainstay.jobs.stats import QueueStats
 from mainstay.kernel.clock import iso
 
@@ -61,6 +63,17 @@ def job_shown(job: JobView, attempts: Sequence[Attempt]) -> dict[str, Any]:
     """A job with its payload and its failed attempts."""
     more = {"queue": job.queue, "dedupeKey": job.dedupe_key, "backoff": job.backoff, "payload": job.payload}
     return {**listed(asdict(job)), **more, "attempts": [_attempt_shown(one) for one in attempts]}
+
+
+def reasons_shown(why: Reasons) -> dict[str, Any]:
+    """Why a job is not running: the answer, and every reason that holds, in order."""
+    told = [asdict(one) for one in why.reasons]
+    return {"jobId": str(why.job_id), "answer": told[0], "reasons": told}
+
+
+def finding_shown(one: Finding) -> dict[str, Any]:
+    """A pattern in the failures of a kind."""
+    return asdict(one)
 
 
 def _attempt_shown(one: Attempt) -> dict[str, Any]:
