@@ -1,5 +1,6 @@
 """Pages of jobs, schedules and functions as plain requests meet them: who may, what each act does, what is refused."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -214,7 +215,12 @@ async def test_the_slots_of_a_queue_are_set_while_workers_run(operating: Console
 async def test_one_job_is_looked_at_and_acted_on_wherever_it_is(operating: Console, db: Database) -> None:
     ids = dict(await found(db, "select state, id from mainstay.jobs where queue = 'nova:report'"))
     retrying, delayed = f"{REPORT}/jobs/{ids['retrying']}", f"{REPORT}/jobs/{ids['delayed']}"
-    assert "Retry now" in (await operating.get(retrying)).text
+    await db.run(Sql("t", "update mainstay.queues set paused_at = mainstay.now(), paused_by = 'Mara'"))
+    why = (await operating.get(retrying)).text
+    assert "Retry now" in why
+    assert re.search('<strong>Queue nova:report was paused by Mara[^<]*</strong> <a href="[^"]*/pause">Resume', why)
+    assert why.index("Why is it not running") < why.index("it is tried again at") < why.index("No live worker serves")
+    assert "Start a worker: mainstay worker" in why
     assert leads_to(await operating.post(f"{retrying}/retry")) == f"{REPORT}?state=waiting"
     assert (await operating.post(f"{retrying}/redrive")).status_code == 404
     assert leads_to(await operating.post(f"{delayed}/cancel")) == f"{REPORT}?state=delayed"

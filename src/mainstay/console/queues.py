@@ -1,11 +1,13 @@
 """The service's queues, for those who operate it: is it fine, how much is in each, live, and the ways to every act."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Response
 
+from mainstay import jobs
 from mainstay.console import queues_bulk, queues_job, queues_one, queues_stopping
 from mainstay.console.concerns import Concern
 from mainstay.console.frame import Area
@@ -21,6 +23,8 @@ from mainstay.kernel.db import Database
 AREA = Area("Jobs", PATH, "layers", "Delivery", operators_only=True)
 FIGURES = ("waiting", "delayed", "active", "retrying", "dead")
 KINDS_SHOWN = 20
+FINDINGS_EVERY_SECONDS = 10
+"""Patterns in the failures of an hour change slowly."""
 _LIVE = "/console/live/queues"
 _PARTS = "queues_parts.html"
 
@@ -53,16 +57,21 @@ def routes(ground: Ground) -> APIRouter:
     @router.get(PATH)
     async def show(page: OperatorPage) -> Response:
         """Every queue."""
-        seen, acts = await _read(page.db), await queues_bulk.recent(page.db)
+        acts = await queues_bulk.recent(page.db)
+        seen = await _read(page.db, await jobs.desk.findings.find(page.db))
         return page.show("queues.html", seen=seen, acts=acts, live=_LIVE, names=FIGURES, most=KINDS_SHOWN)
 
     @router.get(_LIVE)
     async def follow(page: OperatorPage) -> Response:
         """The figures of every queue."""
-        db = page.db
+        db, clock = page.db, asyncio.get_running_loop()
+        found, found_at = await jobs.desk.findings.find(db), clock.time()
 
         async def load() -> Parts:
-            return parts_of(ground, await _read(db))
+            nonlocal found, found_at
+            if clock.time() - found_at >= FINDINGS_EVERY_SECONDS:
+                found, found_at = await jobs.desk.findings.find(db), clock.time()
+            return parts_of(ground, await _read(db, found))
 
         return ground.live.stream(Subject("queues", page.company_id, "service"), page.session.id, load)
 
@@ -92,14 +101,14 @@ def parts_of(ground: Ground, seen: Dashboard) -> dict[str, str]:
     return parts
 
 
-async def _read(db: Database) -> Dashboard:
+async def _read(db: Database, found: Sequence[Any]) -> Dashboard:
     """Every queue's counts, how much waited in each minute by minute, how its kinds fared, and what is not fine."""
     queues, depths = await read_all(db)
     kinds = await kinds_of(db)
     figures = [one["figures"] for one in kinds if one["figures"]]
     pauses = {one["kind"]: (one["queue"], one["pause"]) for one in kinds if one["pause"] is not None}
     return Dashboard(
-        concerns_of(list(queues.values()), figures, pauses),
+        concerns_of(list(queues.values()), figures, pauses, found),
         list(queues.values()),
         {name: [point[1] for point in depths[name]] for name in queues},
         {name: fares_of(one for one in figures if one.queue == name) for name in queues},

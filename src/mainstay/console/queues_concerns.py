@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from mainstay.console.concerns import Concern
 from mainstay.console.queues_words import address_of, kind_address
@@ -10,14 +11,21 @@ from mainstay.console.shown import duration, plural
 OLD_SECONDS = 300
 """The first in line of a queue that runs is looked at after that."""
 FAILING_RATE = 0.5
+MOST_TOLD = 12
 LEAST_ATTEMPTS = 20
 """Below that many attempts in the hour a share says nothing."""
 
 
-def concerns_of(queues: Sequence[Any], figures: Sequence[Any], pauses: Mapping[str, Any]) -> list[Concern]:
-    """What is not fine, the worst first: of queues, kinds with attempts in the last hour, and kinds that are paused."""
-    found = [*_of_queues(queues), *_of_kinds(figures, pauses)]
-    return sorted(found, key=lambda concern: concern.meaning != "bad")
+def concerns_of(
+    queues: Sequence[Any], figures: Sequence[Any], pauses: Mapping[str, Any], findings: Sequence[Any] = ()
+) -> list[Concern]:
+    """What is not fine, the worst first, at most 12.
+
+    Of queues, of kinds with attempts in the last hour, of kinds that are paused (kind -> queue and pause), and what
+    the engine finds in failures.
+    """
+    found = [*_of_queues(queues), *_of_kinds(figures, pauses), *_of_findings(findings)]
+    return sorted(found, key=lambda concern: concern.meaning != "bad")[:MOST_TOLD]
 
 
 def _of_queues(queues: Sequence[Any]) -> Iterator[Concern]:
@@ -50,3 +58,17 @@ def _of_kinds(figures: Sequence[Any], pauses: Mapping[str, Any]) -> Iterator[Con
     for kind, (queue, pause) in pauses.items():
         words = f"{kind} is paused" if pause.share == 0 else f"{pause.share} of 100 jobs of {kind} start"
         yield Concern("warning", f"{words}, by {pause.paused_by}", "Resume it", kind_address(queue, kind))
+
+
+def _of_findings(findings: Sequence[Any]) -> Iterator[Concern]:
+    for one in findings:
+        here, of_kind = address_of(one.queue), urlencode({"kind": one.kind})
+        words = one.sentence.removesuffix(".")
+        if one.code == "memory_timeouts":
+            yield Concern("bad", words, "Set fewer slots", f"{here}/slots")
+        elif one.code == "exhausted":
+            yield Concern("warning", words, "See the dead jobs", f"{here}?state=dead&{of_kind}")
+        elif one.code == "last_rung":
+            yield Concern("warning", words, "See what retries", f"{here}?state=retrying&{of_kind}")
+        else:
+            yield Concern("warning", words, "Pause it or look", kind_address(one.queue, one.kind))

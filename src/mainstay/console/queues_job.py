@@ -19,6 +19,9 @@ JobView = jobs.desk.finding.JobView
 ONE = PATH + "/{queue}/jobs/{job}"
 _HIGHEST_ID = 2**63 - 1
 
+ENDED = ("completed", "cancelled", "dead")
+"""States that say themselves why a job does not run."""
+
 Act = Callable[[Tx, Actor, int], Awaitable[None]]
 ACTS: dict[str, tuple[Act, str, str]] = {
     "retry": (jobs.desk.retry, "is in line now", "waiting"),
@@ -39,7 +42,9 @@ def routes(ground: Ground) -> APIRouter:
         async with page.db.begin(readonly=True) as tx:
             found = await find(tx, queue, job)
             attempts = await jobs.attempts_of_job(tx, found.id)
-        told = {"job": found, "attempts": attempts, "reasons": (), "alike": _alike(found)}
+        why = () if found.state in ENDED else (await jobs.desk.reasons.why(page.db, found.id)).reasons
+        reasons = [(reason, advice_of(reason.code, found)) for reason in why]
+        told = {"job": found, "attempts": attempts, "reasons": reasons, "alike": _alike(found)}
         state: Any = "completed" if found.state == "cancelled" else found.state
         is_known = any(one["kind"] == found.kind for one in await kinds_of(page.db, queue))
         kind = kind_address(queue, found.kind) if is_known else ""
@@ -71,6 +76,24 @@ async def find(tx: Tx, queue: str, job: str) -> JobView:
             f"{queue} has no job {number}. It may be cleared, or have completed and its kind keep no history."
         )
     return found
+
+
+def advice_of(code: str, job: JobView) -> tuple[str, str]:
+    """What to do about a reason why the job does not run, and where; '' where there is nothing to do, or nowhere."""
+    here = address_of(job.queue)
+    lane = urlencode({"state": "active", "lane": job.lane})
+    advice = {
+        "queue_paused": ("Resume the queue", f"{here}/pause"),
+        "kind_paused": ("Resume the kind", kind_address(job.queue, job.kind)),
+        "kind_at_share": ("Resume all of the kind", kind_address(job.queue, job.kind)),
+        "no_worker_for_queue": ("Start a worker: mainstay worker", ""),
+        "no_worker_for_kind": ("Start a worker of a release that has it, or name its module in MODULES", ""),
+        "slots_taken": ("Set more slots", f"{here}/slots"),
+        "lane_busy": ("See what runs of its lane", f"{here}?{lane}"),
+        "behind": ("See what waits", f"{here}?state=waiting"),
+        "lease": ("Look again in some seconds", ""),
+    }
+    return advice.get(code, ("", ""))
 
 
 def _alike(job: JobView) -> str:
