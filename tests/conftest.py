@@ -19,13 +19,15 @@ import httpx
 import pytest
 import structlog
 
-from mainstay import embedded, main
+from mainstay import embedded, identity, main
 from mainstay.kernel import migrations
 from mainstay.kernel.db import Database
 from tests import kept_routes
 from tests.tenancy import Tenancy, open_tenancy, test_settings
 
 _real_connect = socket.socket.connect
+PASSWORD_COST = dict(identity.Passwords.__init__.__kwdefaults__)
+"""What the product spends on a password, which tests do not."""
 
 
 def _loopback_only(self: socket.socket, address: object) -> None:
@@ -59,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     told = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], told])
     kept_routes.keep()
+    # At its real cost each password takes a fifth of a second of a core, and tests sign in hundreds of times.
+    identity.Passwords.__init__.__kwdefaults__.update(memory_kib=19 * 1024, passes=2)
     # A shell starts background commands with Ctrl-C ignored, and so would every process that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,7 @@
 """A running console and a browser before it; tests of the browser are skipped where there is no Chromium."""
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -51,47 +52,73 @@ def browser() -> Iterator[Browser]:
 Opener = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def profiles() -> dict[str, BrowserContext]:
+    """Browser profiles that were used and are empty again, by what they are like: a new one takes a second."""
+    return {}
+
+
 @pytest.fixture
-def open_page(site: Site, browser: Browser) -> Opener:
-    """Opens a page in a browser profile of its own, as a context manager: `with open_page(role="owner") as page`."""
+def open_page(site: Site, browser: Browser, profiles: dict[str, BrowserContext]) -> Opener:
+    """Opens a page in a browser profile that nobody used, as a context manager: `with open_page("owner") as page`."""
 
     @contextmanager
     def opened(role: str = "", *, viewport: Any = None, colours: Any = "light", **more: Any) -> Iterator[Page]:
-        context = browser.new_context(
-            base_url=site.url, viewport=viewport or WIDE, color_scheme=colours, reduced_motion="reduce", **more
-        )
+        wanted = {"viewport": viewport or WIDE, "color_scheme": colours, "reduced_motion": "reduce", **more}
+        likeness = json.dumps(wanted, sort_keys=True)
+        context = profiles.pop(likeness, None) or browser.new_context(base_url=site.url, **wanted)
         try:
             if role:
-                context.add_cookies(_session_of(site, browser, role))
+                context.add_cookies(_session_of(site, role))
             context.set_default_timeout(60_000)
             page = context.new_page()
+            if "MAINSTAY_SHOTS" not in os.environ:
+                page.screenshot = lambda **_: b""  # type: ignore[method-assign]
             trouble: list[str] = []
             page.on("console", lambda told: trouble.append(told.text) if told.type == "error" else None)
             page.on("pageerror", lambda error: trouble.append(str(error)))
             yield page
             assert [line for line in trouble if "status of 4" not in line] == []
-        finally:
+            _empty(context, page, site)
+        except BaseException:
             context.close()
+            raise
+        profiles[likeness] = context
 
     return opened
+
+
+def _empty(context: BrowserContext, page: Page, site: Site) -> None:
+    """Nothing of what was done in the profile is left in it."""
+    devtools = context.new_cdp_session(page)
+    devtools.send("Storage.clearDataForOrigin", {"origin": site.url, "storageTypes": "all"})
+    devtools.detach()
+    for one in context.pages:
+        one.close()
+    context.clear_cookies()
+    context.clear_permissions()
+    context.unroute_all()
 
 
 _sessions: dict[tuple[str, str], Any] = {}
 
 
-def _session_of(site: Site, browser: Browser, role: str) -> Any:
-    """The cookies of somebody who signed in once; tests of signing in itself do it again."""
+def _session_of(site: Site, role: str) -> Any:
+    """The cookies of somebody who signed in once; tests of signing in itself do it in the browser."""
     if (site.url, role) not in _sessions:
-        context: BrowserContext = browser.new_context(base_url=site.url)
-        context.set_default_timeout(60_000)
-        page = context.new_page()
-        page.goto("/console")
-        page.fill("#field-email", site.emails[role])
-        page.fill("#field-password", PASSWORD)
-        page.click("button:has-text('Sign in')")
-        page.wait_for_url("**/console")
-        _sessions[site.url, role] = context.cookies()
-        context.close()
+        with httpx.Client(base_url=site.url, timeout=60) as client:
+            csrf = csrf_of(client.get("/console/sign-in").text)
+            form = {"csrf": csrf, "email": site.emails[role], "password": PASSWORD}
+            assert client.post("/console/sign-in", data=form).status_code == 303
+            _sessions[site.url, role] = [
+                {
+                    "name": one.name,
+                    "value": one.value,
+                    "url": site.url,
+                    "httpOnly": one.has_nonstandard_attr("HttpOnly"),
+                }
+                for one in client.cookies.jar
+            ]
         site.settle()
     return _sessions[site.url, role]
 

@@ -10,6 +10,7 @@ from mainstay import identity
 from mainstay.identity import errors, names
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Invalid
+from tests.conftest import PASSWORD_COST
 from tests.identity.conftest import ACTOR, PASSWORD, add, announced
 
 _INSERT = """insert into mainstay.people (id, email, email_key, name, password_hash)
@@ -202,7 +203,8 @@ async def test_passwords_are_checked_by_so_many_threads_and_no_more() -> None:
         await narrow.verify(made, PASSWORD)
 
 
-def test_weak_parameters_are_refused() -> None:
+def test_weak_parameters_are_refused_and_the_usual_ones_are_strong() -> None:
+    assert (PASSWORD_COST["memory_kib"], PASSWORD_COST["passes"]) == (64 * 1024, 3)
     for weak in ({"memory_kib": 19 * 1024 - 1}, {"passes": 1}):
         with pytest.raises(ValueError, match="at least"):
             identity.Passwords(**weak)
