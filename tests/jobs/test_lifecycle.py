@@ -141,6 +141,7 @@ async def test_five_attempts_wait_2_4_8_and_16_seconds(db: Database, sql_clock: 
 
 
 @pytest.mark.contract("NP-Q-04")
+@pytest.mark.contract("NP-Q-08")
 @pytest.mark.contract("NP-Q-12")
 @pytest.mark.contract("NP-Q-16")
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ async def test_the_trace_of_the_caller_is_the_trace_of_the_job(db: Database) -> 
     assert seen == [("c" * 32, "c" * 32)]
 
 
-@pytest.mark.contract("DR-Q-03")
+@pytest.mark.contract("DR-Q-03", "DR-S-11")
 async def test_a_loop_that_fails_waits_twice_as_long_each_time(db: Database) -> None:
     begun: list[float] = []
     ending = asyncio.Event()

@@ -119,6 +119,7 @@ async def test_a_pinned_payload_is_what_is_signed_and_sent(tenant: Tenant, db: D
         assert received.headers["x-novapulse-signature"] == expected
 
 
+@pytest.mark.contract("NP-Q-08")
 async def test_the_three_days_ladder_is_climbed_to_its_end(
     tenant: Tenant, db: Database, line: Line, sql_clock: SqlClock
 ) -> None:
