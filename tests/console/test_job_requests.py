@@ -221,6 +221,14 @@ async def test_one_job_is_looked_at_and_acted_on_wherever_it_is(operating: Conso
     assert re.search('<strong>Queue nova:report was paused by Mara[^<]*</strong> <a href="[^"]*/pause">Resume', why)
     assert why.index("Why is it not running") < why.index("it is tried again at") < why.index("No live worker serves")
     assert "Start a worker: mainstay worker" in why
+    assert "look at the webhook" not in why
+    held = """insert into mainstay.jobs (queue, kind, lane, company_id, payload) values ($1, 'webhooks.deliver', $2, $3,
+              '1') returning id"""
+    await db.run(Sql("t", "insert into mainstay.queues (name, priority) values ($1, 5)"), jobs.WEBHOOK)
+    for company_id, is_told in ((operating.tenancy.company_id, True), (COMPANY, False)):
+        ((job,),) = await found(db, held, jobs.WEBHOOK, RUN, company_id)
+        page = (await operating.get(f"{PATH}/{jobs.WEBHOOK}/jobs/{job}")).text
+        assert (f'<a href="/console/webhooks/{RUN}">look at the webhook</a>' in page) is is_told
     assert leads_to(await operating.post(f"{retrying}/retry")) == f"{REPORT}?state=waiting"
     assert (await operating.post(f"{retrying}/redrive")).status_code == 404
     assert leads_to(await operating.post(f"{delayed}/cancel")) == f"{REPORT}?state=delayed"

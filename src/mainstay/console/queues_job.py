@@ -6,11 +6,12 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Response
 
-from mainstay import jobs
+from mainstay import jobs, webhooks
 from mainstay.console.ground import Ground
 from mainstay.console.guards import OperatorPage, pages
 from mainstay.console.queues_one import kinds_of, show_queue
 from mainstay.console.queues_words import PATH, address_of, first_line, kind_address
+from mainstay.kernel import ids
 from mainstay.kernel.db import Tx
 from mainstay.kernel.errors import NotFound
 from mainstay.kernel.outbox import Actor
@@ -45,6 +46,7 @@ def routes(ground: Ground) -> APIRouter:
         why = () if found.state in ENDED else (await jobs.desk.reasons.why(page.db, found.id)).reasons
         reasons = [(reason, advice_of(reason.code, found)) for reason in why]
         told = {"job": found, "attempts": attempts, "reasons": reasons, "alike": _alike(found)}
+        told["endpoint"] = endpoint_of(found, page.company_id)
         state: Any = "completed" if found.state == "cancelled" else found.state
         is_known = any(one["kind"] == found.kind for one in await kinds_of(page.db, queue))
         kind = kind_address(queue, found.kind) if is_known else ""
@@ -94,6 +96,15 @@ def advice_of(code: str, job: JobView) -> tuple[str, str]:
         "lease": ("Look again in some seconds", ""),
     }
     return advice.get(code, ("", ""))
+
+
+def endpoint_of(job: JobView, company_id: str) -> str:
+    """The page of the webhook whose lane the job stands in, if that is the company's; else ''.
+
+    One that fails is held back by the workers, which no row tells of: its page says so.
+    """
+    is_of_webhook = job.queue == webhooks.QUEUE and job.company_id == company_id and ids.is_uuid(job.lane)
+    return f"/console/webhooks/{job.lane}" if is_of_webhook else ""
 
 
 def _alike(job: JobView) -> str:
