@@ -133,7 +133,7 @@ def test_what_the_engine_finds_is_told_with_where_to_act() -> None:
         ([queue("a", dead=10)], [], {}, ["10 jobs or more of a are dead"]),
         ([queue("a", waiting=1, oldest_ready_seconds=OLD_SECONDS - 1)], [], {}, []),
         ([queue("a", waiting=1, oldest_ready_seconds=OLD_SECONDS)], [], {},
-         ["The first in line of a waits for 5 min 0 s"]),
+         ["The first in line of a waits for 5 min"]),
         ([queue("a", waiting=1, oldest_ready_seconds=9e9, paused=True, paused_by="Mara")], [], {},
          ["a is paused by Mara"]),
         ([], [kind(LEAST_ATTEMPTS - 1, LEAST_ATTEMPTS - 1)], {}, []),

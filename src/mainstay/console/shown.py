@@ -70,7 +70,8 @@ def duration(milliseconds: float) -> str:
         return f"{milliseconds / 1_000:.1f} s"
     minutes, seconds = divmod(round(milliseconds / 1_000), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    whole, rest = (f"{hours} h", f"{minutes} min") if hours else (f"{minutes} min", f"{seconds} s")
+    return whole if rest.startswith("0 ") else f"{whole} {rest}"
 
 
 def count(number: int, *, most: int | None = None) -> str:
