@@ -32,6 +32,10 @@ SOON = NOW + timedelta(minutes=1)
     ("more", "codes"),
     [
         ({}, ["ready"]),
+        ({"now": NOW + timedelta(seconds=4.9)}, ["ready"]),
+        ({"now": NOW + timedelta(seconds=5)}, ["lane_held"]),
+        ({"now": NOW + timedelta(seconds=5), "job": replace(JOB, lane="")}, ["ready"]),
+        ({"now": NOW + timedelta(seconds=5), "job": replace(JOB, due_at=NOW + timedelta(seconds=4))}, ["ready"]),
         ({"servers": []}, ["no_worker_for_queue"]),
         ({"servers": [replace(WORKER, silent_seconds=6.0)]}, ["no_worker_for_queue"]),
         ({"servers": [replace(WORKER, kinds=frozenset({"other"}))]}, ["no_worker_for_kind"]),

@@ -18,6 +18,7 @@ from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Database
 
 _SILENT_SECONDS = LEASE_SECONDS / 2
+_PASSED_OVER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,21 @@ def decide(case: Circumstances) -> Reasons:
     elif job.state == "active":
         found = [_running(case)]
     else:
-        found = [*_stopped(case), *_later(case), *_unserved(case), *_crowded(case)] or [_READY]
+        found = [*_stopped(case), *_later(case), *_unserved(case), *_crowded(case)] or [_first(case)]
     return Reasons(job.id, found)
 
 
-_READY = Reason("ready", "It is first in line: the next worker that looks claims it.")
+def _first(case: Circumstances) -> Reason:
+    """A worker that has room and passes the first of a line over for seconds knows of a limit or a hold of its lane."""
+    job = case.job
+    since = max(job.enqueued_at, job.due_at or job.enqueued_at)
+    if job.lane and (case.now - since).total_seconds() >= _PASSED_OVER_SECONDS:
+        said = (
+            f"It is first in its line, and workers pass it over since {iso(since)}: lane {job.lane} is on hold"
+        )
+        facts = {"lane": job.lane, "since": iso(since)}
+        return Reason("lane_held", f"{said} or at its limit, such as a webhook's breaker, pace or order.", facts)
+    return Reason("ready", "It is first in line: the next worker that looks claims it.")
 
 
 def _ended(job: JobView) -> Reason:
