@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
@@ -21,11 +22,13 @@ from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Job
 from tests import npm
 from tests.jobs.conftest import QUEUE, all_of, one, task, until, working
+from tests.observability.test_health import TOKEN
 from tests.tenancy import Tenancy
 
 PEERS = Path(__file__).parent / "peers"
 FILES = ("package.json", "package-lock.json", ".npmrc", "transaction.mjs")
 KIND, OWN = "shop.receipt", "shop.secret"
+AUTH = {"x-internal-token": TOKEN}
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 COMPANY = "0197a6e0-0000-7000-8000-00000000c0de"
 
@@ -122,6 +125,17 @@ async def test_the_edges_are_taken(db: Database, shop: asyncpg.Connection) -> No
     ):  # fmt: skip
         await shop.execute(f"select mainstay.enqueue('{KIND}', {arguments})")
     assert [row["state"] for row in await lines(db)].count("waiting") == 8
+
+
+@pytest.mark.parametrize("payload", ["1e400", "[" * 300 + "]" * 300, "[" * 1100 + "]" * 1100])
+async def test_what_no_answer_can_hold_is_shown_as_text_and_can_be_acted_on(
+    api: httpx.AsyncClient, db: Database, shop: asyncpg.Connection, payload: str
+) -> None:
+    job_id = await shop.fetchval("select mainstay.enqueue($1, $2)", KIND, payload)
+    shown = await api.get(f"/internal/jobs/{job_id}", headers=AUTH)
+    assert (shown.status_code, len(shown.json()["payload"])) == (200, len(payload) if "[" in payload else 401)
+    assert (await api.get(f"/internal/jobs/{job_id}/why", headers=AUTH)).status_code == 200
+    assert (await api.post(f"/internal/jobs/{job_id}/cancel", headers=AUTH)).status_code == 200
 
 
 async def test_an_unfinished_job_stands_for_those_with_its_key(db: Database, shop: asyncpg.Connection) -> None:

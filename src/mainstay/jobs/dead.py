@@ -153,10 +153,20 @@ async def announce_deaths(tx: Tx, dead: Iterable[Record]) -> None:
         )
 
 
+def readable(payload: str) -> Any:
+    """The kept payload as a value; its text where SQL took what no answer can hold: too deep, or too large a number."""
+    try:
+        value = orjson.loads(payload)
+        orjson.dumps([[[[value]]]])
+    except (TypeError, ValueError):
+        return payload
+    return value
+
+
 def _dead(row: Record) -> DeadJob:
     names: Sequence[str] = ("id", "queue", "kind", "lane", "reason", "error", "attempt", "max_attempts", "trace_id")
     return DeadJob(
-        payload=orjson.loads(row["payload"]),
+        payload=readable(row["payload"]),
         company_id=None if row["company_id"] is None else str(row["company_id"]),
         enqueued_at=row["enqueued_at"],
         died_at=row["died_at"],

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, cast, get_args
 
-import orjson
-
-from mainstay.jobs.dead import Attempt, Match, attempts_of_job
+from mainstay.jobs.dead import Attempt, Match, attempts_of_job, readable
 from mainstay.jobs.errors import JobNotFound
 from mainstay.jobs.queries import finding as rows
 from mainstay.kernel.db import Connection, Record, Tx
@@ -178,4 +176,4 @@ def _plain(row: Record) -> dict[str, Any]:
 
 
 def _view(row: Record) -> JobView:
-    return JobView(**{**_plain(row), "payload": orjson.loads(row["payload"])})
+    return JobView(**{**_plain(row), "payload": readable(row["payload"])})
