@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta, timezone
 
 import pytest
 
 from mainstay import jobs
 from mainstay.jobs.scheduling import Scheduler
-from mainstay.jobs.timetable import as_cron, in_words, last_slot, next_slot
+from mainstay.jobs.timetable import as_cron, in_words, last_slot, next_slot, read, write
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.partitions import Partitioned
 from mainstay.kernel.work import Cron, Daily, Every, Job, Schedule, Slots, Weekly
@@ -56,6 +57,7 @@ def test_slots(slots: Slots, now: str, last: str, following: str) -> None:
         (Every(6 * HOUR), "every 6 hours", "0 */6 * * *"),
         (Every(DAY), "every day", "0 0 * * *"),
         (Every(10 * DAY), "every 10 days", None),
+        (Every(timedelta(seconds=1_234_567)), "every 1234567 seconds", None),
         (Daily(time(2)), "daily at 02:00", "0 2 * * *"),
         (Daily(time(2, 0, 5)), "daily at 02:00:05", None),
         (Weekly(6, time(5)), "Sundays at 05:00", "0 5 * * 0"),
@@ -63,12 +65,28 @@ def test_slots(slots: Slots, now: str, last: str, following: str) -> None:
     ],
 )
 def test_slots_are_said_in_words_and_as_five_fields(slots: Slots, words: str, fields: str | None) -> None:
-    assert (in_words(slots), as_cron(slots)) == (words, fields)
+    assert (in_words(slots), as_cron(slots), read(write(slots))) == (words, fields, slots)
     now = _at("2026-11-21T05:16:07")
     for _ in range(30 if fields else 0):
         assert next_slot(slots, now) == next_slot(Cron(fields or ""), now)
         assert last_slot(slots, now) == last_slot(Cron(fields or ""), now)
         now = next_slot(slots, now)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Every(timedelta(milliseconds=999)),
+        lambda: Every(timedelta(days=3650, microseconds=1)),
+        lambda: Daily(time(2, tzinfo=timezone(HOUR))),
+        lambda: Weekly(0, time(2, tzinfo=UTC)),
+        lambda: Weekly(7, time(2)),
+        lambda: Weekly(-1, time(2)),
+    ],
+)
+def test_slots_that_nobody_can_mean_are_refused_where_they_are_written(made: Callable[[], Slots]) -> None:
+    with pytest.raises(ValueError, match=r"period|zone|weekday"):
+        made()
 
 
 async def _run(_: Job) -> None: ...

@@ -46,7 +46,7 @@ def count_between(slots: Slots, after: datetime, before: datetime) -> int:
 def write(slots: Slots) -> str:
     """The slots as one text that `read` understands."""
     if isinstance(slots, Every):
-        return f"every {slots.period.total_seconds():g}"
+        return f"every {slots.period.total_seconds():.15g}"
     if isinstance(slots, Cron):
         return f"cron {slots.text}"
     return f"weekly {slots.weekday} {slots.at}" if isinstance(slots, Weekly) else f"daily {slots.at}"
@@ -98,4 +98,4 @@ def _span(period: timedelta) -> str:
         count, rest = divmod(period, unit)
         if not rest:
             return name if count == 1 else f"{count} {name}s"
-    return "second" if period == timedelta(seconds=1) else f"{period.total_seconds():g} seconds"
+    return "second" if period == timedelta(seconds=1) else f"{period.total_seconds():.15g} seconds"

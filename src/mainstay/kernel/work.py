@@ -112,6 +112,9 @@ class Task:
             raise ValueError(f"task {self.kind!r} needs exactly one of run, run_in_tx and batch")
 
 
+_LONGEST_PERIOD = timedelta(days=3650)
+
+
 @dataclass(frozen=True, slots=True)
 class Every:
     """Slots at every multiple of a period since 1970 in UTC."""
@@ -119,8 +122,13 @@ class Every:
     period: timedelta
 
     def __post_init__(self) -> None:
-        if self.period < timedelta(seconds=1):
-            raise ValueError("a period is a second or more")
+        if not timedelta(seconds=1) <= self.period <= _LONGEST_PERIOD:
+            raise ValueError("a period is a second or more, up to ten years")
+
+
+def _check_zone(at: time) -> None:
+    if at.tzinfo is not None:
+        raise ValueError("a time of day is in UTC, and is given without a zone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,9 @@ class Daily:
 
     at: time
 
+    def __post_init__(self) -> None:
+        _check_zone(self.at)
+
 
 @dataclass(frozen=True, slots=True)
 class Weekly:
@@ -136,6 +147,11 @@ class Weekly:
 
     weekday: int
     at: time
+
+    def __post_init__(self) -> None:
+        _check_zone(self.at)
+        if not 0 <= self.weekday <= 6:
+            raise ValueError("a weekday is 0 (Monday) to 6 (Sunday)")
 
 
 @dataclass(frozen=True, slots=True)
