@@ -16,6 +16,7 @@ from mainstay.kernel.retry import Backoff
 from mainstay.kernel.work import Cron
 
 MAX_KEY_CHARACTERS = 200
+MAX_LIMIT = 1_000_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,79}")
 
 
@@ -82,7 +83,7 @@ class Concurrency:
 
     def __post_init__(self) -> None:
         _check(self.key)
-        _need(self.limit >= 1, "a concurrency is 1 or more")
+        _need_count("a concurrency", self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Throttle:
 
     def __post_init__(self) -> None:
         _check(self.key)
-        _need(self.limit >= 1 and self.burst >= 1, "a throttle has a limit and a burst of 1 or more")
+        _need_count("a throttle's limit", self.limit)
+        _need_count("a throttle's burst", self.burst)
         _need(timedelta(seconds=1) <= self.period <= timedelta(days=7), "a throttle's period is 1 s to 7 days")
 
 
@@ -110,7 +112,7 @@ class RateLimit:
 
     def __post_init__(self) -> None:
         _check(self.key)
-        _need(self.limit >= 1, "a rate limit is 1 or more")
+        _need_count("a rate limit", self.limit)
         _need(timedelta(seconds=1) <= self.period <= timedelta(days=1), "a rate limit's period is 1 s to 24 hours")
 
 
@@ -228,11 +230,16 @@ def meets(condition: str | None, event: Mapping[str, Any], arriving: Mapping[str
 
 
 def _check(said: Key | Condition | None) -> None:
+    _need(said is None or isinstance(said, str) or callable(said), f"{said!r} is neither text nor a function")
     if isinstance(said, str):
         try:
             expressions.parse(said)
         except NotAnExpression as error:
             raise FunctionError(f"{said!r}: {error}") from None
+
+
+def _need_count(what: str, given: int) -> None:
+    _need(isinstance(given, int) and 1 <= given <= MAX_LIMIT, f"{what} is a whole number of 1 to {MAX_LIMIT}")
 
 
 def _need(is_so: bool, otherwise: str) -> None:

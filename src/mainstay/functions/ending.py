@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mainstay.functions.errors import EventTooLarge
+from mainstay.functions.errors import EventRefused, EventTooLarge
 from mainstay.functions.limits import Limits, release_places
 from mainstay.functions.queries import runs as rows
 from mainstay.functions.queries import steps as step_rows
@@ -84,7 +84,7 @@ async def _announce_failure(tx: Tx, one: Ended) -> None:
 
 
 async def _send(tx: Tx, name: str, one: Ended) -> None:
-    """How a run ended, as an event with Inngest's members; without its event where both are too large for one."""
+    """How a run ended, as an event with Inngest's members; without its event where that cannot be sent again."""
     data: dict[str, Any] = {"function_id": one.function_id, "run_id": one.run_id, "event": one.event}
     if one.error is not None:
         data["error"] = orjson.loads(one.error)
@@ -92,6 +92,6 @@ async def _send(tx: Tx, name: str, one: Ended) -> None:
         data["result"] = orjson.loads(one.output)
     try:
         await send(tx, [{"name": name, "data": data}], company_id=one.company_id)
-    except EventTooLarge:
+    except (EventTooLarge, EventRefused):
         data = {key: value for key, value in data.items() if key != "event"}
         await send(tx, [{"name": name, "data": data}], company_id=one.company_id)

@@ -14,8 +14,9 @@ Expression = Callable[[Scope], Any]
 
 MAX_CHARACTERS = 1_000
 MAX_DEPTH = 30
+MAX_PATH_CHARACTERS = 200
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_]\w*)"""
+    r"""\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_]\w*)"""
     r"""|(?P<sign>==|!=|<=|>=|&&|\|\||[<>!+()\[\].-]))"""
 )
 _WORDS = {"true": True, "false": False, "null": None}
@@ -31,6 +32,8 @@ def parse(text: str) -> Expression:
     """The expression as a function of names to values; NotAnExpression."""
     if len(text) > MAX_CHARACTERS:
         raise NotAnExpression(f"an expression has at most {MAX_CHARACTERS} characters")
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise NotAnExpression("an expression holds neither NUL nor half a character")
     reader = _Reader(text)
     found = reader.either()
     reader.end()
@@ -40,7 +43,7 @@ def parse(text: str) -> Expression:
 def path_of(text: str) -> tuple[str, ...]:
     """The steps of a bare path such as `data.user.id`; NotAnExpression."""
     steps = tuple(text.split("."))
-    if len(text) > MAX_CHARACTERS or not all(re.fullmatch(r"[\w-]+", step) for step in steps):
+    if len(text) > MAX_PATH_CHARACTERS or not all(re.fullmatch(r"[\w-]+", step) for step in steps):
         raise NotAnExpression(f"{text!r} is no path such as data.user.id")
     return steps
 
@@ -71,14 +74,17 @@ class _Reader:
 
     def either(self) -> Expression:
         """`a || b`"""
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise NotAnExpression(f"an expression is at most {MAX_DEPTH} brackets deep")
+        self._go_deeper()
         parts = [self._both()]
         while self._take("||"):
             parts.append(self._both())
         self._depth -= 1
         return parts[0] if len(parts) == 1 else lambda scope: any(part(scope) is True for part in parts)
+
+    def _go_deeper(self) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise NotAnExpression(f"an expression is at most {MAX_DEPTH} brackets or exclamation marks deep")
 
     def end(self) -> None:
         """Nothing is left."""
@@ -108,7 +114,9 @@ class _Reader:
 
     def _single(self) -> Expression:
         if self._take("!"):
+            self._go_deeper()
             inner = self._single()
+            self._depth -= 1
             return lambda scope: inner(scope) is not True
         if self._take("("):
             whole = self.either()
@@ -173,7 +181,7 @@ def _unquoted(token: str) -> str:
 def _member(value: Any, step: str) -> Any:
     if isinstance(value, Mapping):
         return value.get(step)
-    if isinstance(value, list) and step.isdigit() and int(step) < len(value):
+    if isinstance(value, list) and step.isascii() and step.isdigit() and int(step) < len(value):
         return value[int(step)]
     return None
 
@@ -202,5 +210,8 @@ def _joined(values: list[Any]) -> Any:
     if all(isinstance(value, str) for value in values):
         return "".join(values)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return sum(values)
+        try:
+            return sum(values)
+        except OverflowError:
+            return None
     return None

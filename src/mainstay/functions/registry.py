@@ -8,6 +8,7 @@ from mainstay.kernel.work import Cron
 
 FAILED = "function.failed"
 FINISHED = "function.finished"
+INVOKED = "function.invoked"
 _ALSO = {f"inngest/{name}": name for name in (FAILED, FINISHED)}
 
 

@@ -25,6 +25,7 @@ from mainstay.kernel.work import Job, Outcome
 
 _log = logger(__name__)
 _OPEN_RUNS = 1_000
+_LONGEST_VALUE_BYTES = 200
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -147,11 +148,17 @@ class Router:
 
 
 def value_at(path: str, event: Mapping[str, Any]) -> str | None:
-    """What stands at the path of an event, as waits keep it; None where nothing does. No path is the same for all."""
+    """What stands at the path of an event, as waits keep it: a long one as its digest, None where nothing stands.
+
+    No path is the same for all.
+    """
     if not path:
         return ""
     value = expressions.at(event, expressions.path_of(path))
-    return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    if value is None:
+        return None
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return text.decode() if len(text) <= _LONGEST_VALUE_BYTES else f"sha256:{digest_of(text.decode()).hex()}"
 
 
 def _number(payload: dict[str, Any]) -> int:

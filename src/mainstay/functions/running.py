@@ -10,7 +10,7 @@ import orjson
 
 from mainstay.functions import limits
 from mainstay.functions.committing import Committer, Result
-from mainstay.functions.declaring import Function
+from mainstay.functions.declaring import Function, key_of
 from mainstay.functions.ending import Ended, tell
 from mainstay.functions.errors import AppError, FunctionNotFound, StepError
 from mainstay.functions.failures import error_text, is_final
@@ -19,7 +19,7 @@ from mainstay.functions.pending import Invocation, Invoked, Known, Wait
 from mainstay.functions.queries import limits as limit_rows
 from mainstay.functions.queries import runs as rows
 from mainstay.functions.queries import steps as step_rows
-from mainstay.functions.registry import Registry
+from mainstay.functions.registry import INVOKED, Registry
 from mainstay.functions.routing import Refresh
 from mainstay.functions.starting import RUN_ATTEMPTS, Start, made_up, received, start
 from mainstay.functions.stepping import MAX_RUN_BYTES, Steps
@@ -150,6 +150,7 @@ class Runs:
             )
         }
         kept = [one for one in left if one.run_id in ended]
+        await self._go_on_with_what_came(tx, kept)
         await self._write_steps(tx, kept)
         await self._change_places(tx, kept)
         over_again = [one.run_id for one in kept if one.state != "open" and not one.taken.row["is_first"]]
@@ -172,6 +173,19 @@ class Runs:
             if one.state != "open"
         ]
         await tell(tx, self._registry, over)
+
+    @staticmethod
+    async def _go_on_with_what_came(tx: Tx, kept: Sequence[Left]) -> None:
+        """Runs of which a step got what it waited for while they were executing are in line again."""
+        waited = {
+            (one.run_id, step_id)
+            for one in kept
+            for step_id, known in one.taken.known.items()
+            if one.state == "open" and known.state == "waiting"
+        }
+        if waited:
+            still = await step_rows.still_waiting_everywhere(tx, sorted({run_id for run_id, _ in waited}))
+            await rows.hasten_runs_everywhere(tx, sorted({run_id for run_id, _ in waited - still}))
 
     @staticmethod
     async def _known_of(tx: Tx, found: Sequence[Record]) -> dict[str, dict[str, Known]]:
@@ -280,17 +294,27 @@ class Runs:
         function = self._registry.find(invocation.function_id)
         if function is None:
             error = error_text("FunctionNotFound", f"there is no function {invocation.function_id!r}")
-            await step_rows.end_wait_everywhere(tx, one.run_id, invocation.step_id, "failed", None, error)
-            await rows.hasten_runs_everywhere(tx, [one.run_id])
+            await self._refuse_invocation(tx, one, invocation, error)
             return
         company_id = one.taken.row["company_id"]
         event = made_up(
-            "function.invoked",
+            INVOKED,
             dict(invocation.data),
             one.taken.row["now"],
             None if company_id is None else str(company_id),
         )
+        try:
+            for key in function.keys:
+                key_of(key, event)
+        except Exception as error:
+            await self._refuse_invocation(tx, one, invocation, error_text(type(error).__name__, f"a key: {error}"))
+            return
         await start(tx, [Start(function=function, events=[event], parent=(one.run_id, invocation.step_id))])
+
+    @staticmethod
+    async def _refuse_invocation(tx: Tx, one: Left, invocation: Invocation, error: str) -> None:
+        await step_rows.end_wait_everywhere(tx, one.run_id, invocation.step_id, "failed", None, error)
+        await rows.hasten_runs_everywhere(tx, [one.run_id])
 
     @staticmethod
     async def _change_places(tx: Tx, kept: Sequence[Left]) -> None:

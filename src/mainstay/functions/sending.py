@@ -19,7 +19,8 @@ ROUTE_KIND = "functions.route"
 MAX_EVENT_BYTES = 256_000
 MAX_EVENTS = 5_000
 _JOB_BYTES = 260_000
-_NAME_CHARACTERS = 256
+MAX_NAME_CHARACTERS = 256
+_LAYERS = 50
 _ID_CHARACTERS = 256
 _MOST_TS = 8_640_000_000_000_000
 _MEMBERS = ("name", "data", "user", "id", "ts", "v")
@@ -81,8 +82,8 @@ def _faults(event: Any, at: str) -> Sequence[Fault]:
         return [Fault("an event is an object", at)]
     name, key, ts = event.get("name"), event.get("id"), event.get("ts")
     faults = []
-    if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
-        faults.append(Fault(f"a text of 1 to {_NAME_CHARACTERS} characters is needed", f"{at}/name"))
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARACTERS:
+        faults.append(Fault(f"a text of 1 to {MAX_NAME_CHARACTERS} characters is needed", f"{at}/name"))
     for member in ("data", "user"):
         if not isinstance(event.get(member), Mapping | None):
             faults.append(Fault("must be an object", f"{at}/{member}"))
@@ -95,12 +96,19 @@ def _faults(event: Any, at: str) -> Sequence[Fault]:
     if faults:
         return faults
     try:
-        body = orjson.dumps({member: event.get(member) for member in _MEMBERS})
+        body = orjson.dumps(_wrapped({member: event.get(member) for member in _MEMBERS}))
     except (TypeError, ValueError) as error:
         return [Fault(f"is not JSON: {error}", at)]
     if b"\\u0000" in body.replace(b"\\\\", b""):
         return [Fault("holds a NUL character", at)]
     return []
+
+
+def _wrapped(given: Any) -> Any:
+    """As deep as an event may come to stand in jobs, runs and events of its failure, which have a depth, too."""
+    for _ in range(_LAYERS):
+        given = [given]
+    return given
 
 
 def _kept(event: Mapping[str, Any], company_id: str | None) -> Sent:

@@ -17,9 +17,9 @@ from mainstay.functions.errors import AppError, FunctionError, StepError
 from mainstay.functions.failures import error_of, is_final, step_error
 from mainstay.functions.pending import Invocation, Invoked, Known, Pending, Wait
 from mainstay.functions.queries import steps as rows
-from mainstay.functions.registry import plain_name
+from mainstay.functions.registry import INVOKED, plain_name
 from mainstay.functions.routing import value_at
-from mainstay.functions.sending import send
+from mainstay.functions.sending import MAX_NAME_CHARACTERS, check, send
 from mainstay.functions.starting import received
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
@@ -119,6 +119,8 @@ class Steps:
         an expression over `event` (the run's) and `async` (the arriving one).
         """
         key, known = self._next(step_id)
+        if not 0 < len(name) <= MAX_NAME_CHARACTERS or "\0" in name:
+            raise FunctionError(f"an event's name has 1 to {MAX_NAME_CHARACTERS} characters and no NUL")
         if if_ is not None:
             expressions.parse(if_)
         value = value_at(match or "", self._invoked.events[0].shown)
@@ -159,7 +161,9 @@ class Steps:
         """The output of a run of another function, started once; StepError if it fails or takes longer."""
         key, known = self._next(step_id)
         if known is None:
-            self.pending.invocations.append(Invocation(key, function_id, dict(data or {})))
+            given = dict(data or {})
+            check([{"name": INVOKED, "data": given}])
+            self.pending.invocations.append(Invocation(key, function_id, given))
         found = await self._wait_for(key, known, Wait(key, 0, "invoke", None, min(timeout, _LONGEST)), is_given=True)
         return found
 

@@ -54,6 +54,11 @@ _WAIT = Sql(
             as a(run_id, step_id, place, kind, at, after, event_name, match_path, match_value, condition)
        on conflict do nothing""",
 )
+_STILL_WAITING = Sql(
+    "functions.still_waiting",
+    """select run_id, step_id from mainstay.function_steps where run_id = any($1::uuid[]) and state = 'waiting'
+       order by run_id, step_id for update""",
+)
 _PATHS = Sql(
     "functions.wait_paths",
     """with recursive p(event_name, match_path) as (
@@ -122,6 +127,11 @@ async def commit_steps_everywhere(db: Connection, rows: Sequence[Sequence[Any]])
 async def wait_steps_everywhere(tx: Tx, rows: Sequence[Sequence[Any]]) -> None:
     """These steps wait, from the commit on. Columns as the statement has them."""
     await tx.run(_WAIT, *_columns(rows))
+
+
+async def still_waiting_everywhere(tx: Tx, run_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """The steps of these runs that wait; until the transaction ends nobody gives them what they wait for."""
+    return {(str(row[0]), row[1]) for row in await tx.rows(_STILL_WAITING, run_ids)}
 
 
 async def wait_paths_everywhere(tx: Tx, event_names: Sequence[str]) -> list[Record]:
