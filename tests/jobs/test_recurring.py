@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from structlog.testing import capture_logs
@@ -219,6 +219,28 @@ async def test_a_run_that_goes_on_over_slots_is_told_once(db: Database, sql_cloc
         await jobs.cancel(tx, job["id"])
     await scheduler.watch()
     assert [run.state for run in await recurring.list_runs(db, "s.hourly")] == ["cancelled"]
+
+
+@pytest.mark.parametrize("history", ["all", "failures"])
+async def test_a_run_that_ended_under_a_worker_that_knows_no_schedule_is_no_cancelled_one(
+    db: Database, sql_clock: SqlClock, history: Literal["all", "failures"]
+) -> None:
+    await go_to(db, sql_clock, START)
+    scheduler = scheduler_of(db)
+    await scheduler.run_once()
+    await sql_clock.move(HOUR)
+    await scheduler.run_once()
+    await one(db, "delete from mainstay.schedules returning 1")
+    async with working(db, [task(_run, history=history)]):
+        await until(lambda: _is_empty(db))
+    await scheduler.watch()
+    (run,) = await recurring.list_runs(db, "s.hourly")
+    assert (run.state, run.attempt) == ("completed", 1 if history == "all" else None)
+    assert (run.ended_at is not None, run.started_at is not None) == (True, history == "all")
+
+
+async def _is_empty(db: Database) -> bool:
+    return bool(await one(db, "select not exists (select from mainstay.jobs)"))
 
 
 async def test_runs_are_paged_newest_first(db: Database, sql_clock: SqlClock) -> None:

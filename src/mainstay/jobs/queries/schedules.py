@@ -97,21 +97,30 @@ _FIND_LATE = Sql(
                                                        and j.started_at <= r.due_at + s.late_after)
        returning r.schedule, r.job_id, r.due_at, r.started_at""",
 )
-# A run whose job went another way than by an acknowledgement: its worker was lost for good, or it was cancelled.
+# A run whose job went another way than by an acknowledgement of a worker that knows the schedule: its worker was lost
+# for good, it was cancelled, or it completed under a worker from before. Of some kinds nothing is kept but what failed.
 _FIND_GONE = Sql(
     "jobs.find_gone_runs",
     """with gone as (
-         select r.job_id, d.died_at, d.attempt, d.started_at from mainstay.schedule_jobs r
+         select r.job_id, s.family, d.died_at, f.finished_at, f.duration_ms, coalesce(d.attempt, f.attempt) as attempt,
+                coalesce(d.started_at, f.started_at) as started_at,
+                case when d.id is not null then 'dead' else coalesce(f.outcome, 'completed') end as outcome
+         from mainstay.schedule_jobs r
+         left join mainstay.schedules s on s.name = r.schedule
          left join mainstay.dead_jobs d on d.id = r.job_id
+         left join lateral (
+           select outcome, attempt, started_at, finished_at, duration_ms from mainstay.finished_jobs
+           where id = r.job_id and finished_at >= r.enqueued_at order by finished_at desc limit 1) f on d.id is null
          where r.ended_at is null and not exists (select from mainstay.jobs j where j.id = r.job_id))
        update mainstay.schedule_jobs r
-          set outcome = case when g.died_at is null then 'cancelled' else 'dead' end,
-              started_at = coalesce(r.started_at, g.started_at), attempt = coalesce(g.attempt, r.attempt),
-              ended_at = coalesce(g.died_at, mainstay.now()),
-              duration_ms = extract(epoch from g.died_at - coalesce(r.started_at, g.started_at)) * 1000
-       from gone g, mainstay.schedules s
-       where r.job_id = g.job_id and r.ended_at is null and s.name = r.schedule
-       returning r.*, s.family, false as is_newly_late""",
+          set outcome = g.outcome, started_at = coalesce(r.started_at, g.started_at),
+              attempt = coalesce(nullif(g.attempt, 0), r.attempt),
+              ended_at = coalesce(g.died_at, g.finished_at, mainstay.now()),
+              duration_ms = coalesce(g.duration_ms,
+                                     extract(epoch from g.died_at - coalesce(r.started_at, g.started_at)) * 1000)
+       from gone g
+       where r.job_id = g.job_id and r.ended_at is null
+       returning r.*, coalesce(g.family, '') as family, false as is_newly_late""",
 )
 _PRUNE_SLOTS = Sql(
     "jobs.prune_slots",
