@@ -22,7 +22,7 @@ from mainstay.kernel.addresses import parse_allow_list
 from mainstay.kernel.db import Database
 from mainstay.kernel.outbound import Answer, Outbound
 from tests.conftest import SqlClock, running_app
-from tests.functions.conftest import all_of, one, output, runs_in, send
+from tests.functions.conftest import all_of, one, output, running, runs_in, send
 from tests.functions.test_events import KEY, SIGNING, close_client
 from tests.functions.test_operating import TOKEN
 from tests.jobs.conftest import QUICK, until
@@ -193,8 +193,8 @@ async def test_applications_register_under_the_hashed_key_and_the_clock_starts_w
 )
 def test_durations(text: str, seconds: float) -> None:
     assert protocol.duration_of(text) == timedelta(seconds=seconds)
-    for wrong in ("", "1", "1y", "1h ", "-1s", "1h" * 40):
-        with pytest.raises(ValueError, match="no duration"):
+    for wrong in ("", "1", "1y", "1h ", "-1s", "1h" * 40, "9" * 40 + "w"):
+        with pytest.raises(ValueError, match=r"no duration|longer than"):
             protocol.duration_of(wrong)
 
 
@@ -220,3 +220,67 @@ def test_an_answer_with_a_bad_signature_is_a_failed_attempt(sdk: str | None, key
     with pytest.raises(functions.AppError) as refused:
         caller._read(answer)
     assert refused.value.name == name
+
+
+async def test_an_id_is_served_by_one_application_and_one_that_cannot_be_served_does_not_stop_others(
+    db: Database,
+) -> None:
+    clash = {**_described(id="shop-a-x"), "appname": "shop"}
+    async with db.begin() as tx:
+        assert await register(tx, Registry(), clash)
+    twice = {**_described(), "functions": [*_described()["functions"], *_described()["functions"]]}
+    for body in ({**clash, "appname": "shop-a"}, twice):
+        with pytest.raises(functions.AppRefused):
+            async with db.begin() as tx:
+                await register(tx, Registry(), body)
+    text = """insert into mainstay.function_apps (id, url, sdk, functions)
+              select 'broken', url, sdk, functions from mainstay.function_apps"""
+    await all_of(db, text)
+    serving = Serving(Registry(), SIGNING, parse_allow_list(""))
+    async with db.begin() as tx:
+        await register(tx, Registry(), {**_described(id="later-f"), "appname": "later"})
+        await serving.refresh(tx)
+    assert sorted(one.id for one in serving.registry) == ["later-f", "shop-a-x"]
+    await serving.close()
+
+
+async def test_registrations_are_seen_in_the_order_of_their_commits(db: Database) -> None:
+    serving = Serving(Registry(), SIGNING, parse_allow_list(""))
+
+    async def second() -> None:
+        async with db.begin() as tx:
+            await register(tx, Registry(), {**_described(id="b-f"), "appname": "b"})
+
+    async with db.begin() as first:
+        await register(first, Registry(), {**_described(id="a-f"), "appname": "a"})
+        other = asyncio.create_task(second())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(other), 0.2)
+        await serving.refresh(db)
+    await other
+    await serving.refresh(db)
+    assert sorted(one.id for one in serving.registry) == ["a-f", "b-f"]
+    await serving.close()
+
+
+async def test_events_that_were_gathered_wait_for_a_worker_that_knows_their_function(
+    db: Database, sql_clock: SqlClock
+) -> None:
+    body = _described(id="shop-f", debounce={"period": "60s"})
+    async with db.begin() as tx:
+        await register(tx, Registry(), body)
+    async with serving_worker(db):
+        await send(db, "shop/f")
+        await until(lambda: one(db, "select count(*) from mainstay.jobs where kind = 'functions.gather'"))
+    await sql_clock.move(timedelta(minutes=2))
+    async with serving_worker(db):
+        await until(lambda: one(db, "select count(*) from mainstay.function_runs where function_id = 'shop-f'"))
+    await all_of(db, "delete from mainstay.function_runs")
+    async with serving_worker(db):
+        await send(db, "shop/f")
+        await until(lambda: one(db, "select count(*) from mainstay.jobs where kind = 'functions.gather'"))
+    await sql_clock.move(timedelta(minutes=2))
+    snoozed = "select count(*) from mainstay.jobs where kind = 'functions.gather' and due_at > mainstay.now()"
+    async with running(db):
+        await until(lambda: one(db, snoozed))
+    assert await one(db, "select count(*) from mainstay.function_gathers") == 1

@@ -199,6 +199,8 @@ def _moment_of(text: str) -> datetime:
     """The moment that a time or a duration from now says; ValueError."""
     try:
         return datetime.now(UTC) + protocol.duration_of(text)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is later than any time") from error
     except ValueError:
         moment = datetime.fromisoformat(text)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -15,6 +15,7 @@ from mainstay.kernel.db import Tx
 from mainstay.kernel.work import Job, Outcome, Snooze
 
 GATHER_KIND = "functions.gather"
+UNKNOWN_AFTER = timedelta(seconds=30)
 _MOST_BYTES = 1_000_000
 
 
@@ -45,14 +46,15 @@ async def gather(tx: Tx, function: Function, event: Received) -> None:
 async def start_due(tx: Tx, registry: Registry, job: Job) -> Outcome:
     """The run of what was gathered has started, or waits on because more has come since."""
     function = registry.find(job.payload["function"])
+    if function is None:
+        return Snooze(UNKNOWN_AFTER, "this process does not know the function")
     key, gather_id = job.payload["key"], job.payload["id"]
     found = await rows.find_gather_everywhere(tx, job.payload["function"], key, gather_id)
     if found is None:
         return None
     if found["wait"] > timedelta(0):
         return Snooze(found["wait"], "more events have come")
-    if function is not None:
-        await _start_gathered(tx, function, key, gather_id)
+    await _start_gathered(tx, function, key, gather_id)
     return None
 
 

@@ -53,7 +53,10 @@ def duration_of(text: str) -> timedelta:
     parts = _DURATION.findall(text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text or len(text) > 50:
         raise ValueError(f"{text!r} is no duration such as 30s, 1h30m or 7d")
-    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta(0))
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta(0))
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is longer than any time") from error
 
 
 def _canonical(body: bytes) -> bytes:

@@ -33,7 +33,7 @@ class Registry:
 
     def is_own(self, function_id: str) -> bool:
         """Whether a function of that id is declared in this process, and not served by an application."""
-        return any(one.id == function_id for one in self._own)
+        return any(function_id in (one.id, f"{one.id}:failed" if one.on_failure else one.id) for one in self._own)
 
     def _build(self) -> None:
         self._by_id: dict[str, Function] = {}

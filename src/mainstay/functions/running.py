@@ -14,6 +14,7 @@ from mainstay.functions.declaring import Function, key_of
 from mainstay.functions.ending import Ended, tell
 from mainstay.functions.errors import AppError, FunctionNotFound, StepError
 from mainstay.functions.failures import error_text, is_final
+from mainstay.functions.gathering import UNKNOWN_AFTER
 from mainstay.functions.limits import Limits
 from mainstay.functions.pending import Invocation, Invoked, Known, Wait
 from mainstay.functions.queries import limits as limit_rows
@@ -29,7 +30,6 @@ from mainstay.kernel.work import Discard, Hold, Job, Outcome, Retry, Snooze
 
 _log = logger(__name__)
 _IN_LINE = timedelta(days=1)
-_UNKNOWN_AFTER = timedelta(seconds=30)
 _AWAY = timedelta(seconds=1)
 _STOPPING_SECONDS = 5.0
 
@@ -106,7 +106,7 @@ class Runs:
         row = taken.row
         function = self._registry.find(row["function_id"])
         if function is None:
-            return Snooze(_UNKNOWN_AFTER, "this process does not know the function"), Left(taken, job.epoch)
+            return Snooze(UNKNOWN_AFTER, "this process does not know the function"), Left(taken, job.epoch)
         if taken.why_not == "in line":
             return Snooze(_IN_LINE, "as many runs of its key are executing as may"), Left(
                 taken, job.epoch, failures=row["failures"]

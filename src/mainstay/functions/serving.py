@@ -1,6 +1,6 @@
 """Applications that serve functions: what they say of them, on record, and in the registry of every process."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -28,15 +28,18 @@ from mainstay.kernel.addresses import AllowList
 from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Connection, Tx
 from mainstay.kernel.errors import Fault
+from mainstay.kernel.logs import logger
 from mainstay.kernel.outbound import Outbound
 from mainstay.kernel.work import Cron
 
+_log = logger(__name__)
 MAX_FUNCTIONS = 1_000
 _DEFAULT_RETRIES = 4
 _MOST_RETRIES = 20
 _NOT_HERE = ("singleton", "timeouts", "priority")
 _MISSED = timedelta(minutes=5)
 _CRON_EVENT = "inngest/scheduled.timer"
+_NOT_SERVED = (ValueError, TypeError, KeyError, AttributeError)
 
 
 class Serving:
@@ -54,12 +57,19 @@ class Serving:
         if self._key is None:
             return
         for row in await rows.newer_apps_everywhere(db, self._version):
-            served = [self._served(row["url"], one) for one in orjson.loads(row["functions"])]
-            self.registry.serve(row["id"], served)
+            if row["version"] <= self._version:
+                continue
+            self._version = row["version"]
+            try:
+                served = [self._served(row["url"], one) for one in orjson.loads(row["functions"])]
+                self.registry.serve(row["id"], served)
+            except _NOT_SERVED as error:
+                # One application must not keep events from the functions of all others.
+                _log.error("an application on record cannot be served", app=row["id"], error=str(error))
+                continue
             self._crons[row["id"]] = [
                 (one, slots) for one in served for slots in one.triggers if isinstance(slots, Cron)
             ]
-            self._version = max(self._version, row["version"])
 
     async def close(self) -> None:
         """No application is called any more."""
@@ -96,11 +106,15 @@ async def register(tx: Tx, registry: Registry, body: Mapping[str, Any]) -> bool:
         raise AppRefused(faults=[Fault("an address that begins with http:// or https:// is needed", "#/url")])
     if not isinstance(configs, list) or not 0 < len(configs) <= MAX_FUNCTIONS:
         raise AppRefused(faults=[Fault(f"1 to {MAX_FUNCTIONS} functions are needed", "#/functions")])
+    await rows.lock_apps_everywhere(tx)
+    others = [orjson.loads(row["functions"]) for row in await rows.newer_apps_everywhere(tx, 0) if row["id"] != app_id]
+    taken = {config["id"] for configs_there in others for config in configs_there}
     for index, config in enumerate(configs):
         try:
             function = function_of(config, None)
-            _refuse_taken(registry, app_id, function)
-        except (FunctionError, ValueError, TypeError, KeyError, AttributeError) as error:
+            _refuse_taken(registry, app_id, function, taken)
+            taken.add(function.id)
+        except _NOT_SERVED as error:
             raise AppRefused(faults=[Fault(f"{type(error).__name__}: {error}", f"#/functions/{index}")]) from error
     is_new = await rows.register_app_everywhere(tx, app_id, url, str(sdk or "")[:100], orjson.dumps(configs).decode())
     if is_new:
@@ -110,8 +124,8 @@ async def register(tx: Tx, registry: Registry, body: Mapping[str, Any]) -> bool:
     return is_new
 
 
-def _refuse_taken(registry: Registry, app_id: str, function: Function) -> None:
-    if not function.id.startswith(f"{app_id}-") or registry.is_own(function.id):
+def _refuse_taken(registry: Registry, app_id: str, function: Function, taken: Collection[str]) -> None:
+    if not function.id.startswith(f"{app_id}-") or registry.is_own(function.id) or function.id in taken:
         raise FunctionError(f"the id {function.id!r} must begin with that of its application, and be nobody else's")
 
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from mainstay import jobs
 from mainstay.functions import upkeep
-from mainstay.functions.gathering import GATHER_KIND, start_due
+from mainstay.functions.gathering import GATHER_KIND, UNKNOWN_AFTER, start_due
+from mainstay.functions.queries.operating import now_everywhere
 from mainstay.functions.registry import Registry
 from mainstay.functions.routing import Router
 from mainstay.functions.running import Runs
@@ -13,12 +14,13 @@ from mainstay.functions.sending import ROUTE_KIND
 from mainstay.functions.serving import Serving
 from mainstay.functions.starting import RUN_ATTEMPTS, RUN_KIND, Start, made_up, start
 from mainstay.kernel.db import Database, Tx
-from mainstay.kernel.work import Batch, Every, Job, Outcome, Schedule, Task
+from mainstay.kernel.work import Batch, Every, Job, Outcome, Schedule, Snooze, Task
 
 CRON_KIND = "functions.cron"
 UPKEEP_KIND = "functions.upkeep"
 _CRON_EVENT = "inngest/scheduled.timer"
 _LONGEST_INVOCATION = timedelta(days=1)
+_UNKNOWN_FOR = timedelta(hours=1)
 
 
 def tasks(db: Database, registry: Registry, serving: Serving | None = None) -> list[Task]:
@@ -28,19 +30,25 @@ def tasks(db: Database, registry: Registry, serving: Serving | None = None) -> l
 
     async def start_by_clock(tx: Tx, job: Job) -> Outcome:
         function = registry.find(job.payload["function"])
-        if function is not None:
-            event = made_up(_CRON_EVENT, {"cron": job.payload["cron"]}, job.enqueued_at)
-            await start(tx, [Start(function=function, events=[event])])
+        if function is None:
+            # A worker of another release may know it; what nobody knows within the hour has been taken away.
+            if await now_everywhere(tx) - job.enqueued_at < _UNKNOWN_FOR:
+                return Snooze(UNKNOWN_AFTER, "this process does not know the function")
+            return None
+        event = made_up(_CRON_EVENT, {"cron": job.payload["cron"]}, job.enqueued_at)
+        await start(tx, [Start(function=function, events=[event])])
         return None
 
     async def gather(tx: Tx, job: Job) -> Outcome:
+        if refresh is not None and registry.find(job.payload["function"]) is None:
+            await refresh(tx)
         return await start_due(tx, registry, job)
 
     async def keep(_: Job) -> Outcome:
+        await upkeep.keep(db)
         if serving is not None:
             async with db.begin() as tx:
                 await serving.start_by_clock(tx)
-        await upkeep.keep(db)
         return None
 
     return [

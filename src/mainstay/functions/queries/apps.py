@@ -14,14 +14,21 @@ _REGISTER = Sql(
        returning id""",
 )
 _NEWER = Sql(
-    "functions.newer_apps", "select id, url, functions, version from mainstay.function_apps where version > $1"
+    "functions.newer_apps",
+    "select id, url, functions, version from mainstay.function_apps where version > $1 order by version",
 )
+_LOCK = Sql("functions.lock_apps", "select pg_advisory_xact_lock(hashtext('mainstay.function_apps'))")
 _NOW = Sql("functions.cron_now", "select mainstay.now()")
 
 
 async def register_app_everywhere(tx: Tx, app_id: str, url: str, sdk: str, functions: str) -> bool:
     """The application is on record; whether that changed anything."""
     return await tx.value(_REGISTER, app_id, url, sdk, functions) is not None
+
+
+async def lock_apps_everywhere(tx: Tx) -> None:
+    """Until the transaction ends no other application is registered, so versions are committed in their order."""
+    await tx.rows(_LOCK)
 
 
 async def newer_apps_everywhere(db: Connection, version: int) -> list[Record]:
