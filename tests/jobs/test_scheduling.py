@@ -9,7 +9,7 @@ import pytest
 
 from mainstay import jobs
 from mainstay.jobs.scheduling import Scheduler
-from mainstay.jobs.timetable import as_cron, in_words, last_slot, next_slot, read, write
+from mainstay.jobs.timetable import as_cron, count_between, in_words, last_slot, next_slot, read, write
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.partitions import Partitioned
 from mainstay.kernel.work import Cron, Daily, Every, Job, Schedule, Slots, Weekly
@@ -87,6 +87,17 @@ def test_slots_are_said_in_words_and_as_five_fields(slots: Slots, words: str, fi
 def test_slots_that_nobody_can_mean_are_refused_where_they_are_written(made: Callable[[], Slots]) -> None:
     with pytest.raises(ValueError, match=r"period|zone|weekday"):
         made()
+
+
+@pytest.mark.parametrize("text", ["* * * * *", "*/7 3,22 * * *", "59 23 13 * fri", "0 0 29 2 *"])
+@pytest.mark.parametrize(("start", "days"), [("2027-12-30T22:45:10", 0.9), ("2028-02-27T00:00:00", 7.0)])
+def test_slots_that_were_missed_are_counted_to_the_last_one(text: str, start: str, days: float) -> None:
+    after, slots = _at(start), Cron(text)
+    before = after + timedelta(days=days)
+    count, slot = 0, next_slot(slots, after)
+    while slot < before:
+        count, slot = count + 1, next_slot(slots, slot)
+    assert count_between(slots, after, before) == count
 
 
 async def _run(_: Job) -> None: ...

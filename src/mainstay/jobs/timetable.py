@@ -6,7 +6,6 @@ from mainstay.kernel import cron
 from mainstay.kernel.work import Cron, Daily, Every, Slots, Weekly
 
 _DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_COUNTED_TO = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -33,12 +32,9 @@ def next_slot(slots: Slots, now: datetime) -> datetime:
 
 
 def count_between(slots: Slots, after: datetime, before: datetime) -> int:
-    """How many slots lie between the two moments, which are not counted themselves; 10,000 is a floor for cron."""
+    """How many slots lie between the two moments, which are not counted themselves."""
     if isinstance(slots, Cron):
-        count, slot = 0, next_slot(slots, after)
-        while slot < before and count < _COUNTED_TO:
-            count, slot = count + 1, next_slot(slots, slot)
-        return count
+        return cron.count_between(slots.fields, after, before)
     period = slots.period if isinstance(slots, Every) else _DAY * (7 if isinstance(slots, Weekly) else 1)
     return max(0, -((next_slot(slots, after) - before) // period))
 

@@ -122,6 +122,22 @@ def after(fields: Fields, moment: datetime) -> datetime:
             day, limit = day + _DAY, 0
 
 
+def count_between(fields: Fields, start: datetime, end: datetime) -> int:
+    """How many allowed minutes lie after the one moment and before the other."""
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
+    minutes = [timedelta(hours=hour, minutes=minute) for hour in fields.hours for minute in fields.minutes]
+    count, day = 0, start.date()
+    while day <= end.date():
+        if fields.has(day):
+            if start.date() < day < end.date():
+                count += len(minutes)
+            else:
+                midnight = datetime.combine(day, time(), tzinfo=UTC)
+                count += sum(start < midnight + minute < end for minute in minutes)
+        day += _DAY
+    return count
+
+
 def _last_minute(fields: Fields, limit: int) -> int | None:
     """The latest minute of a day up to `limit`."""
     for hour in reversed(fields.hours):
