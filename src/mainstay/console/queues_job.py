@@ -83,7 +83,7 @@ async def find(tx: Tx, queue: str, job: str) -> JobView:
 def advice_of(code: str, job: JobView) -> tuple[str, str]:
     """What to do about a reason why the job does not run, and where; '' where there is nothing to do, or nowhere."""
     here = address_of(job.queue)
-    lane = urlencode({"state": "active", "lane": job.lane})
+    active, waiting = (urlencode({"state": state, "lane": job.lane}) for state in ("active", "waiting"))
     advice = {
         "queue_paused": ("Resume the queue", f"{here}/pause"),
         "kind_paused": ("Resume the kind", kind_address(job.queue, job.kind)),
@@ -91,7 +91,8 @@ def advice_of(code: str, job: JobView) -> tuple[str, str]:
         "no_worker_for_queue": ("Start a worker: mainstay worker", ""),
         "no_worker_for_kind": ("Start a worker of a release that has it, or name its module in MODULES", ""),
         "slots_taken": ("Set more slots", f"{here}/slots"),
-        "lane_busy": ("See what runs of its lane", f"{here}?{lane}"),
+        "lane_busy": ("See what runs of its lane", f"{here}?{active}"),
+        "lane_held": ("See what waits in its lane", f"{here}?{waiting}"),
         "behind": ("See what waits", f"{here}?state=waiting"),
         "lease": ("Look again in some seconds", ""),
     }

@@ -144,9 +144,7 @@ def _first(case: Circumstances) -> Reason:
     job = case.job
     since = max(job.enqueued_at, job.due_at or job.enqueued_at)
     if job.lane and (case.now - since).total_seconds() >= _PASSED_OVER_SECONDS:
-        said = (
-            f"It is first in its line, and workers pass it over since {iso(since)}: lane {job.lane} is on hold"
-        )
+        said = f"It is first in its line, and workers pass it over since {iso(since)}: lane {job.lane} is on hold"
         facts = {"lane": job.lane, "since": iso(since)}
         return Reason("lane_held", f"{said} or at its limit, such as a webhook's breaker, pace or order.", facts)
     return Reason("ready", "It is first in line: the next worker that looks claims it.")
