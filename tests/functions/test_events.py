@@ -99,6 +99,20 @@ async def test_what_is_wrong_is_named_and_nothing_is_taken(
     assert await one(db, "select count(*) from mainstay.jobs") == 0
 
 
+async def test_the_key_is_in_no_line_of_the_log_and_in_no_refusal(
+    events: httpx.AsyncClient, db: Database, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = await events.post(PATH, json={})
+    assert (refused.status_code, refused.json()["instance"]) == (400, "/e/{event_key}")
+    await all_of(db, "drop sequence mainstay.function_events_seq cascade")
+    failed = await events.post(PATH, json={"name": "a"})
+    assert failed.status_code == 500
+    said = capsys.readouterr()
+    logged = said.out + said.err + caplog.text
+    assert "request failed" in logged
+    assert KEY not in logged + failed.text + refused.text
+
+
 @asynccontextmanager
 async def _serving(url: str) -> AsyncIterator[str]:
     app = main.build_api(test_settings(url, INNGEST_EVENT_KEY=KEY))

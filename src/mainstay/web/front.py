@@ -19,6 +19,8 @@ _SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
 _STREAMED = (b"x-accel-buffering", b"no")
 """The header of answers that are sent as they come: how long they take depends on who reads them."""
 MAX_HEADER_BYTES = 16_384
+_SECRET_PARAMETERS = frozenset({"event_key"})
+"""Parts of paths that are credentials."""
 
 
 class Front:
@@ -67,12 +69,12 @@ class Front:
             status = status or 499
         except Exception as error:
             if status:
-                _log.exception("answer cut short", method=method, path=path)
+                _log.exception("answer cut short", method=method, path=_shown_path(scope))
                 raise
             known = as_known(error)
             if known.status >= 500 and not isinstance(known, Unavailable):
-                _log.exception("request failed", method=method, path=path)
-            code, headers, body = problem.render(known, request_id=trace.request_id, instance=path)
+                _log.exception("request failed", method=method, path=_shown_path(scope))
+            code, headers, body = problem.render(known, request_id=trace.request_id, instance=_shown_path(scope))
             await answer(counted_send, code, headers, body)
         finally:
             telemetry.HTTP_ACTIVE.dec()
@@ -96,6 +98,14 @@ def as_known(error: Exception) -> MainstayError:
             "The database took too long to answer; nothing was changed. Try again, or narrow the request."
         )
     return MainstayError("Something went wrong on our side; nothing was changed by this request.")
+
+
+def _shown_path(scope: Scope) -> str:
+    """The path as logs and answers may hold it: a key in it by its name."""
+    path: str = scope["path"]
+    for name in _SECRET_PARAMETERS & scope.get("path_params", {}).keys():
+        path = path.replace(f"/{scope['path_params'][name]}", f"/{{{name}}}")
+    return path
 
 
 def _trace_of(scope: Scope) -> telemetry.Trace:
