@@ -68,7 +68,7 @@ def test_of_every_table_of_a_region_it_is_said_what_a_move_does() -> None:
         set(queries.MOVES),
         set(queries.GOES_BY_ITSELF),
         set(queries.STAYS),
-        {"endpoints", "streams", "archive_days"},
+        {"endpoints", "streams", "archive_days", "function_runs", "function_gathers"},
     ]
     assert set.union(*ways, set(queries.REFUSES)) == of_companies | {"erasures"}
     assert sum(map(len, ways)) + len({"erasures"}) == len(of_companies)

@@ -26,6 +26,8 @@ REFUSES: Final = {
     "endpoints": "Webhooks send from where they are: note them, delete them, and make them again after the move.",
     "streams": "Streams send from where they are: note them, delete them, and make them again after the move.",
     "erasures": "Let erasures that are under way come to their end, or resume them.",
+    "function_runs": "Let runs of functions that are under way come to their end, or cancel them.",
+    "function_gathers": "Let what debounces and batches of functions gather come to its time.",
     "company_jobs": "Let exports of a person's data that are under way come to their end.",
     "archive_days": "Archived days stay where they are, and are not listed or exported until the company is back: say"
     " --leave-archive if that is wanted.",
@@ -34,6 +36,7 @@ REFUSES: Final = {
 _IN_THE_WAY: Final = {
     "endpoints": "deleted_at is null",
     "erasures": "state <> 'completed'",
+    "function_runs": "state = 'open'",
     "company_jobs": "status in ('pending', 'running')",
 }
 _EVENTS = Sql("cli.count_events", "select coalesce(sum(seq), 0)::bigint from mainstay.chain_heads")
