@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import uuid
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
-from mainstay.functions import Concurrency, Event, Received, Steps, Throttle
+from mainstay import functions
+from mainstay.functions import BatchEvents, Concurrency, Event, Received, Steps, Throttle
+from mainstay.functions.ending import ACTOR
 from mainstay.functions.errors import EventRefused, FunctionError
 from mainstay.functions.expressions import NotAnExpression, parse
 from mainstay.functions.sending import check
@@ -155,3 +159,50 @@ def test_limits_that_no_column_holds_and_conditions_without_an_end_are_refused()
         with pytest.raises(NotAnExpression):
             parse(text)
     assert parse("!" * 28 + "a")({"a": True}) is True
+
+
+async def test_what_one_company_sends_does_not_swallow_the_event_of_another(db: Database) -> None:
+    async def fine(*_: Any) -> None:
+        return None
+
+    companies = [str(uuid.uuid4()), str(uuid.uuid4())]
+    async with running(db, function("t.once", fine, idempotency="event.data.payment")):
+        for company_id in (*companies, companies[0]):
+            async with db.begin() as tx:
+                event = {"name": "t.once", "data": {"payment": 1}, "id": "due-1"}
+                await functions.send(tx, [event], company_id=company_id)
+        found = await runs_in(db, "completed", 2)
+    assert {str(run["company_id"]) for run in found} == set(companies)
+
+
+async def test_an_event_starts_a_function_once_however_many_of_its_triggers_it_meets(db: Database) -> None:
+    def raises(_: Received) -> bool:
+        raise KeyError("n")
+
+    async def fine(step: Steps, _: Received) -> int:
+        return len(step.events)
+
+    triggers = [Event("t/x", raises), Event("t/x"), Event("t/x", "event.data.n == 1")]
+    batch = BatchEvents(2, timedelta(seconds=60))
+    async with running(db, function("t.twice", fine, triggers=triggers, batch=batch)):
+        await send(db, "t/x", {"n": 1})
+        await send(db, "t/x", {"n": 1})
+        (run,) = await runs_in(db, "completed")
+    assert output(run) == 2
+    first, second = (event["id"] for event in orjson.loads(run["input"]))
+    assert first != second
+
+
+async def test_a_rerun_of_a_skipped_run_keeps_to_the_limits_of_its_function(db: Database) -> None:
+    async def fine(*_: Any) -> None:
+        return None
+
+    limited = {"idempotency": "event.name", "concurrency": [Concurrency(1)]}
+    async with running(db, function("t.limited", fine, **limited)):
+        await send(db, "t.limited")
+        await send(db, "t.limited")
+        (skipped,) = await runs_in(db, "skipped")
+    async with db.begin() as tx:
+        await functions.rerun(tx, ACTOR, str(skipped["id"]))
+    again = await all_of(db, "select limits from mainstay.function_runs where rerun_of is not null")
+    assert [orjson.loads(row["limits"])["places"] for row in again] == [[["fn:t.limited:0:", 1]]]

@@ -26,14 +26,14 @@ async def gather(tx: Tx, function: Function, event: Received) -> None:
     body = orjson.dumps(body_of(event)).decode()
     new_id = ids.new_id()
     if debounce is not None:
-        key = _gather_key(key_of(debounce.key, event), event)
+        key = of_company(key_of(debounce.key, event), event)
         row = await rows.debounce_everywhere(
             tx, function.id, key, new_id, event.company_id, body, debounce.period, debounce.timeout
         )
         delay = debounce.period
     else:
         assert batch is not None
-        key = _gather_key(key_of(batch.key, event), event)
+        key = of_company(key_of(batch.key, event), event)
         row = await rows.batch_everywhere(tx, function.id, key, new_id, event.company_id, body, batch.timeout)
         if row["count"] >= batch.max_size or row["bytes"] > _MOST_BYTES:
             await _start_gathered(tx, function, key, str(row["id"]))
@@ -71,6 +71,6 @@ async def _start_later(
     await jobs.enqueue(tx, GATHER_KIND, payload, queue=jobs.FUNCTIONS, company_id=company_id, delay=delay)
 
 
-def _gather_key(key: str, event: Received) -> str:
-    """Events of two companies are never in one run."""
+def of_company(key: str, event: Received) -> str:
+    """The key among those of the event's company: what one company sends says nothing of another's."""
     return key if event.company_id is None else f"{event.company_id}/{key}"

@@ -11,7 +11,7 @@ import orjson
 from mainstay.functions import expressions
 from mainstay.functions.declaring import Event, Function, Received, condition_of, is_met, key_of, meets
 from mainstay.functions.ending import cancel_runs
-from mainstay.functions.gathering import gather
+from mainstay.functions.gathering import gather, of_company
 from mainstay.functions.queries import limits as limit_rows
 from mainstay.functions.queries import runs as run_rows
 from mainstay.functions.queries import sending as key_rows
@@ -114,10 +114,8 @@ class Router:
         steered: list[tuple[Start, str]] = []
         for _, body in sent:
             event = received(body)
-            for function, trigger in self._registry.started_by(event.name):
-                one = _start_of(function, trigger, event, body["key"])
-                if one is None:
-                    continue
+            for one in self._starts_of(event, body["key"]):
+                function = one.function
                 if one.skipped is None and _is_steered(function):
                     steered.append((one, function.id))
                 else:
@@ -128,13 +126,22 @@ class Router:
                 plain.append(steer)
         await start(tx, plain)
 
+    def _starts_of(self, event: Received, event_id: str) -> list[Start]:
+        """A start of each function that the event is meant for, however many of its triggers say so."""
+        found: dict[str, Start] = {}
+        for function, trigger in self._registry.started_by(event.name):
+            one = _start_of(function, trigger, event, event_id)
+            if one is not None and (function.id not in found or found[function.id].skipped is not None):
+                found[function.id] = one
+        return list(found.values())
+
     @staticmethod
     async def _steered(tx: Tx, one: Start) -> Start | None:
         """The run as idempotency key and rate limit leave it; None where its event waits for others."""
         function, event, rate = one.function, one.events[0], one.function.rate_limit
         if function.idempotency is not None:
             assert one.event_id is not None
-            digest = digest_of(key_of(function.idempotency, event))
+            digest = digest_of(of_company(key_of(function.idempotency, event), event))
             if not await key_rows.claim_keys_everywhere(tx, f"run:{function.id}", [digest], [one.event_id]):
                 return _skipped(one, "idempotency: a run of this key has started in the last 24 hours")
         if rate is not None:

@@ -44,7 +44,8 @@ async def send(tx: Tx, events: Sequence[Mapping[str, Any]], *, company_id: str |
     checked = check(events, company_id)
     if not checked:
         return []
-    fresh, known = await _fresh(tx, checked)
+    # An id of one company's event says nothing of another's.
+    fresh, known = await _fresh(tx, checked, "event" if company_id is None else f"event:{company_id}")
     if fresh:
         number = await rows.next_event_everywhere(tx)
         payloads = [{"n": number, "events": group} for group in _groups([one.body for one in fresh])]
@@ -128,21 +129,21 @@ def _kept(event: Mapping[str, Any], company_id: str | None) -> Sent:
     return Sent(identifier, given, body)
 
 
-async def _fresh(tx: Tx, checked: Sequence[Sent]) -> tuple[list[Sent], dict[str, str]]:
+async def _fresh(tx: Tx, checked: Sequence[Sent], scope: str) -> tuple[list[Sent], dict[str, str]]:
     """Those whose id was not seen, and the ids that the first ones of the others got."""
     first = {one.key: one for one in reversed(checked) if one.key is not None}
     if not first:
         return list(checked), {}
     digests = {digest_of(key): key for key in first}
-    mine = await rows.claim_keys_everywhere(tx, "event", list(digests), [first[key].id for key in digests.values()])
+    mine = await rows.claim_keys_everywhere(tx, scope, list(digests), [first[key].id for key in digests.values()])
     known = {digests[digest]: first[digests[digest]].id for digest in mine}
     others = [digest for digest in digests if digest not in mine]
     if others:
         known |= {
             digests[row["key_digest"]]: str(row["made_id"])
-            for row in await rows.found_keys_everywhere(tx, "event", others)
+            for row in await rows.found_keys_everywhere(tx, scope, others)
         }
-    return [one for one in checked if one.key is None or (known[one.key] == one.id)], known
+    return [one for one in checked if one.key is None or (known.get(one.key) == one.id)], known
 
 
 def _groups(bodies: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:

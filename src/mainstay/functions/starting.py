@@ -9,7 +9,7 @@ import orjson
 
 from mainstay import jobs
 from mainstay.functions.declaring import Function, Received, key_of
-from mainstay.functions.limits import limits_of
+from mainstay.functions.limits import Limits, limits_of
 from mainstay.functions.queries import limits as limit_rows
 from mainstay.functions.queries import runs as rows
 from mainstay.kernel import ids, telemetry
@@ -116,8 +116,18 @@ def _lane(one: Start) -> str:
     return one.company_id or one.function.id
 
 
+def _limits_of(one: Start) -> Limits | None:
+    """What limits the run, and so a rerun of it; None also where it was skipped because that cannot be told."""
+    try:
+        return limits_of(one.function, one.events[0])
+    except Exception:
+        if one.skipped is None:
+            raise
+        return None
+
+
 def _row(one: Start, run_id: str, job_id: int | None) -> tuple[Any, ...]:
-    limits = None if one.skipped is not None else limits_of(one.function, one.events[0])
+    limits = _limits_of(one)
     parent_id, parent_step = one.parent or (None, None)
     return (
         run_id, job_id, one.company_id, one.event_id, one.rerun_of, parent_id, parent_step, one.function.id,

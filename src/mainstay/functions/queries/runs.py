@@ -94,7 +94,8 @@ _PRUNE = Sql(
     "functions.prune_runs",
     """delete from mainstay.function_runs where id in (
          select id from mainstay.function_runs where id < $1 and state = any($2::text[])
-           and ended_at < mainstay.now() - interval '30 days' limit $3)""",
+           and ended_at < mainstay.now() - interval '30 days' limit $3)
+         and state = any($2) and ended_at < mainstay.now() - interval '30 days'""",
 )
 
 

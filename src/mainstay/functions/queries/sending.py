@@ -20,7 +20,8 @@ _PRUNE = Sql(
     "functions.prune_keys",
     """delete from mainstay.function_keys where (scope, key_digest) in (
          select scope, key_digest from mainstay.function_keys
-         where at <= mainstay.now() - interval '24 hours' order by at limit $1)""",
+         where at <= mainstay.now() - interval '24 hours' order by at limit $1)
+         and at <= mainstay.now() - interval '24 hours'""",
 )
 
 
