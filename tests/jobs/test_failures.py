@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -164,6 +165,26 @@ async def test_a_failed_attempt_reaches_reactions_and_is_no_event_of_the_audit_l
     assert heard == [job_id, job_id]
     types = await all_of(db, "select action from mainstay.events")
     assert [row["action"] for row in types] == ["job.died"]
+
+
+async def test_however_many_failures_wait_to_be_told_they_are_not_counted_in_each_round(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one(db, """with n as (insert into mainstay.announcements (id, name, actor, data, trace_id)
+                       select mainstay.uuid7(), 'admin/job.failed', '{"kind": "job", "id": "1"}', '{}', ''
+                       from generate_series(1, 500) returning 1) select count(*) from n""")  # fmt: skip
+    monkeypatch.setattr("mainstay.kernel.outbox._TELL_SECONDS", 3600.0)
+    counted, row = 0, db.row
+
+    async def counting(*words: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        return await row(*words)
+
+    monkeypatch.setattr(db, "row", counting)
+    relay = outbox.Relay(db, {}, reactions.record)
+    assert [await relay.run_once() for _ in range(6)] == [100] * 5 + [0]
+    assert counted == 1
 
 
 async def _relayed(db: Database, relay: outbox.Relay) -> bool:
