@@ -59,7 +59,7 @@ def load(names: Sequence[str]) -> HostWork:
 def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingsError(f"MODULES: {name} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -97,7 +97,12 @@ def _check(found: _Found) -> None:
             or not (task.kind + task.queue).isprintable()
         ):
             raise SettingsError(f"MODULES: the kind {task.kind!r} or its queue {task.queue!r} cannot be a name")
+        if not 0 <= task.priority <= 10 or not (task.attempts is None or 1 <= task.attempts <= 1000):
+            raise SettingsError(f"MODULES: {task.kind}: a priority is 0 to 10, attempts are 1 to 1000")
         kinds.add(task.kind)
+    names = [one.name for one in found.schedules]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"MODULES: there are two schedules named {max(names, key=names.count)}")
     unknown = sorted({one.kind for one in found.schedules} - kinds)
     if unknown:
         raise SettingsError(f"MODULES: schedules name kinds without a task: {', '.join(unknown)}")

@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -102,13 +104,26 @@ def _broken() -> list[Task]:
         ({"tasks": [task("k" * 201)]}, "cannot be a name"),
         ({"tasks": [task(queue="q" * 101)]}, "cannot be a name"),
         ({"tasks": [task("a\nb")]}, "cannot be a name"),
+        ({"tasks": [replace(task(), priority=11)]}, "a priority is 0 to 10"),
+        ({"tasks": [replace(task(), attempts=0)]}, "attempts are 1 to 1000"),
+        ({"tasks": [replace(task(), attempts=1001)]}, "attempts are 1 to 1000"),
         ({"schedules": [Schedule(name="s", slots=Every(timedelta(hours=1)), kind="x.y")]}, "without a task: x.y"),
+        ({"schedules": [Schedule(name="s", slots=Every(timedelta(hours=1)), kind="x.y")] * 2}, "two schedules named s"),
         ({"functions": [Function(id="f", run=run)] * 2}, "two functions"),  # type: ignore[arg-type]
     ],
 )
 def test_a_module_that_cannot_be_used_is_named_with_the_reason(given: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingsError, match="MODULES: .*" + told):
         brought(**given)
+
+
+def test_a_module_that_leaves_while_it_is_imported_ends_the_start_with_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop_that_leaves.py").write_text("import sys\n\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SettingsError, match="shop_that_leaves cannot be imported: SystemExit"):
+        modules.load(["shop_that_leaves"])
 
 
 def test_names_at_their_longest_are_taken_and_names_of_our_own_are_not() -> None:
