@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -66,6 +66,9 @@ async def test_a_run_ends_whatever_its_handler_waits_for_or_invokes(db: Database
     async def nul_in_condition(step: Steps, _: Received) -> None:
         await step.wait_for_event("w", "x", timeout=DAY, if_="async.data.x == '\0'")
 
+    async def for_ever(step: Steps, _: Received) -> None:
+        await step.sleep_until("s", datetime.max.replace(tzinfo=UTC))
+
     async def no_json(step: Steps, _: Received) -> None:
         await step.invoke("c", "t.child", {"a": {1, 2}})
 
@@ -75,7 +78,7 @@ async def test_a_run_ends_whatever_its_handler_waits_for_or_invokes(db: Database
     async def no_key(step: Steps, _: Received) -> None:
         await step.invoke("c", "t.keyed", {})
 
-    handlers = (long_name, nul_in_condition, no_json, nul, no_key)
+    handlers = (long_name, nul_in_condition, for_ever, no_json, nul, no_key)
     parents = [function(f"t.{one.__name__}", one, "t.go", attempts=1) for one in handlers]
     keyed = Concurrency(5, lambda event: event.data["customer"])
     children = [
@@ -85,7 +88,7 @@ async def test_a_run_ends_whatever_its_handler_waits_for_or_invokes(db: Database
     async with running(db, *parents, *children):
         await send(db, "t.go")
         found = {run["function_id"]: run["error"] for run in await runs_in(db, "failed", len(parents))}
-    names = ("FunctionError", "NotAnExpression", "EventRefused", "EventRefused", "KeyError")
+    names = ("FunctionError", "NotAnExpression", "FunctionError", "EventRefused", "EventRefused", "KeyError")
     for parent, name in zip(parents, names, strict=True):
         assert f'"name":"{name}"' in found[parent.id], parent.id
 

@@ -100,8 +100,10 @@ class Steps:
         await self._wait_for(key, known, Wait(key, 0, "sleep", None, max(duration, timedelta(0))))
 
     async def sleep_until(self, step_id: str, moment: datetime) -> None:
-        """The moment has come."""
+        """The moment has come; it is at most 366 days off."""
         key, known = self._next(step_id)
+        if known is None and moment.astimezone(UTC) - self._invoked.now > _LONGEST:
+            raise FunctionError(f"a sleep is at most {_LONGEST.days} days")
         await self._wait_for(key, known, Wait(key, 0, "sleep", moment.astimezone(UTC), None))
 
     async def wait_for_event(
