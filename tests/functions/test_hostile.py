@@ -10,12 +10,14 @@ import orjson
 import pytest
 
 from mainstay import functions
-from mainstay.functions import BatchEvents, Concurrency, Event, Received, Steps, Throttle
+from mainstay.functions import BatchEvents, Concurrency, Debounce, Event, Received, Registry, Steps, Throttle
 from mainstay.functions.ending import ACTOR
 from mainstay.functions.errors import EventRefused, FunctionError
 from mainstay.functions.expressions import NotAnExpression, parse
+from mainstay.functions.gathering import start_overdue
 from mainstay.functions.sending import check
 from mainstay.kernel.db import Database
+from tests.conftest import SqlClock
 from tests.functions.conftest import all_of, function, one, output, running, runs_in, send, waiting
 from tests.jobs.conftest import until
 
@@ -209,3 +211,23 @@ async def test_a_rerun_of_a_skipped_run_keeps_to_the_limits_of_its_function(db: 
         await functions.rerun(tx, ACTOR, str(skipped["id"]))
     again = await all_of(db, "select limits from mainstay.function_runs where rerun_of is not null")
     assert [orjson.loads(row["limits"])["places"] for row in again] == [[["fn:t.limited:0:", 1]]]
+
+
+async def test_what_was_gathered_starts_though_its_job_is_gone(db: Database, sql_clock: SqlClock) -> None:
+    async def fine(*_: Any) -> None:
+        return None
+
+    debounced = function("t.burst", fine, debounce=Debounce(timedelta(minutes=1)))
+    async with running(db, debounced):
+        await send(db, "t.burst")
+        await until(lambda: one(db, "select count(*) from mainstay.function_gathers"))
+    await all_of(db, "delete from mainstay.jobs where kind = 'functions.gather'")
+    await sql_clock.move(timedelta(minutes=7))
+    async with db.begin() as tx:
+        await start_overdue(tx, Registry([]))
+        await start_overdue(tx, Registry([debounced]))
+        await start_overdue(tx, Registry([debounced]))
+    assert await one(db, "select count(*) from mainstay.jobs where kind = 'functions.gather'") == 1
+    async with running(db, debounced):
+        await runs_in(db, "completed")
+    assert await one(db, "select count(*) from mainstay.function_gathers") == 0

@@ -17,6 +17,7 @@ from mainstay.kernel.work import Job, Outcome, Snooze
 GATHER_KIND = "functions.gather"
 UNKNOWN_AFTER = timedelta(seconds=30)
 _MOST_BYTES = 1_000_000
+_MOST_OVERDUE = 1_000
 
 
 async def gather(tx: Tx, function: Function, event: Received) -> None:
@@ -56,6 +57,14 @@ async def start_due(tx: Tx, registry: Registry, job: Job) -> Outcome:
         return Snooze(found["wait"], "more events have come")
     await _start_gathered(tx, function, key, gather_id)
     return None
+
+
+async def start_overdue(tx: Tx, registry: Registry) -> None:
+    """What was gathered and lost its job, cancelled or dead, has one again, and so starts."""
+    for row in await rows.overdue_gathers_everywhere(tx, [one.id for one in registry], _MOST_OVERDUE):
+        function = registry.get(row["function_id"])
+        company_id = None if row["company_id"] is None else str(row["company_id"])
+        await _start_later(tx, function, row["gather_key"], str(row["id"]), company_id, timedelta(0))
 
 
 async def _start_gathered(tx: Tx, function: Function, key: str, gather_id: str) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from mainstay import jobs
 from mainstay.functions import upkeep
-from mainstay.functions.gathering import GATHER_KIND, UNKNOWN_AFTER, start_due
+from mainstay.functions.gathering import GATHER_KIND, UNKNOWN_AFTER, start_due, start_overdue
 from mainstay.functions.queries.operating import now_everywhere
 from mainstay.functions.registry import Registry
 from mainstay.functions.routing import Router
@@ -46,6 +46,8 @@ def tasks(db: Database, registry: Registry, serving: Serving | None = None) -> l
 
     async def keep(_: Job) -> Outcome:
         await upkeep.keep(db)
+        async with db.begin() as tx:
+            await start_overdue(tx, registry)
         if serving is not None:
             async with db.begin() as tx:
                 await serving.start_by_clock(tx)

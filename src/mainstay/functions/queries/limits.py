@@ -92,6 +92,14 @@ _FIND_GATHER = Sql(
     """select due_at, greatest(due_at - mainstay.now(), interval '0') as wait, events, company_id
        from mainstay.function_gathers where function_id = $1 and gather_key = $2 and id = $3 for update""",
 )
+_OVERDUE = Sql(
+    "functions.overdue_gathers",
+    """update mainstay.function_gathers set due_at = mainstay.now() where (function_id, gather_key) in (
+         select function_id, gather_key from mainstay.function_gathers
+         where function_id = any($1::text[]) and due_at < mainstay.now() - interval '5 minutes'
+         limit $2 for update skip locked)
+       returning function_id, gather_key, id, company_id""",
+)
 _END_GATHER = Sql(
     "functions.end_gather",
     "delete from mainstay.function_gathers where function_id = $1 and gather_key = $2 and id = $3 returning events",
@@ -168,6 +176,11 @@ async def batch_everywhere(tx: Tx, *values: Any) -> Record:
 async def find_gather_everywhere(tx: Tx, function_id: str, key: str, gather_id: str) -> Record | None:
     """What has been gathered, and how long it is still to wait; nobody adds to it until the transaction ends."""
     return await tx.row(_FIND_GATHER, function_id, key, gather_id)
+
+
+async def overdue_gathers_everywhere(tx: Tx, function_ids: Sequence[str], count: int) -> list[Record]:
+    """What should have started over five minutes ago, and is due now."""
+    return await tx.rows(_OVERDUE, function_ids, count)
 
 
 async def end_gather_everywhere(tx: Tx, function_id: str, key: str, gather_id: str) -> list[str] | None:
