@@ -20,9 +20,11 @@ up: setup ## set up, then start everything with a demonstration; ARGS="--port 90
 doctor: setup ## check what runs and what it needs
 	@exec "$(VENV)/bin/mainstay" doctor $(ARGS)
 
-test: setup-dev ## set up, then lint and the whole suite; ARGS="tests/events -k chain"
-	@cd "$(ROOT)" && code=0; scripts/lint "$(VENV)" || code=1; \
-		"$(PY)" -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || code=1; exit $$code
+test: setup-dev ## set up, then lint and, beside it, the whole suite; ARGS="tests/events -k chain"
+	@cd "$(ROOT)" || exit 1; code=0; told=$$(mktemp) || exit 1; \
+		scripts/lint "$(VENV)" >"$$told" 2>&1 & lint=$$!; trap 'rm -f "$$told"; kill $$lint 2>/dev/null' EXIT; \
+		"$(PY)" -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || code=1; \
+		wait $$lint || code=1; cat "$$told"; exit $$code
 
 lint: setup-dev ## style, form, types and the order of the rooms
 	@"$(ROOT)scripts/lint" "$(VENV)"

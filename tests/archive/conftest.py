@@ -17,8 +17,8 @@ from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Record, Sql
 from mainstay.kernel.objects import Objects
 from mainstay.kernel.regions import Regions
-from mainstay.kernel.telemetry import REGISTRY
 from tests.conftest import SqlClock, running_app
+from tests.figures import figure
 from tests.objects import S3Server, s3_server
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings
 
@@ -101,7 +101,7 @@ class Site:
         await days.measure(self.db, "test")
         found = await archive.figures(self.db)
         told = {
-            name: REGISTRY.get_sample_value(f"archive_{name}", {"database": "test"})
+            name: figure(f"archive_{name}", {"database": "test"})
             for name in ("days_waiting", "days_failing", "days_unsound", "oldest_candidate_seconds", "events")
         }
         assert told == {

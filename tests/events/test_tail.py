@@ -12,11 +12,11 @@ from mainstay import events, identity
 from mainstay.events import tail as tail_module
 from mainstay.events import tailing
 from mainstay.events.tailing import Timing
-from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from tests.conftest import running_app
 from tests.events.tails import PATH, Stream, open_tail
 from tests.events.test_reading import read, send
+from tests.figures import figure
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy
 
 USUAL = Timing()
@@ -282,10 +282,7 @@ async def test_one_reader_stands_behind_all_tails(api: httpx.AsyncClient, db: Da
 
     def asked() -> dict[str, float]:
         return {
-            name: telemetry.REGISTRY.get_sample_value(
-                "db_query_duration_seconds_count", {"operation": f"events.{name}"}
-            )
-            or 0.0
+            name: figure("db_query_duration_seconds_count", {"operation": f"events.{name}"}) or 0.0
             for name in ("tail_newer", "tail_standing", "tail_see", "tail_open")
         }
 

@@ -13,10 +13,10 @@ import pytest
 import standardwebhooks
 
 from mainstay import webhooks
-from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.outbound import Outbound
 from tests.conftest import SqlClock
+from tests.figures import figure
 from tests.receivers import Received, Receiver, ok, redirect, slow_down
 from tests.webhooks.conftest import COMPANY_PATH, KEYRING, Line, Tenant, announced, count, make_settings, publish
 
@@ -422,7 +422,7 @@ async def test_tries_and_the_wait_for_the_first_are_counted(
     tenant: Tenant, db: Database, line: Line, sql_clock: SqlClock
 ) -> None:
     def read(name: str, **labels: str) -> float:
-        return telemetry.REGISTRY.get_sample_value(name, labels) or 0.0
+        return figure(name, labels) or 0.0
 
     def figures() -> tuple[float, ...]:
         return (
