@@ -65,6 +65,11 @@ def test_a_start_waits_for_the_earlier_server_that_is_still_ending(fork: Fork, s
     waker.join()
 
 
+def test_a_server_that_ends_while_it_is_looked_at_leaves_nothing_to_mark(tmp_path: Path) -> None:
+    cluster.mark_stale(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_orphan_of_ours_is_stopped_by_the_next_start(
     fork: Fork, start: Starter, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

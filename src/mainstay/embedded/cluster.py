@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from mainstay.embedded.account import Account, has_name
@@ -44,11 +45,11 @@ def is_empty(pg: Path) -> bool:
 
 
 def mark_stale(pg: Path) -> None:
-    """`postmaster.pid` names a process that cannot exist.
+    """`postmaster.pid` names a process that cannot exist; a server that ends just now may have removed it already.
 
     The rest of the file stays: from it PostgreSQL finds out whether processes of the earlier server are still attached.
     """
-    with explained(pg):
+    with explained(pg), suppress(FileNotFoundError):
         handle = os.open(pg / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
         with os.fdopen(handle, "r+") as file:
             lines = file.read().splitlines(keepends=True)
