@@ -182,6 +182,7 @@ def _load() -> Any:
     cli = importlib.import_module("mainstay.cli")
     for module, _ in cli._COMMANDS.values():
         importlib.import_module(f"mainstay.cli.{module}")
+    importlib.import_module("alembic.command")
     for module in ("loops.uvloop", "lifespan.on", "protocols.http.httptools_impl"):
         importlib.import_module(f"uvicorn.{module}")
     gc.collect()

@@ -4,8 +4,6 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
 
 from mainstay.kernel import partitions
 from mainstay.kernel.db import Database, Sql
@@ -31,6 +29,10 @@ def newest() -> str:
 
 async def migrate(url: str, specs: list[Partitioned]) -> None:
     """The database has the newest shape, under a lock that makes simultaneous callers take turns."""
+    # API and workers ask for revisions alone: what carries migrations out is a fifteenth of all that they would load.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     await _check_server(url)
     config = Config()
     config.set_main_option("script_location", str(directory()).replace("%", "%%"))
