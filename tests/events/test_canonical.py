@@ -243,6 +243,8 @@ def test_integers_of_an_export_are_taken_only_in_the_digits_that_were_hashed() -
             canonical_parsed(json.loads(other))
 
 
+@example({"id": "\\u0000"})
+@example({"id": "u1", "name": "a\0\\u0000"})
 @given(st.dictionaries(st.sampled_from(["email", "id", "name", "type"]), st.text(max_size=20)))
 def test_an_actor_has_the_same_bytes_by_the_short_way(value: dict[str, str]) -> None:
     if any("\0" in text for text in value.values()):
