@@ -22,7 +22,8 @@ from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
 from mainstay.kernel.objects import Objects
-from mainstay.web.callers import READING, KeyGuard, OperatorGuard, PersonGuard, Role
+from mainstay.web.callers import READING, KeyGuard, OperatorGuard, PersonGuard
+from mainstay.web.roles import Role
 from tests.conftest import cut_database, drop_database, running_app
 from tests.events.tails import open_tail
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings

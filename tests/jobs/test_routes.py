@@ -10,7 +10,7 @@ from mainstay import identity, jobs
 from mainstay.jobs.routes import summed
 from mainstay.kernel.db import Database
 from mainstay.kernel.work import Discard, Job, Outcome
-from mainstay.web.callers import Role
+from mainstay.web.roles import Role
 from tests.conftest import SqlClock, running_app
 from tests.jobs.conftest import OPERATOR, QUEUE, add, all_of, one, state_of, task, until, working
 from tests.tenancy import Tenancy, test_settings

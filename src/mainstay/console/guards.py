@@ -25,7 +25,8 @@ from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Forbidden, Invalid, MainstayError, Unauthenticated
 from mainstay.kernel.logs import logger
 from mainstay.web import bodies, front
-from mainstay.web.callers import READING, Caller, Role
+from mainstay.web.callers import READING, Caller
+from mainstay.web.roles import Role
 from mainstay.web.framework import invalid_of
 
 _log = logger(__name__)

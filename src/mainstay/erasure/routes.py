@@ -12,7 +12,8 @@ from mainstay.kernel import paging
 from mainstay.kernel.errors import Invalid
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
-from mainstay.web.callers import Caller, KeyGuard, Operator, PersonGuard, Role
+from mainstay.web.callers import Caller, KeyGuard, Operator, PersonGuard
+from mainstay.web.roles import Role
 from mainstay.web.json import Answer, json_body, openapi_body
 
 _NOT_KEPT = {"cache-control": "no-store"}

@@ -24,7 +24,7 @@ from mainstay.identity.tokens import LIFETIME, AccessTokens
 from mainstay.kernel import ids, outbox, telemetry
 from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.outbox import Actor
-from mainstay.web.callers import Role
+from mainstay.web.roles import Role
 
 LOGINS = Counter("logins_total", "Attempts to log in", ["outcome"], registry=telemetry.REGISTRY)
 _MOST_COMPANIES_SHOWN = 100

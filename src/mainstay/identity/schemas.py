@@ -12,7 +12,7 @@ from mainstay.identity.keys import ApiKey
 from mainstay.identity.people import Login
 from mainstay.kernel.clock import iso
 from mainstay.kernel.regions import Region
-from mainstay.web.callers import Role
+from mainstay.web.roles import Role
 
 
 class LoginRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):

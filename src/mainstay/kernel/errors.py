@@ -62,6 +62,12 @@ class Forbidden(MainstayError):
     code = "forbidden"
 
 
+class StepUpRequired(Forbidden):
+    """Prove who you are once more first: this needs a password, or a code where MFA is on, given a short while ago."""
+
+    code = "step-up-required"
+
+
 class NotFound(MainstayError):
     """There is no such thing here."""
 
@@ -88,6 +94,13 @@ class TooLarge(MainstayError):
 
     status = 413
     code = "too-large"
+
+
+class TooManyRequests(MainstayError):
+    """Rate limit exceeded"""
+
+    status = 429
+    code = "rate-limited"
 
 
 class Unprocessable(MainstayError):

@@ -10,12 +10,12 @@ from typing import Annotated, Literal, Protocol
 
 from fastapi import Depends, Request
 
-from mainstay.kernel.errors import Forbidden, Unauthenticated
+from mainstay.kernel.errors import Forbidden, StepUpRequired, Unauthenticated
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import DEFAULT_REGION
 from mainstay.web.asgi import Headers
+from mainstay.web.roles import ACTS, Role
 
-Role = Literal["owner", "manager", "staff"]
 Kind = Literal["person", "workspace_key", "company_key", "operator"]
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -23,7 +23,8 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 @dataclass(frozen=True, slots=True)
 class Caller:
     """An authenticated caller. `company_id` is set for all but operators, `workspace_id` for workspace keys; `region`
-    is where the caller's data live."""
+    is where the caller's data live. `session_id`, `features` and `is_fresh` (gave their credentials a short while ago)
+    are a person's."""
 
     kind: Kind
     id: str
@@ -34,6 +35,9 @@ class Caller:
     read_only: bool = False
     email: str | None = None
     region: str = DEFAULT_REGION
+    session_id: str = ""
+    features: frozenset[str] = frozenset()
+    is_fresh: bool = False
 
     @property
     def actor(self) -> Actor:
@@ -111,14 +115,38 @@ class PersonGuard:
     def __init__(self, roles: Collection[Role]) -> None:
         self.roles = frozenset(roles)
 
-    async def __call__(self, request: Request) -> Caller:
+    async def admit(self, request: Request) -> Caller:
+        """The person of the token, whatever their role."""
         token = bearer_of(request.scope["headers"])
         if token is None:
             raise Unauthenticated("Send the access token as 'Authorization: Bearer'.")
         callers: Callers = request.app.state.callers
-        caller = await callers.person(token)
+        return await callers.person(token)
+
+    async def __call__(self, request: Request) -> Caller:
+        caller = await self.admit(request)
         if caller.role not in self.roles:
             raise Forbidden(f"This needs the role {' or '.join(sorted(self.roles))}.")
+        return caller
+
+
+class May(PersonGuard):
+    """Admits people who may do the act of the table in `web.roles`; `fresh` asks that they just proved who they are.
+
+    Forbidden names the act; StepUpRequired where `POST /api/v1/auth/step-up` must come first.
+    """
+
+    def __init__(self, act: str, *, fresh: bool = False) -> None:
+        super().__init__(ACTS[act].roles)
+        self.act = act
+        self.fresh = fresh
+
+    async def __call__(self, request: Request) -> Caller:
+        caller = await self.admit(request)
+        if not ACTS[self.act].allows(caller.role, caller.features):
+            raise Forbidden(f"Your role may not do this: {ACTS[self.act].title}.")
+        if self.fresh and not caller.is_fresh:
+            raise StepUpRequired
         return caller
 
 
