@@ -28,6 +28,7 @@ def upgrade() -> None:
         """alter table mainstay.people
              add column email_confirmed_at timestamptz,
              add column password_changed_at timestamptz,
+             add column mfa_enabled_at timestamptz,
              add column profile jsonb not null default '{}'"""
     )
     op.execute(

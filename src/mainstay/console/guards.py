@@ -26,8 +26,8 @@ from mainstay.kernel.errors import Forbidden, Invalid, MainstayError, Unauthenti
 from mainstay.kernel.logs import logger
 from mainstay.web import bodies, front
 from mainstay.web.callers import READING, Caller
-from mainstay.web.roles import Role
 from mainstay.web.framework import invalid_of
+from mainstay.web.roles import Role
 
 _log = logger(__name__)
 SIGN_IN = "/console/sign-in"

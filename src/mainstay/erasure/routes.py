@@ -13,8 +13,8 @@ from mainstay.kernel.errors import Invalid
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
 from mainstay.web.callers import Caller, KeyGuard, Operator, PersonGuard
-from mainstay.web.roles import Role
 from mainstay.web.json import Answer, json_body, openapi_body
+from mainstay.web.roles import Role
 
 _NOT_KEPT = {"cache-control": "no-store"}
 _FAMILIES: dict[str, params.Depends] = {

@@ -79,6 +79,7 @@ people = Table(
     Column("suspended_at", DateTime(timezone=True)),
     Column("email_confirmed_at", DateTime(timezone=True)),
     Column("password_changed_at", DateTime(timezone=True)),
+    Column("mfa_enabled_at", DateTime(timezone=True)),
     Column("profile", JSONB, nullable=False, server_default=text("'{}'")),
     CheckConstraint('email_key = lower(email_key collate "C")', name="email_key_folded"),
     Index("people_email_lower_idx", func.lower(text('email collate "C"')), unique=True),
