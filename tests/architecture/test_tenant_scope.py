@@ -48,6 +48,8 @@ COMPANY_MAY_BE_ABSENT = {
     "dead_jobs": "upkeep serves no company",
     "function_runs": "what the service's own application or the clock starts belongs to no company",
     "function_gathers": "the same",
+    "letters": "what goes to a person may concern no company, or all of theirs",
+    "one_time_links": "the same",
 }
 NOT_ABOUT_ROWS = {
     r"plan_\w+": "steers how the rest of the caller's transaction is planned",

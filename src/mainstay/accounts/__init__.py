@@ -1,0 +1,1 @@
+"""How people get in and keep their accounts: signing in, sessions, passwords, email addresses, and letters."""

@@ -1,0 +1,1 @@
+"""Every statement of the accounts room, by noun."""
