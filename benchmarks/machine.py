@@ -44,14 +44,14 @@ async def _lived_in(url: str) -> None:
 
 
 @contextmanager
-def database(url: str | None) -> Iterator[str]:
-    """The given database server, or an embedded one that commits durably to disk."""
+def database(url: str | None, **settings: str) -> Iterator[str]:
+    """The given database server, or an embedded one that commits durably to disk; `settings` are PostgreSQL's own."""
     if url:
         yield url
         return
     with TemporaryDirectory(prefix="mainstay-bench-", dir="/var/tmp", ignore_cleanup_errors=True) as place:
         Path(place).chmod(0o755)
-        settings = {"shared_buffers": "512MB", "max_wal_size": "1GB", "min_wal_size": "1GB"}
+        settings = {"shared_buffers": "512MB", "max_wal_size": "1GB", "min_wal_size": "1GB", **settings}
         server = embedded.start(Path(place), database="postgres", settings=settings)
         try:
             asyncio.run(_lived_in(server.dsn))

@@ -169,6 +169,8 @@ def _table(sides: Sequence[Side], found: dict[str, list[Turn]]) -> str:
     return written.table(_HEAD, rows)
 
 
+_BUFFERS = "4GB"
+"""A sixth of the machine's memory, so that a backlog of a million is in it, as on a server that is set up for it."""
 PARTS = {"backlogs": backlogs, "open": open_transaction, "history": old_history, "tenants": neighbours}
 
 
@@ -195,5 +197,5 @@ if __name__ == "__main__":
         turns.drain_here(given.database_url, given.drain)
     else:
         print(machine.describe(), flush=True)
-        with machine.database(given.database_url) as address:
+        with machine.database(given.database_url, shared_buffers=_BUFFERS) as address:
             main(given, address)
