@@ -69,6 +69,7 @@ def test_settings(url: str, **more: str) -> Settings:
             "PROFILE": "development",
             "MAINSTAY_SECRET": "a-test-secret-of-forty-characters-or-so-1",
             "JWT_ACCESS_SECRET": "a-test-secret-of-forty-characters-or-so-2",
+            "JWT_REFRESH_SECRET": "a-test-secret-of-forty-characters-or-so-4",
             "INTERNAL_TOKEN": "a-test-token-of-forty-characters-or-more-3",
             "OUTBOUND_ALLOW": "127.0.0.0/8,localhost,::1",
             **more,

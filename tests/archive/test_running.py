@@ -136,6 +136,7 @@ async def test_commands_run_show_and_verify(site: Site, monkeypatch: pytest.Monk
         "OBJECT_STORE": directory.as_uri(),
         "MAINSTAY_SECRET": "a-test-secret-of-forty-characters-or-so-1",
         "JWT_ACCESS_SECRET": "a-test-secret-of-forty-characters-or-so-2",
+        "JWT_REFRESH_SECRET": "a-test-secret-of-forty-characters-or-so-4",
     }.items():
         monkeypatch.setenv(name, value)
 

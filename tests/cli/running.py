@@ -20,6 +20,7 @@ MAINSTAY = [sys.executable, "-P", "-c", "from mainstay.cli import main; main()"]
 SECRETS = {
     "MAINSTAY_SECRET": "a-test-secret-of-forty-characters-or-so-1",
     "JWT_ACCESS_SECRET": "a-test-secret-of-forty-characters-or-so-2",
+    "JWT_REFRESH_SECRET": "a-test-secret-of-forty-characters-or-so-4",
     "PROFILE": "development",
 }
 _LISTENS = re.compile(r"listens on (http://\S+)|listening on (http://\S+)/ ")

@@ -10,6 +10,7 @@ GOOD = {
     "DATABASE_URL": "postgresql://u:hidden-password@127.0.0.1/db",
     "MAINSTAY_SECRET": "hidden-" + "a" * 40,
     "JWT_ACCESS_SECRET": "hidden-" + "b" * 40,
+    "JWT_REFRESH_SECRET": "hidden-" + "r" * 40,
 }
 
 
@@ -21,7 +22,7 @@ def test_the_least_settings_are_a_closed_production() -> None:
     assert [loaded.port, loaded.queue_concurrency] == [8080, None]
 
 
-@pytest.mark.contract("HL-A-03")
+@pytest.mark.contract("HL-A-03", "NP-C-05", "NP-C-06")
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -30,7 +31,14 @@ def test_the_least_settings_are_a_closed_production() -> None:
         ({"MAINSTAY_SECRET": ""}, "MAINSTAY_SECRET"),
         ({"MAINSTAY_SECRET": "hidden-short"}, "MAINSTAY_SECRET"),
         ({"JWT_ACCESS_SECRET": ""}, "JWT_ACCESS_SECRET"),
+        ({"JWT_ACCESS_SECRET": "hidden-" + "b" * 24}, "JWT_ACCESS_SECRET must have at least 32"),
         ({"JWT_ACCESS_SECRET": GOOD["MAINSTAY_SECRET"]}, "must differ"),
+        ({"JWT_ACCESS_SECRET_PREVIOUS": "hidden-short"}, "JWT_ACCESS_SECRET_PREVIOUS"),
+        ({"JWT_REFRESH_SECRET": ""}, "JWT_REFRESH_SECRET is missing"),
+        ({"JWT_REFRESH_SECRET": "hidden-" + "r" * 24}, "JWT_REFRESH_SECRET must have at least 32"),
+        ({"JWT_REFRESH_SECRET": GOOD["JWT_ACCESS_SECRET"]}, "JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must differ"),
+        ({"JWT_REFRESH_SECRET": GOOD["MAINSTAY_SECRET"]}, "MAINSTAY_SECRET and JWT_REFRESH_SECRET must differ"),
+        ({"JWT_REFRESH_SECRET_PREVIOUS": GOOD["JWT_ACCESS_SECRET"]}, "must differ"),
         ({"MAINSTAY_SECRET_PREVIOUS": "hidden-short"}, "MAINSTAY_SECRET_PREVIOUS"),
         ({"INTERNAL_TOKEN": "hidden-" + "t" * 24}, "INTERNAL_TOKEN must have at least 32"),
         ({"PORT": "70000"}, "PORT"),
@@ -56,6 +64,26 @@ def test_a_wrong_setting_is_named_without_its_value(change: dict[str, str], name
         settings.load(GOOD | change)
     assert named in str(refused.value)
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.contract("NP-C-05", "NP-C-06")
+def test_the_sample_file_gives_no_secret_to_start_with() -> None:
+    sample = dict(line.split("=", 1) for line in settings.example().splitlines() if line and line[0] != "#")
+    with pytest.raises(settings.SettingsError) as refused:
+        settings.load({**sample, "DATABASE_URL": GOOD["DATABASE_URL"]})
+    assert "JWT_ACCESS_SECRET is missing" in str(refused.value)
+    with pytest.raises(settings.SettingsError, match="JWT_REFRESH_SECRET is missing"):
+        settings.load({**sample, **{name: GOOD[name] for name in GOOD if name != "JWT_REFRESH_SECRET"}})
+
+
+def test_development_makes_its_refresh_secret_of_the_master_secret() -> None:
+    development = {**GOOD, "PROFILE": "development", "JWT_REFRESH_SECRET": ""}
+    first = settings.load(development)
+    assert len(first.jwt_refresh_secret) == 64
+    assert first.jwt_refresh_secret == settings.load(development).jwt_refresh_secret
+    assert first.jwt_refresh_secret != settings.load(development | {"MAINSTAY_SECRET": "o" * 32}).jwt_refresh_secret
+    previous = settings.load(GOOD | {"JWT_REFRESH_SECRET_PREVIOUS": f"{'p' * 32}, {'q' * 32}"})
+    assert previous.jwt_refresh_secret_previous == ("p" * 32, "q" * 32)
 
 
 @pytest.mark.contract("HL-A-03")

@@ -143,7 +143,8 @@ def test_a_module_that_is_not_there_ends_the_start_with_a_message(command: tuple
         *command,
         env={
             "DATABASE_URL": settings.database_url, "MAINSTAY_SECRET": settings.secret,
-            "JWT_ACCESS_SECRET": settings.jwt_access_secret, "MODULES": "tests.modules.no_such_module",
+            "JWT_ACCESS_SECRET": settings.jwt_access_secret, "JWT_REFRESH_SECRET": settings.jwt_refresh_secret,
+            "MODULES": "tests.modules.no_such_module",
         },
     )  # fmt: skip
     assert (ran.code, "no_such_module cannot be imported: ModuleNotFoundError" in ran.err) == (2, True), ran.err

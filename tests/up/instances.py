@@ -20,7 +20,7 @@ import psutil
 
 COMMAND = [sys.executable, "-P", "-c", "from mainstay.cli import main; main()"]
 _OURS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "PORT", "HOST", "PROFILE", "OUTBOUND_ALLOW", "MAINSTAY_SECRET",
-         "JWT_ACCESS_SECRET", "INTERNAL_TOKEN", "XDG_STATE_HOME")  # fmt: skip
+         "JWT_ACCESS_SECRET", "JWT_REFRESH_SECRET", "INTERNAL_TOKEN", "XDG_STATE_HOME")  # fmt: skip
 
 
 def environment(**given: str) -> dict[str, str]:

@@ -119,12 +119,16 @@ def test_secrets_are_made_once_and_those_of_the_environment_win(
     for name in places.OWN_SECRETS:
         monkeypatch.delenv(name, raising=False)
     made = places.secrets_of(Place(tmp_path))
-    assert len(set(made.values())) == 3
+    assert len(set(made.values())) == 4
     assert all(len(secret) >= 43 for secret in made.values())
     assert places.secrets_of(Place(tmp_path)) == made
     monkeypatch.setenv("MAINSTAY_SECRET", "given" * 8)
     assert places.secrets_of(Place(tmp_path)) == made | {"MAINSTAY_SECRET": "given" * 8}
     assert places.Place(tmp_path).read(places.SECRETS) == made
+    older = {name: made[name] for name in made if name != "JWT_REFRESH_SECRET"}
+    places.Place(tmp_path).write(places.SECRETS, older)
+    grown = places.Place(tmp_path), places.secrets_of(Place(tmp_path))["JWT_REFRESH_SECRET"]
+    assert grown[0].read(places.SECRETS) == older | {"JWT_REFRESH_SECRET": grown[1]}
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,8 @@ class Session:
     def _told_settings(self, environment: dict[str, str]) -> dict[str, str]:
         names = ("PROFILE", "DATABASE_URL", "DATABASE_DIRECT_URL", "HOST", "PORT", "WORKER_METRICS_PORT",
                  "OUTBOUND_ALLOW", "OBJECT_STORE", "MODULES",
-                 "CONSOLE_OPERATORS", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "INTERNAL_TOKEN")  # fmt: skip
+                 "CONSOLE_OPERATORS", "MAINSTAY_SECRET", "JWT_ACCESS_SECRET", "JWT_REFRESH_SECRET",
+                 "INTERNAL_TOKEN")  # fmt: skip
         return {name: environment[name] for name in names if name in environment}
 
     async def _migrate(self, settings: Settings) -> None:

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import combinations
 from typing import Any, Literal
 
 from mainstay.kernel.addresses import AllowList, parse_allow_list
+from mainstay.kernel.crypto import Keyring
 
 _SECRET_CHARACTERS = 32
 _EVENT_KEY_CHARACTERS = 16
@@ -124,6 +126,24 @@ class Settings:
     jwt_access_secret: str = _setting(
         "JWT_ACCESS_SECRET", "signs access tokens of people: 32 characters or more", secret=True
     )
+    jwt_access_secret_previous: tuple[str, ...] = _setting(
+        "JWT_ACCESS_SECRET_PREVIOUS",
+        "older ones, comma separated, under which access tokens are still good",
+        (),
+        secret=True,
+    )
+    jwt_refresh_secret: str = _setting(
+        "JWT_REFRESH_SECRET",
+        "signs refresh tokens of people: 32 characters or more; only development makes one of MAINSTAY_SECRET",
+        "",
+        secret=True,
+    )
+    jwt_refresh_secret_previous: tuple[str, ...] = _setting(
+        "JWT_REFRESH_SECRET_PREVIOUS",
+        "older ones, comma separated, under which refresh tokens are still good",
+        (),
+        secret=True,
+    )
     internal_token: str | None = _setting(
         "INTERNAL_TOKEN",
         "operators' token for /internal and, in production, /metrics: 32 characters or more",
@@ -239,6 +259,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         values["service_name"] = given["OTEL_SERVICE_NAME"]
     if wrong:
         raise SettingsError("; ".join(wrong))
+    if values.get("profile") == "development" and "jwt_refresh_secret" not in values:
+        values["jwt_refresh_secret"] = Keyring(values["secret"]).derive("refresh tokens in development").hex()
     settings = Settings(**values)
     _check(settings)
     return settings
@@ -257,7 +279,7 @@ def _parse(name: str, kind: str, text: str) -> Any:
         return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
     if name.startswith("plan_"):
         return _amounts_of(text)
-    if name in ("secret_previous", "console_operators", "modules"):
+    if name.endswith("secret_previous") or name in ("console_operators", "modules"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("int"):
         return _whole(text, least=0)
@@ -312,14 +334,18 @@ def _check(settings: Settings) -> None:
         ("MAINSTAY_SECRET", settings.secret),
         ("JWT_ACCESS_SECRET", settings.jwt_access_secret),
         ("INTERNAL_TOKEN", settings.internal_token),
+        ("JWT_REFRESH_SECRET", settings.jwt_refresh_secret or None),
         *(("MAINSTAY_SECRET_PREVIOUS", old) for old in settings.secret_previous),
+        *(("JWT_ACCESS_SECRET_PREVIOUS", old) for old in settings.jwt_access_secret_previous),
+        *(("JWT_REFRESH_SECRET_PREVIOUS", old) for old in settings.jwt_refresh_secret_previous),
     ):
         if value is not None and len(value) < _SECRET_CHARACTERS:
             wrong.append(f"{env} must have at least {_SECRET_CHARACTERS} characters")
     if settings.inngest_event_key is not None and len(settings.inngest_event_key) < _EVENT_KEY_CHARACTERS:
         wrong.append(f"INNGEST_EVENT_KEY must have at least {_EVENT_KEY_CHARACTERS} characters")
-    if settings.secret == settings.jwt_access_secret:
-        wrong.append("MAINSTAY_SECRET and JWT_ACCESS_SECRET must differ")
+    if not settings.jwt_refresh_secret:
+        wrong.append("JWT_REFRESH_SECRET is missing: it signs refresh tokens of people, with 32 characters or more")
+    wrong += _same_secrets(settings)
     brand = settings.brand.replace("-", "")
     if not (brand.isascii() and brand.isalnum() and len(settings.brand) <= 40):
         wrong.append("BRAND must be 1 to 40 letters, digits or dashes")
@@ -329,6 +355,20 @@ def _check(settings: Settings) -> None:
         wrong.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
     if wrong:
         raise SettingsError("; ".join(wrong))
+
+
+def _same_secrets(settings: Settings) -> list[str]:
+    """One secret for two purposes would let a token of one kind pass for the other."""
+    uses = {
+        "MAINSTAY_SECRET": (settings.secret, *settings.secret_previous),
+        "JWT_ACCESS_SECRET": (settings.jwt_access_secret, *settings.jwt_access_secret_previous),
+        "JWT_REFRESH_SECRET": (settings.jwt_refresh_secret, *settings.jwt_refresh_secret_previous),
+    }
+    return [
+        f"{one} and {other} must differ, and from what the other was before"
+        for (one, known), (other, others) in combinations(uses.items(), 2)
+        if set(known) & set(others)
+    ]
 
 
 def _is_store(url: str) -> bool:
@@ -345,7 +385,7 @@ def example() -> str:
             lines.append(f"{one.metadata['env']}=")
         else:
             default = one.default
-            shown = "" if default in (None, (), MISSING) or isinstance(default, AllowList) else str(default)
+            shown = "" if default in (None, "", (), MISSING) or isinstance(default, AllowList) else str(default)
             lines.append(f"# {one.metadata['env']}={shown}")
     lines += [
         "",
