@@ -128,6 +128,9 @@ api_keys = Table(
     Column("overlap_ends_at", DateTime(timezone=True)),
     Column("labels", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("revoked_reason", Text),
+    Column("scopes", ARRAY(Text)),
+    Column("leaked_at", DateTime(timezone=True)),
+    Column("leaked_source", Text),
     CheckConstraint("data_region in ('US', 'EU', 'APAC')", name="data_region"),
     CheckConstraint("kind in ('workspace', 'company')", name="kind"),
     CheckConstraint("length(digest) = 32", name="digest_length"),
@@ -145,8 +148,34 @@ api_key_uses = Table(
     Column("company_id", Uuid, nullable=False),
     Column("uses", BigInteger, nullable=False),
     Column("last_used_at", DateTime(timezone=True), nullable=False),
+    Column("last_address", Text),
     Index("api_key_uses_minute_idx", "minute"),
     Index("api_key_uses_company_id_minute_idx", "company_id", "minute"),
+    info=_REGIONAL,
+)
+
+api_key_addresses = Table(
+    "api_key_addresses",
+    metadata,
+    Column("key_id", Uuid, ForeignKey(api_keys.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("company_id", Uuid, nullable=False),
+    Column("first_used_at", DateTime(timezone=True), nullable=False),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),
+    Index("api_key_addresses_last_used_at_idx", "last_used_at"),
+    info=_REGIONAL,
+)
+
+api_key_refusals = Table(
+    "api_key_refusals",
+    metadata,
+    Column("key_id", Uuid, ForeignKey(api_keys.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("why", Text, primary_key=True),
+    Column("company_id", Uuid, nullable=False),
+    Column("refusals", BigInteger, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    Column("last_address", Text, nullable=False),
+    CheckConstraint("why in ('address', 'read_only', 'scope')", name="why"),
     info=_REGIONAL,
 )
 
