@@ -17,6 +17,8 @@ WITHOUT_COMPANY = {
     "companies": "its id is the company",
     "people": "people are global, memberships tie them to companies (D-10)",
     "sign_in_tries": "counts guesses at an email or from an address, before anybody knows whose they are",
+    "mfa_factors": "belongs to a person, who is global (D-10)",
+    "recovery_codes": "the same",
     "meter_closings": "the calendar's months, which are everybody's",
     "signing_keys": "the service's own keys, which sign for every company",
     "attempts": "belongs to a delivery, which has the company",
