@@ -203,6 +203,29 @@ class Settings:
     shutdown_seconds: float = _setting(
         "SHUTDOWN_SECONDS", "time that running requests and jobs get to end at a stop", 20.0
     )
+    redis_url: str | None = _setting(
+        "REDIS_URL",
+        "Redis for rate limits and caches, redis:// or rediss://; unset, the service runs without one",
+        None,
+        secret=True,
+    )
+    rate_limit_redis_url: str | None = _setting(
+        "RATE_LIMIT_REDIS_URL", "a Redis for rate limits alone, ahead of REDIS_URL", None, secret=True
+    )
+    rate_limit_redis_token: str | None = _setting(
+        "RATE_LIMIT_REDIS_TOKEN", "password of the Redis at RATE_LIMIT_REDIS_URL", None, secret=True
+    )
+    rate_limit_store: Literal["auto", "memory", "postgresql", "redis"] = _setting(
+        "RATE_LIMIT_STORE",
+        "where rate limits are counted: auto (Redis where set, else PostgreSQL once a second API node runs, else"
+        " memory), memory, postgresql or redis",
+        "auto",
+    )
+    rate_limit_closed: tuple[str, ...] = _setting(
+        "RATE_LIMIT_CLOSED",
+        "limits that refuse with 503 while their store is away, such as purge,credit_charge; all others let pass",
+        (),
+    )
     service_name: str = _setting("SERVICE_NAME", "name in logs and traces; OTEL_SERVICE_NAME wins", "mainstay")
     log_level: str = _setting("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR", "INFO")
 
@@ -369,6 +392,23 @@ def _same_secrets(settings: Settings) -> list[str]:
         for (one, known), (other, others) in combinations(uses.items(), 2)
         if set(known) & set(others)
     ]
+
+
+def _redis_faults(settings: Settings) -> list[str]:
+    """What is wrong with the settings of Redis and of where limits are counted."""
+    urls = {"REDIS_URL": settings.redis_url, "RATE_LIMIT_REDIS_URL": settings.rate_limit_redis_url}
+    wrong = [
+        f"{env} must begin with redis:// or rediss://"
+        for env, url in urls.items()
+        if url is not None and not url.startswith(("redis://", "rediss://"))
+    ]
+    if settings.rate_limit_redis_token is not None and settings.rate_limit_redis_url is None:
+        wrong.append("RATE_LIMIT_REDIS_TOKEN belongs to RATE_LIMIT_REDIS_URL")
+    if settings.rate_limit_store not in ("auto", "memory", "postgresql", "redis"):
+        wrong.append("RATE_LIMIT_STORE must be auto, memory, postgresql or redis")
+    if settings.rate_limit_store == "redis" and not any(urls.values()):
+        wrong.append("RATE_LIMIT_STORE=redis needs RATE_LIMIT_REDIS_URL or REDIS_URL")
+    return wrong
 
 
 def _is_store(url: str) -> bool:

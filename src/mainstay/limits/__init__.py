@@ -1,0 +1,17 @@
+"""Rate limits: how often may somebody do something, counted so that any number of nodes give one allowance.
+
+A limit is a sliding window: in no window of its length, wherever it begins and however many call at once, more than the
+allowance passes. A refused call takes nothing. Up to 128 each hit is kept; above that hits share 128th parts of the
+window, and free up to one such part late, never early. One algorithm, three stores behind one Protocol (`store.py`):
+
+    memory      one node alone; touches no table and no network
+    postgresql  several nodes: an unlogged table, which a crash of the server empties (everybody starts anew then)
+    redis       RATE_LIMIT_REDIS_URL, else REDIS_URL; one script a call, no key without an expiry
+
+Guarantees: a store that is away, slow (250 ms) or broken lets calls pass, counted and told once; limits named by
+RATE_LIMIT_CLOSED refuse with 503 instead. Refuses: costs above the allowance.
+"""
+
+from mainstay.limits.store import NEVER, Rule, Store, Taken
+
+__all__ = ["NEVER", "Rule", "Store", "Taken"]
