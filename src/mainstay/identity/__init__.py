@@ -23,12 +23,12 @@ system workspace, a login for whom no thread is free (503), the eleventh wrong p
 fifty-first from an address within ten minutes (429).
 """
 
+from mainstay.identity import names
 from mainstay.identity.callers import Identity
 from mainstay.identity.companies import (
     OPERATOR_COMPANY,
     OPERATOR_WORKSPACE,
     Company,
-    SystemWorkspace,
     Workspace,
     find_company,
     find_workspace,
@@ -63,7 +63,6 @@ __all__ = [
     "Person",
     "Session",
     "Sessions",
-    "SystemWorkspace",
     "Workspace",
     "add_person",
     "find_company",
@@ -77,6 +76,7 @@ __all__ = [
     "list_workspaces",
     "log_in",
     "move_company",
+    "names",
     "open_company",
     "open_workspace",
     "revoke_key",
