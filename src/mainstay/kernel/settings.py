@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import combinations
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from mainstay.kernel.crypto import Keyring
 
 _SECRET_CHARACTERS = 32
 _EVENT_KEY_CHARACTERS = 16
+_MOST_CALLS, _MOST_WINDOW_SECONDS = 1_000_000_000, 86_400
 _NOTHING_ALLOWED = parse_allow_list("")
 
 
@@ -226,6 +228,28 @@ class Settings:
         "limits that refuse with 503 while their store is away, such as purge,credit_charge; all others let pass",
         (),
     )
+    rate_limit_general: int = _setting(
+        "RATE_LIMIT_GENERAL", "calls a minute that /api/v1 takes for each company, address and route", 100
+    )
+    rate_limits: Mapping[str, tuple[int, int] | None] = field(
+        default_factory=dict,
+        metadata={
+            "env": "RATE_LIMITS",
+            "doc": "limits with other figures, as name=calls/seconds or name=none: login=20/60,invites=50/60,all=none",
+            "secret": False,
+        },
+    )
+    rate_limit_headers: Literal["draft", "legacy", "both", "none"] = _setting(
+        "RATE_LIMIT_HEADERS",
+        "fields that tell of limits: draft (RateLimit, RateLimit-Policy), legacy (RateLimit-Limit, -Remaining, -Reset),"
+        " both or none",
+        "draft",
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "TRUSTED_PROXIES",
+        "networks of proxies whose X-Forwarded-For is believed, comma separated, such as 10.0.0.0/8; unset, nobody's",
+        (),
+    )
     service_name: str = _setting("SERVICE_NAME", "name in logs and traces; OTEL_SERVICE_NAME wins", "mainstay")
     log_level: str = _setting("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR", "INFO")
 
@@ -302,7 +326,11 @@ def _parse(name: str, kind: str, text: str) -> Any:
         return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
     if name.startswith("plan_"):
         return _amounts_of(text)
-    if name.endswith("secret_previous") or name in ("console_operators", "modules"):
+    if name == "rate_limits":
+        return _rates_of(text)
+    if name == "trusted_proxies":
+        return _networks_of(text)
+    if name.endswith("secret_previous") or name in ("console_operators", "modules", "rate_limit_closed"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("int"):
         return _whole(text, least=0)
@@ -322,6 +350,25 @@ def _amounts_of(text: str) -> dict[str, int | None]:
     return {
         plan.strip(): None if amount.strip().lower() == "none" else _whole(amount, least=1) for plan, _, amount in pairs
     }
+
+
+def _rates_of(text: str) -> dict[str, tuple[int, int] | None]:
+    found: dict[str, tuple[int, int] | None] = {}
+    for name, sign, figures in (part.strip().rpartition("=") for part in text.split(",") if part.strip()):
+        calls, stroke, seconds = figures.partition("/")
+        if not (name and sign and (stroke or figures.lower() == "none")):
+            raise ValueError("must be such as login=20/60,invites=50/60,general=none")
+        found[name.strip()] = (_whole(calls, least=1), _whole(seconds, least=1)) if stroke else None
+        if stroke and (int(calls) > _MOST_CALLS or int(seconds) > _MOST_WINDOW_SECONDS):
+            raise ValueError(f"at most {_MOST_CALLS} calls in {_MOST_WINDOW_SECONDS} seconds")
+    return found
+
+
+def _networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8,fd00::/8") from None
 
 
 def _whole(text: str, *, least: int) -> int:
@@ -368,7 +415,7 @@ def _check(settings: Settings) -> None:
         wrong.append(f"INNGEST_EVENT_KEY must have at least {_EVENT_KEY_CHARACTERS} characters")
     if not settings.jwt_refresh_secret:
         wrong.append("JWT_REFRESH_SECRET is missing: it signs refresh tokens of people, with 32 characters or more")
-    wrong += _same_secrets(settings)
+    wrong += _same_secrets(settings) + _limit_faults(settings)
     brand = settings.brand.replace("-", "")
     if not (brand.isascii() and brand.isalnum() and len(settings.brand) <= 40):
         wrong.append("BRAND must be 1 to 40 letters, digits or dashes")
@@ -394,7 +441,7 @@ def _same_secrets(settings: Settings) -> list[str]:
     ]
 
 
-def _redis_faults(settings: Settings) -> list[str]:
+def _limit_faults(settings: Settings) -> list[str]:
     """What is wrong with the settings of Redis and of where limits are counted."""
     urls = {"REDIS_URL": settings.redis_url, "RATE_LIMIT_REDIS_URL": settings.rate_limit_redis_url}
     wrong = [
@@ -406,6 +453,10 @@ def _redis_faults(settings: Settings) -> list[str]:
         wrong.append("RATE_LIMIT_REDIS_TOKEN belongs to RATE_LIMIT_REDIS_URL")
     if settings.rate_limit_store not in ("auto", "memory", "postgresql", "redis"):
         wrong.append("RATE_LIMIT_STORE must be auto, memory, postgresql or redis")
+    if not 1 <= settings.rate_limit_general <= _MOST_CALLS:
+        wrong.append(f"RATE_LIMIT_GENERAL must be from 1 to {_MOST_CALLS}")
+    if settings.rate_limit_headers not in ("draft", "legacy", "both", "none"):
+        wrong.append("RATE_LIMIT_HEADERS must be draft, legacy, both or none")
     if settings.rate_limit_store == "redis" and not any(urls.values()):
         wrong.append("RATE_LIMIT_STORE=redis needs RATE_LIMIT_REDIS_URL or REDIS_URL")
     return wrong
