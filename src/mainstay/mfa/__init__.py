@@ -17,3 +17,47 @@ one's own factor, an owner's by others than owners, and that of somebody with ot
 
 Tables, all home: mfa_factors, recovery_codes, sign_in_challenges. Kept elsewhere: people.mfa_enabled_at.
 """
+
+from mainstay.mfa.challenges import FEW_CODES, Answered, answer, challenge, end_challenges
+from mainstay.mfa.demanding import Demand, demand, forecast, relent
+from mainstay.mfa.errors import AlreadyOn, ChallengeOver, CodeRefused, NotOn, NotSetUp, TooManyCodes, WrongCode
+from mainstay.mfa.factors import Setup, State, disable, is_on, renew_codes, set_up, state, verify
+from mainstay.mfa.proving import Method, prove
+from mainstay.mfa.resetting import find_person_id, reset_by_operator, reset_member
+from mainstay.mfa.routes import router
+from mainstay.mfa.tasks import schedules, tasks
+
+__all__ = [
+    "FEW_CODES",
+    "AlreadyOn",
+    "Answered",
+    "ChallengeOver",
+    "CodeRefused",
+    "Demand",
+    "Method",
+    "NotOn",
+    "NotSetUp",
+    "Setup",
+    "State",
+    "TooManyCodes",
+    "WrongCode",
+    "answer",
+    "challenge",
+    "demand",
+    "disable",
+    "end_challenges",
+    "find_person_id",
+    "forecast",
+    "is_on",
+    "prove",
+    "relent",
+    "renew_codes",
+    "reset_by_operator",
+    "reset_member",
+    "router",
+    "schedules",
+    "set_up",
+    "state",
+    "tasks",
+    "verify",
+]
