@@ -13,6 +13,7 @@ SCOPES = {"company_id", "workspace_id"}
 QUERIES = sorted([*PACKAGE.glob("*/queries.py"), *PACKAGE.glob("*/queries/*.py")])
 
 WITHOUT_COMPANY = {
+    "limit_modes": "a limit is enforced, watched or off for every company",
     "attempt_batches": "many companies' tries in one row, gone within seconds",
     "companies": "its id is the company",
     "people": "people are global, memberships tie them to companies (D-10)",
@@ -46,6 +47,8 @@ WITHOUT_COMPANY = {
 COMPANY_MAY_BE_ABSENT = {
     "announcements": "facts of the operator belong to no company",
     "jobs": "upkeep serves no company",
+    "limit_overrides": "figures may be set for everybody",
+    "limit_refusals": "who logs in is nobody's yet",
     "finished_jobs": "upkeep serves no company",
     "dead_jobs": "upkeep serves no company",
     "function_runs": "what the service's own application or the clock starts belongs to no company",
