@@ -2,10 +2,14 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from mainstay import identity
-from mainstay.kernel.db import Database
+from mainstay.identity.tokens import AccessTokens
+from mainstay.kernel import ids
+from mainstay.kernel.clock import SystemClock
+from mainstay.kernel.db import Connection, Database, Sql
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.settings import Settings, load
 
@@ -61,6 +65,33 @@ async def open_tenancy(db: Database, *, region: Any = "US", plan: Any = "growth"
     )
 
 
+ACCESS_SECRET = "a-test-secret-of-forty-characters-or-so-2"
+_SESSION = Sql(
+    "test.session",
+    """insert into mainstay.sessions (id, person_id, company_id, kind, user_agent, authenticated_at, last_used_at,
+                                     expires_at)
+       values ($1, $2, $3, 'api', 'test', mainstay.now() - $4::interval, 'infinity', 'infinity')""",
+)
+
+
+async def open_session(db: Connection, person_id: str, company_id: str, *, is_fresh: bool = True) -> str:
+    """The id of a session at the API of a person who has just signed in, or an hour ago; `db` may be a transaction.
+    It stands until something ends it, however far a test moves the clock."""
+    session_id = ids.new_id()
+    await db.run(_SESSION, session_id, person_id, company_id, timedelta(0) if is_fresh else timedelta(hours=1))
+    return session_id
+
+
+async def bearer(
+    db: Connection, person_id: str, company_id: str, *, is_fresh: bool = True, secret: str = ACCESS_SECRET
+) -> dict[str, str]:
+    """The headers of such a person."""
+    session_id = await open_session(db, person_id, company_id, is_fresh=is_fresh)
+    tokens = AccessTokens([secret], SystemClock())
+    token = tokens.sign(person_id=person_id, company_id=company_id, session_id=session_id)
+    return {"authorization": f"Bearer {token}"}
+
+
 def test_settings(url: str, **more: str) -> Settings:
     """Settings for tests on one database: development, webhooks may reach loopback."""
     return load(
@@ -68,7 +99,7 @@ def test_settings(url: str, **more: str) -> Settings:
             "DATABASE_URL": url,
             "PROFILE": "development",
             "MAINSTAY_SECRET": "a-test-secret-of-forty-characters-or-so-1",
-            "JWT_ACCESS_SECRET": "a-test-secret-of-forty-characters-or-so-2",
+            "JWT_ACCESS_SECRET": ACCESS_SECRET,
             "JWT_REFRESH_SECRET": "a-test-secret-of-forty-characters-or-so-4",
             "INTERNAL_TOKEN": "a-test-token-of-forty-characters-or-more-3",
             "OUTBOUND_ALLOW": "127.0.0.0/8,localhost,::1",

@@ -20,6 +20,7 @@ from mainstay import (
     functions,
     identity,
     jobs,
+    mfa,
     modules,
     observability,
     plans,
@@ -97,6 +98,7 @@ def build_api(settings: Settings) -> Front:
     who = identity.Identity(
         base.db,
         access_secret=settings.jwt_access_secret,
+        previous_secrets=settings.jwt_access_secret_previous,
         internal_token=settings.internal_token,
         regions=regions,
     )
@@ -152,6 +154,7 @@ def build_api(settings: Settings) -> Front:
         jobs.router(settings, regions, cursors, region_finder(base.db)),
         functions.router(settings, regions, cursors, functions_of(base, base.db)),
         observability.router(settings, regions, _runway),
+        mfa.router(base.db, base.keyring, issuer=settings.brand),
     ):
         app.include_router(routes)
     pages = app.state.console = build_console(base, passwords, cursors, exporter)
@@ -316,6 +319,7 @@ def tasks_of(
         *erasure.tasks(erasure.ground_of(base.settings, base.regions, base.keyring), db),
         *templates.tasks(db, chain_reader(db)),
         *identity.tasks(db),
+        *mfa.tasks(db, base.keyring),
         *observability.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
@@ -338,6 +342,7 @@ def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
         *erasure.schedules(),
         *templates.schedules(),
         *identity.schedules(),
+        *mfa.schedules(),
         *plans.schedules(),
         *observability.schedules(),
     ]

@@ -19,14 +19,13 @@ from fastapi.routing import iter_route_contexts
 from mainstay import identity, main
 from mainstay.console.guards import PageGuard
 from mainstay.kernel import ids
-from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
 from mainstay.kernel.objects import Objects
 from mainstay.web.callers import READING, KeyGuard, OperatorGuard, PersonGuard
 from mainstay.web.roles import Role
 from tests.conftest import cut_database, drop_database, running_app
 from tests.events.tails import open_tail
-from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings
+from tests.tenancy import OPERATOR, Tenancy, bearer, open_tenancy, test_settings
 
 PUBLIC = {
     ("GET", "/openapi.json"): "the description of the API",
@@ -301,8 +300,6 @@ async def world(server_url: str, template_url: str, tmp_path_factory: pytest.Tem
 
 async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
     tenancy = await open_tenancy(db)
-    settings = test_settings(db.dsn)
-    tokens = identity.Identity(db, access_secret=settings.jwt_access_secret, clock=SystemClock()).tokens
     people: dict[Role, Headers] = {}
     async with db.begin() as tx:
         for role in ROLES:
@@ -310,8 +307,7 @@ async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
                 tx, OPERATOR, tenancy.company_id, email=f"{secrets.token_hex(6)}@example.com", name="P",
                 password_hash="$argon2id$unused", role=role,
             )  # fmt: skip
-            token = tokens.sign(person_id=person.id, company_id=tenancy.company_id)
-            people[role] = {"authorization": f"Bearer {token}"}
+            people[role] = await bearer(tx, person.id, tenancy.company_id)
         reading = {
             "workspace_key": await identity.issue_key(
                 tx, OPERATOR, tenancy.company_id, kind="workspace", name="r", workspace_id=tenancy.workspace_id,

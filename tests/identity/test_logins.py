@@ -16,6 +16,7 @@ from mainstay.kernel.clock import MovableClock
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Unauthenticated
 from tests.identity.conftest import ACCESS_SECRET, INTERNAL_TOKEN, PASSWORD, Client, KeyMaker, add, announced
+from tests.tenancy import open_session
 
 LOGIN = "/api/v1/auth/login"
 
@@ -23,6 +24,12 @@ LOGIN = "/api/v1/auth/login"
 @pytest.fixture
 async def ada(db: Database, passwords: identity.Passwords, company: identity.Company) -> identity.Person:
     return await add(db, passwords, company, "ada@example.com", "owner")
+
+
+async def token_of(callers: identity.Identity, person: identity.Person, company: identity.Company) -> str:
+    """An access token of a session that was opened just now."""
+    session_id = await open_session(callers._db, person.id, company.id)
+    return callers.tokens.sign(person_id=person.id, company_id=company.id, session_id=session_id)
 
 
 @pytest.mark.contract("NP-A-05")
@@ -133,7 +140,7 @@ async def test_who_has_several_companies_must_name_one(
 async def test_suspension_and_removal_count_at_the_next_call(
     db: Database, client: Client, company: identity.Company, callers: identity.Identity, ada: identity.Person
 ) -> None:
-    token = callers.tokens.sign(person_id=ada.id, company_id=company.id)
+    token = await token_of(callers, ada, company)
     async with client(token) as person, db.connection() as connection:
         assert (await person.get("/guard/member")).status_code == 200
         await connection.execute("update mainstay.people set suspended_at = mainstay.now()")
@@ -151,7 +158,7 @@ async def test_suspension_and_removal_count_at_the_next_call(
 async def test_a_token_is_for_the_company_that_it_names(
     client: Client, other_company: identity.Company, callers: identity.Identity, ada: identity.Person
 ) -> None:
-    async with client(callers.tokens.sign(person_id=ada.id, company_id=other_company.id)) as person:
+    async with client(await token_of(callers, ada, other_company)) as person:
         assert (await person.get("/guard/member")).status_code == 401
 
 
@@ -168,7 +175,7 @@ async def test_roles_open_their_guards_alone(
     opens: str,
 ) -> None:
     person = await add(db, passwords, company, "bob@example.com", role)
-    async with client(callers.tokens.sign(person_id=person.id, company_id=company.id)) as caller:
+    async with client(await token_of(callers, person, company)) as caller:
         for guard in ("member", "manager", "owner"):
             expected = 200 if guard in opens.split() else 403
             assert (await caller.get(f"/guard/{guard}")).status_code == expected
@@ -177,7 +184,7 @@ async def test_roles_open_their_guards_alone(
 async def test_no_credential_opens_another_family(
     client: Client, callers: identity.Identity, company: identity.Company, ada: identity.Person, company_key: KeyMaker
 ) -> None:
-    token = callers.tokens.sign(person_id=ada.id, company_id=company.id)
+    token = await token_of(callers, ada, company)
     key = (await company_key()).secret
     async with client() as nobody, client(token) as person, client(key) as holder, client(INTERNAL_TOKEN) as operator:
         for path in ("/guard/member", "/guard/operator", "/v1/key/company", "/v1/key/workspace"):
@@ -242,7 +249,7 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], str]] = {
 async def test_tokens_that_are_not_ours_open_nothing(
     client: Client, company: identity.Company, callers: identity.Identity, ada: identity.Person, forgery: str
 ) -> None:
-    good = callers.tokens.sign(person_id=ada.id, company_id=company.id)
+    good = await token_of(callers, ada, company)
     claims = jwt.decode(good, options={"verify_signature": False})
     async with client(_signed(claims)) as person:
         assert (await person.get("/guard/member")).status_code == 200
@@ -256,7 +263,7 @@ async def test_tokens_that_are_not_ours_open_nothing(
 async def test_a_token_is_good_for_fifteen_minutes(
     client: Client, clock: MovableClock, company: identity.Company, callers: identity.Identity, ada: identity.Person
 ) -> None:
-    async with client(callers.tokens.sign(person_id=ada.id, company_id=company.id)) as person:
+    async with client(await token_of(callers, ada, company)) as person:
         clock.move(timedelta(minutes=14, seconds=59))
         assert (await person.get("/guard/member")).status_code == 200
         clock.move(timedelta(seconds=1))
@@ -266,7 +273,7 @@ async def test_a_token_is_good_for_fifteen_minutes(
 async def test_a_token_needs_nothing_that_one_node_remembers(
     db: Database, company: identity.Company, ada: identity.Person
 ) -> None:
-    token = identity.Identity(db, access_secret=ACCESS_SECRET).tokens.sign(person_id=ada.id, company_id=company.id)
+    token = await token_of(identity.Identity(db, access_secret=ACCESS_SECRET), ada, company)
     assert (await identity.Identity(db, access_secret=ACCESS_SECRET).person(token)).id == ada.id
 
 

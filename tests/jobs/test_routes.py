@@ -13,7 +13,7 @@ from mainstay.kernel.work import Discard, Job, Outcome
 from mainstay.web.roles import Role
 from tests.conftest import SqlClock, running_app
 from tests.jobs.conftest import OPERATOR, QUEUE, add, all_of, one, state_of, task, until, working
-from tests.tenancy import Tenancy, test_settings
+from tests.tenancy import Tenancy, bearer
 
 TOKEN = {"x-internal-token": "a-test-token-of-forty-characters-or-more-3"}
 _DEAD = """insert into mainstay.dead_jobs (id, queue, kind, lane, company_id, died_at, error, priority, attempt,
@@ -108,7 +108,6 @@ async def test_stats_tell_of_each_queue_what_is_in_each_state(
 async def test_stats_are_open_in_development_and_asked_for_a_role_or_the_token_in_production(
     fresh_url: str, db: Database, tenancy: Tenancy
 ) -> None:
-    tokens = identity.Identity(db, access_secret=test_settings(fresh_url).jwt_access_secret).tokens
     people = {}
     roles: tuple[Role, ...] = ("owner", "manager", "staff")
     async with db.begin() as tx:
@@ -122,8 +121,7 @@ async def test_stats_are_open_in_development_and_asked_for_a_role_or_the_token_i
                 password_hash="$argon2id$unused",
                 role=role,
             )
-            signed = tokens.sign(person_id=person.id, company_id=tenancy.company_id)
-            people[role] = {"authorization": f"Bearer {signed}"}
+            people[role] = await bearer(tx, person.id, tenancy.company_id)
     async with running_app(fresh_url, PROFILE="production") as api:
         path = "/api/v1/queue/stats"
         for status, headers in (

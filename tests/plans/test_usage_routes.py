@@ -7,13 +7,12 @@ import httpx
 import pytest
 
 from mainstay import identity, plans
-from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database, Sql
 from mainstay.plans import alerts, periods
 from tests.conftest import SqlClock
 from tests.plans.conftest import Send, go_to_next_month, this_month
 from tests.plans.test_thresholds import BOOK
-from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings
+from tests.tenancy import OPERATOR, Tenancy, bearer, open_tenancy
 
 INTERNAL = {"x-internal-token": "a-test-token-of-forty-characters-or-more-3"}
 SOFT = {"kind": "soft", "unit": "absolute", "amount": 1}
@@ -24,13 +23,12 @@ USAGE, THRESHOLDS = "/api/v1/company/usage", "/api/v1/company/thresholds"
 @pytest.fixture
 async def owner(db: Database, tenancy: Tenancy) -> dict[str, str]:
     """The headers of the company's owner."""
-    tokens = identity.Identity(db, access_secret=test_settings(db.dsn).jwt_access_secret, clock=SystemClock()).tokens
     async with db.begin() as tx:
         person = await identity.add_person(
             tx, OPERATOR, tenancy.company_id, email=f"{secrets.token_hex(6)}@example.com", name="P",
             password_hash="$argon2id$unused", role="owner",
         )  # fmt: skip
-    return {"authorization": f"Bearer {tokens.sign(person_id=person.id, company_id=tenancy.company_id)}"}
+    return await bearer(db, person.id, tenancy.company_id)
 
 
 async def told(api: httpx.AsyncClient, path: str, headers: dict[str, str]) -> dict[str, Any]:

@@ -9,11 +9,10 @@ import orjson
 import pytest
 
 from mainstay import identity, main, reactions, templates
-from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
 from mainstay.kernel.regions import Regions
 from mainstay.kernel.work import Job
-from tests.tenancy import OPERATOR, Tenancy, test_settings
+from tests.tenancy import OPERATOR, Tenancy, bearer
 
 TEMPLATES, EVENTS, SCHEMAS = "/api/v1/templates", "/v1/key/workspace/events", "/v1/key/workspace/schemas"
 ROLES = ("owner", "manager", "staff")
@@ -127,8 +126,6 @@ def faults(answer: httpx.Response) -> dict[str, str]:
 @pytest.fixture
 async def company(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> Ruled:
     """A company with an owner, a manager and somebody of the staff."""
-    settings = test_settings(db.dsn)
-    tokens = identity.Identity(db, access_secret=settings.jwt_access_secret, clock=SystemClock()).tokens
     people = {}
     async with db.begin() as tx:
         for role in ROLES:
@@ -136,6 +133,5 @@ async def company(api: httpx.AsyncClient, db: Database, tenancy: Tenancy) -> Rul
                 tx, OPERATOR, tenancy.company_id, email=f"{role}@example.com", name="P",
                 password_hash="$argon2id$unused", role=role,
             )  # fmt: skip
-            token = tokens.sign(person_id=person.id, company_id=tenancy.company_id)
-            people[role] = {"authorization": f"Bearer {token}"}
+            people[role] = await bearer(tx, person.id, tenancy.company_id)
     return Ruled(api, db, tenancy, people)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,7 +10,8 @@ from mainstay.identity.errors import AddressNotAllowed
 from mainstay.identity.key_use import KeyUse
 from mainstay.identity.keys import Network, is_allowed, is_token, networks_of
 from mainstay.identity.queries import keys as key_rows
-from mainstay.identity.queries import tenants as tenant_rows
+from mainstay.identity.queries import sessions as session_rows
+from mainstay.identity.sessions import FRESH, SESSION_IDLE, caller_of
 from mainstay.identity.tokens import AccessTokens
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import digest_of, same
@@ -49,6 +51,7 @@ class Identity:
         db: Database,
         *,
         access_secret: str,
+        previous_secrets: Sequence[str] = (),
         internal_token: str | None = None,
         clock: Clock | None = None,
         regions: Regions | None = None,
@@ -57,7 +60,7 @@ class Identity:
         self._regions = regions or Regions(db, {})
         self._clock = clock or SystemClock()
         self._internal_token = internal_token
-        self.tokens = AccessTokens(access_secret, self._clock)
+        self.tokens = AccessTokens((access_secret, *previous_secrets), self._clock)
         self._are_one = self._regions.are_one
         self.key_use = KeyUse()
         self._uses = self._regions.each(lambda one: self.key_use if one is self._regions.home else KeyUse())
@@ -67,20 +70,17 @@ class Identity:
         self._loading: dict[bytes, asyncio.Task[CachedKey]] = {}
 
     async def person(self, token: str) -> Caller:
-        """The person of an access token, a member of the token's company and not suspended; Unauthenticated."""
+        """The person of an access token, where its session still stands and neither the person nor the membership is
+        suspended, all in one question; being asked for keeps the session from going idle. Unauthenticated."""
         claims = self.tokens.read(token)
-        row = await tenant_rows.find_member(self._db, claims.company_id, claims.person_id)
-        if row is None or row["suspended_at"] is not None:
-            raise Unauthenticated("This person has no access to the company any more.")
-        return Caller(
-            kind="person",
-            id=str(row["id"]),
-            name=row["name"],
-            company_id=claims.company_id,
-            role=row["role"],
-            email=row["email"],
-            region=row["data_region"],
+        row = await session_rows.find_api_session(
+            self._db, claims.company_id, claims.person_id, claims.session_id, idle=SESSION_IDLE, fresh=FRESH
         )
+        if row is None:
+            raise Unauthenticated("The session is over, or this person has no access to the company any more.")
+        if row["is_stale"]:
+            await session_rows.touch_session_everywhere(self._db, claims.session_id)
+        return caller_of(row)
 
     async def key(self, token: str, address: str) -> Caller:
         """The caller of an API key that works now, from that address; one use is counted.

@@ -19,6 +19,7 @@ from mainstay.identity.errors import (
 )
 from mainstay.identity.names import check_email, check_name, find_email_key
 from mainstay.identity.passwords import Passwords
+from mainstay.identity.queries import sessions as session_rows
 from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.identity.tokens import LIFETIME, AccessTokens
 from mainstay.kernel import ids, outbox, telemetry
@@ -28,6 +29,7 @@ from mainstay.web.roles import Role
 
 LOGINS = Counter("logins_total", "Attempts to log in", ["outcome"], registry=telemetry.REGISTRY)
 _MOST_COMPANIES_SHOWN = 100
+SESSION_LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ async def log_in(
     password: str,
     company_id: str | None = None,
     address: str = "",
+    user_agent: str = "",
 ) -> Login:
     """A token for the person in the company, and `session.opened` is announced.
 
@@ -92,9 +95,16 @@ async def log_in(
     found = await recognise(db, passwords, email=email, password=password, address=address)
     membership = await _choose(db, str(found.row["id"]), company_id)
     person, company = person_of(found.row, membership), companies.company_of(membership)
+    session_id = ids.new_id()
+    row = {
+        "id": session_id, "person_id": person.id, "kind": "api", "token_hash": None, "user_agent": user_agent,
+        "address": address, "is_strong": False,
+    }  # fmt: skip
     async with db.begin() as tx:
+        await session_rows.insert_session(tx, company.id, row, SESSION_LIFETIME)
         await welcome(tx, found, person, company.id, via="api")
-    return Login(tokens.sign(person_id=person.id, company_id=company.id), LIFETIME, person, company)
+    token = tokens.sign(person_id=person.id, company_id=company.id, session_id=session_id)
+    return Login(token, LIFETIME, person, company)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,14 @@ from mainstay.identity.queries import sessions as session_rows
 from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.kernel import ids, outbox
 from mainstay.kernel.crypto import digest_of, new_token
-from mainstay.kernel.db import Connection, Database
+from mainstay.kernel.db import Connection, Database, Record
 from mainstay.web.callers import Caller
 
 SESSION_IDLE = timedelta(hours=12)
 SESSION_LIFETIME = timedelta(days=7)
+"""Unless the company sets other figures."""
+FRESH = timedelta(minutes=15)
+"""So long after a password or a code somebody counts as having just proved who they are."""
 KEPT = timedelta(days=30)
 _PREFIX = "ms_"
 _MOST_COMPANIES = 100
@@ -59,7 +62,10 @@ class Sessions:
             "id": ids.new_id(),
             "person_id": person.id,
             "token_hash": digest_of(token),
-            "user_agent": "".join(one for one in user_agent if one.isprintable())[:_AGENT_CHARACTERS],
+            "kind": "console",
+            "user_agent": agent_of(user_agent),
+            "address": address,
+            "is_strong": False,
         }
         async with self._db.begin() as tx:
             await session_rows.insert_session(tx, company_id, row, SESSION_LIFETIME)
@@ -70,22 +76,13 @@ class Sessions:
         """The session of the token; SessionOver. Being read keeps it from going idle."""
         row = None
         if token.startswith(_PREFIX) and token.isascii():
-            row = await session_rows.find_session_everywhere(self._db, digest_of(token), SESSION_IDLE)
+            row = await session_rows.find_session_everywhere(self._db, digest_of(token), idle=SESSION_IDLE, fresh=FRESH)
         if row is None:
             raise SessionOver
         if row["is_stale"]:
             await session_rows.touch_session_everywhere(self._db, str(row["id"]))
-        caller = Caller(
-            kind="person",
-            id=str(row["person_id"]),
-            name=row["name"],
-            company_id=str(row["company_id"]),
-            role=row["role"],
-            email=row["email"],
-            region=row["data_region"],
-        )
         workspace_id = "" if row["workspace_id"] is None else str(row["workspace_id"])
-        return Session(str(row["id"]), caller, row["company_name"], workspace_id, row["workspace_name"])
+        return Session(str(row["id"]), caller_of(row), row["company_name"], workspace_id, row["workspace_name"])
 
     async def working(self, company_id: str, session_ids: list[str]) -> set[str]:
         """Those of the company's sessions that are not over, in one question."""
@@ -110,6 +107,27 @@ class Sessions:
             if ended:
                 data = {"personId": caller.id, "sessions": ended}
                 await outbox.announce(tx, "session.ended", company_id=caller.company_id, actor=caller.actor, data=data)
+
+
+def agent_of(user_agent: str) -> str:
+    """What is kept of a browser's name: 200 characters that can be shown."""
+    return "".join(one for one in user_agent if one.isprintable())[:_AGENT_CHARACTERS]
+
+
+def caller_of(row: Record) -> Caller:
+    """The person of a session that works."""
+    return Caller(
+        kind="person",
+        id=str(row["person_id"]),
+        name=row["name"],
+        company_id=str(row["company_id"]),
+        role=row["role"],
+        email=row["email"],
+        region=row["data_region"],
+        session_id=str(row["id"]),
+        features=frozenset(row["features"]),
+        is_fresh=row["is_fresh"],
+    )
 
 
 async def prune(db: Connection) -> int:

@@ -1,7 +1,7 @@
 """Statements on sessions, and on how often a password was guessed wrong."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
@@ -24,29 +24,40 @@ _PRUNE_TRIES = Sql(
 )
 _OPEN_SESSION = Sql(
     "identity.open_session",
-    """insert into mainstay.sessions (id, person_id, company_id, token_hash, user_agent, expires_at)
-       values ($1, $2, $3, $4, $5, mainstay.now() + $6::interval)""",
+    """insert into mainstay.sessions (id, person_id, company_id, kind, token_hash, user_agent, address, strong_at,
+                                     expires_at)
+       select $2::uuid, $3::uuid, c.id, $4, $5::bytea, $6, $7, case when $8 then mainstay.now() end,
+              mainstay.now() + coalesce(make_interval(hours => c.session_lifetime_hours), $9::interval)
+       from mainstay.companies c where c.id = $1
+       returning expires_at""",
 )
-_FIND_SESSION = Sql(
-    "identity.find_session",
-    """select s.id, s.person_id, s.company_id, s.workspace_id, p.name, p.email, m.role, c.data_region,
-              c.name as company_name, coalesce(w.name, '') as workspace_name,
-              s.last_used_at < mainstay.now() - interval '1 minute' as is_stale
-       from mainstay.sessions s
+# A session works while it has not ended, nobody in it is suspended, and neither its own end nor what its company
+# sets since has come.
+_WORKING = """mainstay.sessions s
        join mainstay.people p on p.id = s.person_id and p.suspended_at is null
        join mainstay.memberships m on m.person_id = s.person_id and m.company_id = s.company_id
-       join mainstay.companies c on c.id = s.company_id
+                                      and m.suspended_at is null
+       join mainstay.companies c on c.id = s.company_id"""
+_IN_TIME = """s.ended_at is null and s.expires_at > mainstay.now()
+         and (c.session_lifetime_hours is null
+              or s.created_at > mainstay.now() - make_interval(hours => c.session_lifetime_hours))
+         and s.last_used_at > mainstay.now() - coalesce(make_interval(mins => c.session_idle_minutes), $1::interval)"""
+_SESSION = f"""select s.id, s.kind, s.person_id, s.company_id, s.workspace_id, p.name, p.email, m.role, m.features,
+              c.data_region, c.name as company_name, coalesce(w.name, '') as workspace_name,
+              s.last_used_at < mainstay.now() - interval '1 minute' as is_stale,
+              greatest(s.authenticated_at, s.strong_at) > mainstay.now() - $2::interval as is_fresh,
+              p.mfa_enabled_at is null and coalesce(c.mfa_required_from <= mainstay.now(), false) as must_set_up_mfa
+       from {_WORKING}
        left join mainstay.workspaces w on w.company_id = s.company_id and w.id = s.workspace_id
-       where s.token_hash = $1 and s.ended_at is null and s.expires_at > mainstay.now()
-         and s.last_used_at > mainstay.now() - $2::interval""",
+       where {_IN_TIME}"""  # noqa: S608 - constants
+_FIND_SESSION = Sql("identity.find_session", _SESSION + " and s.token_hash = $3")
+_FIND_API_SESSION = Sql(
+    "identity.find_api_session",
+    _SESSION + " and s.id = $3 and s.person_id = $4 and s.company_id = $5 and s.kind = 'api'",
 )
 _WORKING_SESSIONS = Sql(
     "identity.working_sessions",
-    """select s.id from mainstay.sessions s
-       join mainstay.people p on p.id = s.person_id and p.suspended_at is null
-       join mainstay.memberships m on m.person_id = s.person_id and m.company_id = s.company_id
-       where s.company_id = $1 and s.id = any($2::uuid[]) and s.ended_at is null and s.expires_at > mainstay.now()
-         and s.last_used_at > mainstay.now() - $3::interval""",
+    f"select s.id from {_WORKING} where {_IN_TIME} and s.company_id = $2 and s.id = any($3::uuid[])",  # noqa: S608
 )
 _LAST_COMPANY = Sql(
     "identity.last_company",
@@ -59,7 +70,8 @@ _MOVE_SESSION = Sql(
     "identity.move_session",
     """update mainstay.sessions s set company_id = $2, workspace_id = $3::uuid
        where s.id = $1 and s.ended_at is null
-         and exists (select from mainstay.memberships m where m.person_id = s.person_id and m.company_id = $2)
+         and exists (select from mainstay.memberships m
+                     where m.person_id = s.person_id and m.company_id = $2 and m.suspended_at is null)
          and ($3::uuid is null
               or exists (select from mainstay.workspaces w where w.company_id = $2 and w.id = $3::uuid))""",
 )
@@ -88,9 +100,13 @@ async def prune_tries_everywhere(db: Connection, older_than: timedelta) -> int:
     return count_of(await db.run(_PRUNE_TRIES, older_than))
 
 
-async def insert_session(tx: Tx, company_id: str, row: Mapping[str, Any], lifetime: timedelta) -> None:
-    """The session is stored and ends after its lifetime at the latest."""
-    await tx.run(_OPEN_SESSION, row["id"], row["person_id"], company_id, row["token_hash"], row["user_agent"], lifetime)
+async def insert_session(tx: Tx, company_id: str, row: Mapping[str, Any], lifetime: timedelta) -> datetime:
+    """The session is stored; when it ends at the latest: after what its company sets, else the lifetime."""
+    ends_at: datetime = await tx.value(
+        _OPEN_SESSION, company_id, row["id"], row["person_id"], row["kind"], row["token_hash"], row["user_agent"],
+        row["address"], row["is_strong"], lifetime,
+    )  # fmt: skip
+    return ends_at
 
 
 async def last_company_everywhere(db: Connection, person_id: str) -> Any:
@@ -98,14 +114,23 @@ async def last_company_everywhere(db: Connection, person_id: str) -> Any:
     return await db.value(_LAST_COMPANY, person_id)
 
 
-async def find_session_everywhere(db: Connection, token_hash: bytes, idle: timedelta) -> Record | None:
+async def find_session_everywhere(
+    db: Connection, token_hash: bytes, *, idle: timedelta, fresh: timedelta
+) -> Record | None:
     """The session of that token where it works now, with its person and their role."""
-    return await db.row(_FIND_SESSION, token_hash, idle)
+    return await db.row(_FIND_SESSION, idle, fresh, token_hash)
+
+
+async def find_api_session(
+    db: Connection, company_id: str, person_id: str, session_id: str, *, idle: timedelta, fresh: timedelta
+) -> Record | None:
+    """The same of an access token's session, where it is the person's and in that company."""
+    return await db.row(_FIND_API_SESSION, idle, fresh, session_id, person_id, company_id)
 
 
 async def working_sessions(db: Connection, company_id: str, session_ids: Sequence[str], idle: timedelta) -> set[str]:
     """Those of the company's sessions that work now."""
-    return {str(row["id"]) for row in await db.rows(_WORKING_SESSIONS, company_id, session_ids, idle)}
+    return {str(row["id"]) for row in await db.rows(_WORKING_SESSIONS, idle, company_id, session_ids)}
 
 
 async def touch_session_everywhere(db: Connection, session_id: str) -> None:

@@ -29,17 +29,12 @@ _ADD_MEMBERSHIP = Sql(
     """insert into mainstay.memberships (company_id, person_id, role) values ($1, $2, $3)
        on conflict (company_id, person_id) do nothing""",
 )
-_FIND_MEMBER = Sql(
-    "identity.find_member",
-    """select p.id, p.email, p.name, p.suspended_at, m.role, c.data_region from mainstay.memberships m
-       join mainstay.people p on p.id = m.person_id join mainstay.companies c on c.id = m.company_id
-       where m.company_id = $1 and m.person_id = $2""",
-)
 _MEMBERSHIPS = Sql(
     "identity.memberships",
     """select c.id, c.name, c.slug, c.data_region, c.plan, c.created_at, m.role from mainstay.memberships m
        join mainstay.companies c on c.id = m.company_id
-       where m.person_id = $1 and ($2::uuid is null or m.company_id = $2) order by c.id limit $3""",
+       where m.person_id = $1 and m.suspended_at is null and ($2::uuid is null or m.company_id = $2)
+       order by c.id limit $3""",
 )
 _REPLACE_HASH = Sql(
     "identity.replace_hash",
@@ -129,11 +124,6 @@ async def replace_hash_everywhere(tx: Tx, person_id: str, *, old: str, new: str)
 async def insert_membership(tx: Tx, company_id: str, person_id: str, role: str) -> bool:
     """Whether the person became a member just now."""
     return count_of(await tx.run(_ADD_MEMBERSHIP, company_id, person_id, role)) == 1
-
-
-async def find_member(db: Connection, company_id: str, person_id: str) -> Record | None:
-    """The person with the role held in the company."""
-    return await db.row(_FIND_MEMBER, company_id, person_id)
 
 
 async def memberships_everywhere(db: Connection, person_id: str, *, company_id: str | None, most: int) -> list[Record]:
