@@ -175,7 +175,7 @@ async def test_new_passwords_are_refused(passwords: identity.Passwords, password
         await passwords.hash(password)
 
 
-@pytest.mark.parametrize("password", ["8 chars.", "x" * 1_024, " spaces stay ", "Пароль-пароль", "nul\x00inside"])
+@pytest.mark.parametrize("password", ["8 chars.", "so long " * 128, " spaces stay ", "Пароль-пароль", "nul\x00inside"])
 async def test_passwords_are_taken_exactly(passwords: identity.Passwords, password: str) -> None:
     made = await passwords.hash(password)
     assert (await passwords.verify(made, password)).right

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
-from urllib.parse import quote
 
 Kind = Literal[
     "email_confirmation", "email_change", "email_changed", "password_reset", "password_changed",
@@ -137,7 +136,7 @@ def write(
 ) -> Written:
     """The letter in words: a subject of one line, plain text, and its link on `base_url`."""
     words = _WORDS[kind]
-    link = None if token is None else f"{base_url}{words.page}?token={quote(token, safe='')}"
+    link = None if token is None else f"{base_url}{words.page}?token={token}"
     given = {name: _address(value) if name in ("email", "old") else _plain(value) for name, value in data.items()}
     given["happening"] = _HAPPENINGS[kind][data["change"]] if kind in _HAPPENINGS else ""
     given |= {"brand": brand, "base_url": base_url, "link": link or "", "at": f"{at:%d %B %Y, %H:%M} UTC"}

@@ -168,7 +168,7 @@ async def _create(
     password_hash = None
     if password is not None:
         passwords = identity.Passwords()
-        password_hash = await passwords.hash(password)
+        password_hash = await passwords.hash(password, context=(name, *(owner or ())))
         passwords.close()
     async with operators_database() as db, db.begin() as tx:
         made = await identity.open_company(tx, OPERATOR, name=name, slug=slug, region=region, plan=plan)

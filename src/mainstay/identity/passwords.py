@@ -1,8 +1,11 @@
-"""Passwords: argon2id on threads of their own, so many and no more, so that logins cannot starve the API."""
+"""Passwords: argon2id on threads of their own, so many and no more, so that logins cannot starve the API.
+
+A password is hashed and compared exactly as it came: nothing is cut off, trimmed, folded or normalised.
+"""
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +13,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from mainstay.identity.common_passwords import why_easy
 from mainstay.identity.errors import TooManyLogins
 from mainstay.kernel.errors import Fault, Invalid
 
@@ -39,11 +43,9 @@ class Passwords:
         self._places = threading.Semaphore(threads + most_waiting)
         self._nobody: str | None = None
 
-    async def hash(self, password: str) -> str:
-        """The argon2id hash of a new password of 8 to 1,024 characters; Invalid, TooManyLogins."""
-        if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS or not _is_text(password):
-            wanted = f"must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters"
-            raise Invalid(faults=[Fault(wanted, "#/password")])
+    async def hash(self, password: str, *, context: Iterable[str] = (), pointer: str = "#/password") -> str:
+        """The argon2id hash of a new password; Invalid where `check_password` refuses it, TooManyLogins."""
+        check_password(password, context=context, pointer=pointer)
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password_hash: str | None, password: str) -> Verdict:
@@ -78,6 +80,18 @@ class Passwords:
             raise TooManyLogins from None
         future.add_done_callback(lambda _: self._places.release())
         return await asyncio.wrap_future(future)
+
+
+def check_password(password: str, *, context: Iterable[str] = (), pointer: str = "#/password") -> None:
+    """Passes 8 to 1,024 characters of any kind that are not easily guessed; Invalid.
+
+    `context` are names that an attacker knows: of the person, their address, the company, the product.
+    """
+    if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS or not _is_text(password):
+        raise Invalid(faults=[Fault(f"must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters", pointer)])
+    why = why_easy(password, context)
+    if why is not None:
+        raise Invalid(faults=[Fault(why, pointer)])
 
 
 def _is_text(password: str) -> bool:
