@@ -17,15 +17,16 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
 from mainstay import identity, main
-from mainstay.console.guards import PageGuard
+from mainstay.console.guards import PageMay
 from mainstay.kernel import ids
+from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
 from mainstay.kernel.objects import Objects
-from mainstay.web.callers import READING, KeyGuard, OperatorGuard, PersonGuard
-from mainstay.web.roles import Role
+from mainstay.web.callers import READING, KeyGuard, May, OperatorGuard
+from mainstay.web.roles import Act, Role
 from tests.conftest import cut_database, drop_database, running_app
 from tests.events.tails import open_tail
-from tests.tenancy import OPERATOR, Tenancy, bearer, open_tenancy, test_settings
+from tests.tenancy import OPERATOR, Tenancy, open_tenancy, test_settings
 
 PUBLIC = {
     ("GET", "/openapi.json"): "the description of the API",
@@ -175,7 +176,7 @@ BODIES |= {
     )
 }
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
-GUARDS = (KeyGuard, PersonGuard, OperatorGuard, PageGuard)
+GUARDS = (KeyGuard, May, OperatorGuard, PageMay)
 ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
 
 
@@ -186,9 +187,14 @@ class Route:
     method: str
     path: str
     kind: str | None
-    roles: frozenset[Role] = frozenset()
+    act: Act | None = None
     parameters: tuple[str, ...] = ()
     operators_only: bool = False
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Who may call it whatever is assigned to them."""
+        return frozenset() if self.act is None else self.act.roles
 
     @property
     def reads(self) -> bool:
@@ -204,12 +210,12 @@ def routes() -> list[Route]:
         guards = _guards(context.dependant) if getattr(context, "dependant", None) else []
         assert len(guards) <= 1, f"{context.path} has two guards"
         guard = guards[0] if guards else None
-        roles = guard.roles if isinstance(guard, PersonGuard | PageGuard) else frozenset()
-        operators_only = isinstance(guard, PageGuard) and guard.operators_only
+        act = guard.act if isinstance(guard, May | PageMay) else None
+        operators_only = isinstance(guard, PageMay) and guard.operators_only
         parameters = tuple(getattr(context, "param_convertors", None) or _parameters(context.path))
         for method in sorted((context.methods or set()) - {"HEAD"}):
             kind = guard.kind if guard else None
-            found.append(Route(method, context.path, kind, roles, parameters, operators_only))
+            found.append(Route(method, context.path, kind, act, parameters, operators_only))
     return list(dict.fromkeys(found))
 
 
@@ -300,6 +306,8 @@ async def world(server_url: str, template_url: str, tmp_path_factory: pytest.Tem
 
 async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
     tenancy = await open_tenancy(db)
+    settings = test_settings(db.dsn)
+    tokens = identity.Identity(db, access_secret=settings.jwt_access_secret, clock=SystemClock()).tokens
     people: dict[Role, Headers] = {}
     async with db.begin() as tx:
         for role in ROLES:
@@ -307,7 +315,8 @@ async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
                 tx, OPERATOR, tenancy.company_id, email=f"{secrets.token_hex(6)}@example.com", name="P",
                 password_hash="$argon2id$unused", role=role,
             )  # fmt: skip
-            people[role] = await bearer(tx, person.id, tenancy.company_id)
+            token = tokens.sign(person_id=person.id, company_id=tenancy.company_id)
+            people[role] = {"authorization": f"Bearer {token}"}
         reading = {
             "workspace_key": await identity.issue_key(
                 tx, OPERATOR, tenancy.company_id, kind="workspace", name="r", workspace_id=tenancy.workspace_id,

@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 
 from mainstay import identity
 from mainstay.kernel import telemetry
@@ -19,7 +19,7 @@ from mainstay.kernel.outbox import Actor
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
 from mainstay.web import problem
-from mainstay.web.callers import Caller, Manager, Member, Operator, Owner, WorkspaceKey
+from mainstay.web.callers import Caller, May, Operator, WorkspaceKey
 from mainstay.web.front import Front
 
 ACCESS_SECRET = "a secret for access tokens of 32+ characters"
@@ -66,15 +66,15 @@ def app(db: Database, callers: identity.Identity, passwords: identity.Passwords)
         return caller.id
 
     @inner.get("/guard/member")
-    async def member(caller: Member) -> str:
+    async def member(caller: Annotated[Caller, Depends(May("account.use"))]) -> str:
         return caller.id
 
     @inner.get("/guard/manager")
-    async def manager(caller: Manager) -> str:
+    async def manager(caller: Annotated[Caller, Depends(May("company.change"))]) -> str:
         return caller.id
 
     @inner.get("/guard/owner")
-    async def owner(caller: Owner) -> str:
+    async def owner(caller: Annotated[Caller, Depends(May("company.secure"))]) -> str:
         return caller.id
 
     @inner.get("/guard/operator")

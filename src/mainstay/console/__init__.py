@@ -6,8 +6,8 @@
     page: base.html and one block, or only the block that htmx asked for; errors are pages too
 
 A module an area, with `AREA` and `routes(ground)`, listed in `routes.AREAS`; its templates lie in `pages/` and are
-made of the macros of `pieces.html`. Guards stand in signatures: `page: AnyPage`, `ManagerPage`, `OperatorPage`. Live
-parts go through `ground.live`: one loop reads for all readers of a subject.
+made of the macros of `pieces.html`. Guards stand in signatures: `PageMay` an act of `web.roles`, `AnyPage`,
+`OperatorPage`. Live parts go through `ground.live`: one loop reads for all readers of a subject.
 
 Guarantees: pages read and forms work without JavaScript; no script or style stands in a page, and the policy allows
 none; nothing is changed without the token of the session; a company's pages show its own things alone; a session that

@@ -2,22 +2,25 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 
 from mainstay import archive, identity, jobs, plans
 from mainstay.console.frame import HEADERS, Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, OperatorPage, Page, pages
+from mainstay.console.guards import OperatorPage, Page, PageMay, pages
 from mainstay.console.trail import trail_of
 from mainstay.kernel import ids
 from mainstay.kernel.clock import iso
 from mainstay.kernel.errors import Conflict, Fault, Invalid, NotFound
 
+_View = Annotated[Page, Depends(PageMay("archive.read"))]
+_Edit = Annotated[Page, Depends(PageMay("archive.change"))]
+
 PATH = "/console/archive"
-AREA = Area("Archive", PATH, "archive", "Audit log")
+AREA = Area("Archive", PATH, "archive", "Audit log", act="archive.read")
 ONE = PATH + "/days/{archive_day}"
 STEPS = {
     "mark": "Mark what left the window",
@@ -35,12 +38,12 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The days outside the window, newest first."""
         return page.show("archive.html", one=None, **await _listed(page))
 
     @router.get(PATH + "/export.json")
-    async def export(page: AnyPage) -> Response:
+    async def export(page: _View) -> Response:
         """Archived events of days from one to another, both included, with their proofs."""
         since, until = (_date_of(page, name) for name in ("from", "to"))
         if since and until and since > until:
@@ -54,7 +57,7 @@ def routes(ground: Ground) -> APIRouter:
         return await _download(archive.export(page.db, archive.Stores(ground.settings), wanted))
 
     @router.get(ONE)
-    async def show_one(page: AnyPage, archive_day: str) -> Response:
+    async def show_one(page: _View, archive_day: str) -> Response:
         """One day, beside the list."""
         day = await archive.get_day(page.db, _day_of(page, archive_day))
         workspace = await identity.find_workspace(ground.home, page.company_id, day.workspace_id)
@@ -70,7 +73,7 @@ def _acts(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.post(ONE + "/verify")
-    async def verify(page: ManagerPage, archive_day: str) -> Response:
+    async def verify(page: _Edit, archive_day: str) -> Response:
         """The day's object is verified as soon as a worker is free."""
         day = await archive.get_day(page.db, _day_of(page, archive_day))
         if not day.archived_events:
@@ -81,7 +84,7 @@ def _acts(ground: Ground) -> APIRouter:
         return page.go(_address(day), said="The object is being read to its end; load the page again in a moment.")
 
     @router.post(ONE + "/archive")
-    async def archive_now(page: ManagerPage, archive_day: str) -> Response:
+    async def archive_now(page: _Edit, archive_day: str) -> Response:
         """The day is archived as soon as a worker is free."""
         day = await archive.get_day(page.db, _day_of(page, archive_day))
         standing = await ground.usage.book.standing(ground.home, page.company_id)

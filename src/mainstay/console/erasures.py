@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 
 from mainstay import archive, erasure, identity, jobs
@@ -13,14 +13,14 @@ from mainstay.console import erasures_form
 from mainstay.console.erasures_form import Draft
 from mainstay.console.frame import HEADERS, Action, Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import OwnerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.kernel.errors import Conflict, Fault, Invalid
 from mainstay.web.json import fault_of
 
+_Edit = Annotated[Page, Depends(PageMay("erasures.change"))]
+
 PATH = "/console/erasures"
-AREA = Area(
-    "Erasure", PATH, "eraser", "Audit log", actions=(Action("Erase a person", f"{PATH}/new"),), owners_only=True
-)
+AREA = Area("Erasure", PATH, "eraser", "Audit log", (Action("Erase a person", f"{PATH}/new"),), act="erasures.change")
 ONE = PATH + "/{erasure_id}"
 T = TypeVar("T")
 _QUEUE = "mainstay:archive"
@@ -33,17 +33,17 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: OwnerPage) -> Response:
+    async def show(page: _Edit) -> Response:
         """The record of erasures, newest first, and the exports of people's data."""
         return page.show("erasures.html", one=None, **await _listed(page))
 
     @router.get(f"{PATH}/new")
-    async def ask_new(page: OwnerPage) -> Response:
+    async def ask_new(page: _Edit) -> Response:
         """The form of an erasure, which is counted first."""
         return page.show("erasures_form.html", draft=erasures_form.blank(), parts=erasures_form.PARTS)
 
     @router.post(PATH)
-    async def count(page: OwnerPage) -> Response:
+    async def count(page: _Edit) -> Response:
         """What the erasure would touch is counted as soon as a worker is free; nothing changes."""
         draft = erasures_form.read_count(page.form, page.form.getlist("parts"))
         wanted = _meant(draft, erasure.ErasureIn)
@@ -53,12 +53,12 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{made['id']}", said="It is being counted; load the page again in a moment.")
 
     @router.get(ONE)
-    async def show_one(page: OwnerPage, erasure_id: str) -> Response:
+    async def show_one(page: _Edit, erasure_id: str) -> Response:
         """One erasure, beside the list: how far it is, what was erased and where."""
         return await _show_one(page, erasure_id, erasures_form.blank())
 
     @router.post(ONE + "/erase")
-    async def erase(page: OwnerPage, erasure_id: str) -> Response:
+    async def erase(page: _Edit, erasure_id: str) -> Response:
         """The person that was counted is erased, where they were typed once more."""
         counted = await erasure.read_erasure(ground.regions, page.company_id, erasure_id)
         if not counted["dryRun"] or counted["state"] != "completed":
@@ -75,7 +75,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{made['id']}", said="The person is being erased; load the page again in a moment.")
 
     @router.post(ONE + "/resume")
-    async def resume(page: OwnerPage, erasure_id: str) -> Response:
+    async def resume(page: _Edit, erasure_id: str) -> Response:
         """An erasure that was held or failed goes on where it was."""
         await erasure.resume(ground.regions, ground.keyring, page.caller.actor, page.company_id, erasure_id)
         await jobs.wake(page.db, _QUEUE)
@@ -89,7 +89,7 @@ def _exports(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.post(f"{PATH}/exports")
-    async def request_export(page: OwnerPage) -> Response:
+    async def request_export(page: _Edit) -> Response:
         """Every event of a person is gathered into a file as soon as a worker is free."""
         draft = erasures_form.read_person(page.form, also=False)
         wanted = _meant(draft, erasure.GdprExportIn)
@@ -100,7 +100,7 @@ def _exports(ground: Ground) -> APIRouter:
         return page.go(PATH, said="The events are being gathered; load the page again in a moment.")
 
     @router.get(PATH + "/exports/{export_id}/file")
-    async def download(page: OwnerPage, export_id: str) -> Response:
+    async def download(page: _Edit, export_id: str) -> Response:
         """The file of an export, for seven days."""
         size, pieces = await erasure.open_export(page.db, archive.Stores(ground.settings), page.company_id, export_id)
         name = f'attachment; filename="person-{export_id}.ndjson.gz"'

@@ -3,24 +3,33 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import events, identity
 from mainstay.console import saved_filters
 from mainstay.console.frame import Action, Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.live import Parts, Subject
 from mainstay.console.trail import Trail, address, trail_of
 from mainstay.kernel.clock import iso
 from mainstay.kernel.db import Record
 from mainstay.kernel.errors import Invalid
 
+_View = Annotated[Page, Depends(PageMay("events.read"))]
+
 PATH = "/console/events"
-AREA = Area("Events", PATH, "scroll-text", "Audit log", actions=(Action("Events of the last hour", f"{PATH}?from=1h"),))
+AREA = Area(
+    "Events",
+    PATH,
+    "scroll-text",
+    "Audit log",
+    (Action("Events of the last hour", f"{PATH}?from=1h"),),
+    act="events.read",
+)
 FILTERS = {
     "action": "Action", "actorId": "Actor id", "actorEmail": "Actor email", "targetId": "Target id",
     "category": "Category", "projectId": "Project", "text": "Text", "from": "From", "to": "To",
@@ -86,7 +95,7 @@ def routes(ground: Ground) -> APIRouter:
     readers = ground.regions.each(lambda db: events.Reader(db, ground.cursors))
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The list, newest first."""
         query, kept = page.request.query_params, kept_of(page.request.query_params)
         if "add" in query:
@@ -101,7 +110,7 @@ def routes(ground: Ground) -> APIRouter:
     router.include_router(_saving())
 
     @router.get(PATH + "/{event_id}")
-    async def show_one(page: AnyPage, event_id: str) -> Response:
+    async def show_one(page: _View, event_id: str) -> Response:
         """One event with its place in the chain, beside the list that it was opened from."""
         reader = readers[page.region]
         row = await reader.get(page.company_id, event_id, workspace_id=None)
@@ -123,7 +132,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.show("events.html", **{**await _frame_of(page, kept), **detail})
 
     @router.get(_LIVE)
-    async def follow(page: AnyPage) -> Response:
+    async def follow(page: _View) -> Response:
         """What is added to the list."""
         kept = kept_of(page.request.query_params)
         tail = Tail(readers[page.region], page.company_id, page.workspace_id, filters_of(kept, datetime.now(UTC)))
@@ -147,7 +156,7 @@ def _exports(ground: Ground) -> APIRouter:
 
     def add(form: Literal["csv", "json", "ndjson"]) -> None:
         @router.get(f"{PATH}/export.{form}")
-        async def export(page: AnyPage) -> Response:
+        async def export(page: _View) -> Response:
             """All that the list shows under these filters, oldest first, up to what the plan allows an export."""
             filters = filters_of(kept_of(page.request.query_params), datetime.now(UTC))
             workspace_id = page.workspace_id or None
@@ -162,7 +171,7 @@ def _saving() -> APIRouter:
     router = pages()
 
     @router.post(PATH + "/saved")
-    async def save(page: AnyPage) -> Response:
+    async def save(page: _View) -> Response:
         """The person keeps these filters under a name."""
         kept = kept_of(page.form)
         filters_of(kept, datetime.now(UTC))
@@ -173,7 +182,7 @@ def _saving() -> APIRouter:
         return page.go(address(PATH, kept), said=f"Kept as {name}: one click away from now on.")
 
     @router.post(PATH + "/saved/delete")
-    async def delete(page: AnyPage) -> Response:
+    async def delete(page: _View) -> Response:
         """The person does not keep them any more."""
         async with page.db.begin() as tx:
             await saved_filters.delete(tx, page.company_id, page.caller.id, page.form.get("saved", ""))

@@ -27,23 +27,25 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to do that the command palette offers."""
+    """Something to do that the command palette offers to whoever may do `act`."""
 
     label: str
     href: str
+    act: str = "account.use"
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A place in the navigation. `group` is the heading under which it stands; the first group has none."""
+    """A place in the navigation. `group` is the heading under which it stands; the first group has none. Who may not do
+    `act` of `web.roles` does not see it."""
 
     title: str
     href: str
     icon: str
     group: str = ""
     actions: tuple[Action, ...] = ()
+    act: str = "account.use"
     operators_only: bool = False
-    owners_only: bool = False
 
     def is_at(self, path: str) -> bool:
         """Whether a page belongs to the area."""

@@ -1,12 +1,12 @@
 """Who may open a page: guards that routes name in their signatures, and the page that they give.
 
-A route takes `page: AnyPage` (owner, manager, staff), `ManagerPage` (owner, manager), `OwnerPage` or `OperatorPage`
-(people that CONSOLE_OPERATORS names) and stands in a router made by `pages()`. A guard of a POST has checked the CSRF
-token.
+A route takes `page: Annotated[Page, Depends(PageMay("webhooks.change"))]`, an act of `web.roles`, `AnyPage` (whoever is
+signed in) or `OperatorPage` (people that CONSOLE_OPERATORS names) and stands in a router made by `pages()`. A guard
+of a POST has checked the CSRF token.
 """
 
 import base64
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -27,7 +27,7 @@ from mainstay.kernel.logs import logger
 from mainstay.web import bodies, front
 from mainstay.web.callers import READING, Caller
 from mainstay.web.framework import invalid_of
-from mainstay.web.roles import Role
+from mainstay.web.roles import ACTS
 
 _log = logger(__name__)
 SIGN_IN = "/console/sign-in"
@@ -79,10 +79,9 @@ class Page:
         """Whether the person may operate the whole service."""
         return self.ground.is_operator(self.caller.email)
 
-    @property
-    def may_change(self) -> bool:
-        """Whether the person's role lets them change what belongs to the company."""
-        return self.caller.role in ("owner", "manager")
+    def may(self, act: str) -> bool:
+        """Whether the person may do the act of `web.roles`."""
+        return ACTS[act].allows(self.caller.role, self.caller.features)
 
     @property
     def csrf(self) -> str:
@@ -105,7 +104,7 @@ class Page:
         return [
             area
             for area in self.ground.frame.areas
-            if (self.is_operator or not area.operators_only) and (self.caller.role == "owner" or not area.owners_only)
+            if (self.is_operator or not area.operators_only) and self.may(area.act)
         ]
 
     def show(self, template: str, *, status: int = 200, **context: Any) -> Response:
@@ -135,13 +134,13 @@ class Page:
         return answer
 
 
-class PageGuard:
-    """Admits people who are signed in, hold one of the roles and, where asked, operate the service."""
+class PageMay:
+    """Admits people who are signed in, may do the act of `web.roles` and, where asked, operate the service."""
 
     kind = "session"
 
-    def __init__(self, roles: Collection[Role], *, operators_only: bool = False) -> None:
-        self.roles = frozenset(roles)
+    def __init__(self, act: str, *, operators_only: bool = False) -> None:
+        self.act = ACTS[act]
         self.operators_only = operators_only
 
     async def __call__(self, request: Request) -> Page:
@@ -153,15 +152,13 @@ class PageGuard:
             check_token(request, ground, csrf.of_session(session.id), page.form)
         if self.operators_only and not page.is_operator:
             raise Forbidden("This needs a person whom CONSOLE_OPERATORS names.")
-        if page.caller.role not in self.roles:
-            raise Forbidden(f"This needs the role {' or '.join(sorted(self.roles))}; you have {page.caller.role}.")
+        if not self.act.allows(page.caller.role, page.caller.features):
+            raise Forbidden(f"Your role may not do this: {self.act.title}. You are {page.caller.role} here.")
         return page
 
 
-AnyPage = Annotated[Page, Depends(PageGuard(("owner", "manager", "staff")))]
-ManagerPage = Annotated[Page, Depends(PageGuard(("owner", "manager")))]
-OwnerPage = Annotated[Page, Depends(PageGuard(("owner",)))]
-OperatorPage = Annotated[Page, Depends(PageGuard(("owner", "manager", "staff"), operators_only=True))]
+AnyPage = Annotated[Page, Depends(PageMay("account.use"))]
+OperatorPage = Annotated[Page, Depends(PageMay("account.use", operators_only=True))]
 
 
 async def read_form(request: Request) -> QueryParams:

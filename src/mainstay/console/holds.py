@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import erasure, identity
 from mainstay.console import erasures_form
 from mainstay.console.erasures_form import Draft
 from mainstay.console.frame import Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import OwnerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.kernel.errors import Invalid, NotFound
 from mainstay.web.json import fault_of
 
+_Edit = Annotated[Page, Depends(PageMay("erasures.change"))]
+
 PATH = "/console/holds"
-AREA = Area("Legal holds", PATH, "lock", "Audit log", owners_only=True)
+AREA = Area("Legal holds", PATH, "lock", "Audit log", act="erasures.change")
 ONE = PATH + "/{hold_id}"
 _MOST_WORKSPACES = 200
 
@@ -27,12 +29,12 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: OwnerPage) -> Response:
+    async def show(page: _Edit) -> Response:
         """The holds, those that stand first."""
         return page.show("holds.html", one=None, draft=erasures_form.blank(), **await _listed(page))
 
     @router.post(PATH)
-    async def set_hold(page: OwnerPage) -> Response:
+    async def set_hold(page: _Edit) -> Response:
         """From now on nothing that the hold covers is erased, cut or deleted."""
         draft = erasures_form.read_hold(page.form)
         made = None if draft.wrong else await _set(page, draft)
@@ -41,7 +43,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{made['id']}", said="The hold stands.")
 
     @router.get(ONE)
-    async def show_one(page: OwnerPage, hold_id: str) -> Response:
+    async def show_one(page: _Edit, hold_id: str) -> Response:
         """One hold, beside the list."""
         one = await erasure.read_hold(ground.regions, ground.keyring, page.company_id, hold_id)
         workspaces = await _workspaces(page)
@@ -49,7 +51,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.show("holds.html", one=_shown(one, workspaces), draft=erasures_form.blank(), **listed)
 
     @router.post(ONE + "/lift")
-    async def lift(page: OwnerPage, hold_id: str) -> Response:
+    async def lift(page: _Edit, hold_id: str) -> Response:
         """The hold stands no more, and whom it was on is forgotten."""
         await erasure.lift_hold(ground.regions, ground.keyring, page.caller.actor, page.company_id, hold_id)
         return page.go(f"{PATH}/{hold_id}", said="The hold is lifted.")

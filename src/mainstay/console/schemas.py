@@ -1,23 +1,33 @@
 """Event schemas: the JSON Schema of an action, its versions, and what happens to events that break it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import identity, templates
 from mainstay.console import templates_form
 from mainstay.console.frame import Action, Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.templates_form import Draft
 from mainstay.kernel.db import Tx
 from mainstay.kernel.errors import Fault, MainstayError
 from mainstay.web.json import fault_of
 
+_View = Annotated[Page, Depends(PageMay("templates.read"))]
+_Edit = Annotated[Page, Depends(PageMay("templates.change"))]
+
 PATH = "/console/schemas"
-AREA = Area("Event schemas", PATH, "braces", "Audit log", actions=(Action("New event schema", f"{PATH}/new"),))
+AREA = Area(
+    "Event schemas",
+    PATH,
+    "braces",
+    "Audit log",
+    (Action("New event schema", f"{PATH}/new", "templates.change"),),
+    act="templates.read",
+)
 ONE = PATH + "/{schema_id}"
 EXAMPLE = """{
   "type": "object",
@@ -38,17 +48,17 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The schemas by action."""
         return page.show("schemas.html", one=None, **await _listed(page))
 
     @router.get(f"{PATH}/new")
-    async def ask_new(page: ManagerPage) -> Response:
+    async def ask_new(page: _Edit) -> Response:
         """The form of a new schema."""
         return await _form(page, None, Draft({**templates_form.SCHEMA, "schema": EXAMPLE}))
 
     @router.post(PATH)
-    async def create(page: ManagerPage) -> Response:
+    async def create(page: _Edit) -> Response:
         """Events of the action are checked from now on."""
         draft = templates_form.read_schema(page.form)
         draft.given["action"] = draft.typed["action"].strip()
@@ -66,7 +76,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{made['id']}", said="Events of this action are checked from now on.")
 
     @router.get(ONE)
-    async def show_one(page: AnyPage, schema_id: str) -> Response:
+    async def show_one(page: _View, schema_id: str) -> Response:
         """One schema with its versions, beside the list; an older version where `version` names it."""
         wanted = page.request.query_params.get("version")
         one = await _read(page, schema_id, version=None if wanted is None else _number_of(wanted))
@@ -74,7 +84,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.show("schemas.html", one=one, **listed)
 
     @router.get(ONE + "/edit")
-    async def ask(page: ManagerPage, schema_id: str) -> Response:
+    async def ask(page: _Edit, schema_id: str) -> Response:
         """The form of the next version."""
         one = await _read(page, schema_id)
         text = orjson.dumps(one["schema"], option=orjson.OPT_INDENT_2).decode()
@@ -82,7 +92,7 @@ def routes(ground: Ground) -> APIRouter:
         return await _form(page, one, Draft({**templates_form.SCHEMA, **typed}))
 
     @router.post(ONE + "/edit")
-    async def change(page: ManagerPage, schema_id: str) -> Response:
+    async def change(page: _Edit, schema_id: str) -> Response:
         """The schema is as the form says; another text is its next version."""
         one = await _read(page, schema_id)
         draft = templates_form.read_schema(page.form)
@@ -99,7 +109,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{schema_id}", said=said)
 
     @router.post(ONE + "/delete")
-    async def delete(page: ManagerPage, schema_id: str) -> Response:
+    async def delete(page: _Edit, schema_id: str) -> Response:
         """The schema is gone with all versions."""
         one = await _read(page, schema_id)
         async with page.db.begin() as tx:

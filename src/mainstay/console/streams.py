@@ -2,22 +2,32 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import jobs, streams
 from mainstay.console import streams_form
 from mainstay.console.frame import Action, Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.streams_form import Draft
 from mainstay.kernel.errors import Fault, Invalid, MainstayError
 from mainstay.web.json import fault_of
 
+_View = Annotated[Page, Depends(PageMay("streams.read"))]
+_Edit = Annotated[Page, Depends(PageMay("streams.change"))]
+
 PATH = "/console/streams"
-AREA = Area("Streams", PATH, "arrow-right-from-line", "Audit log", actions=(Action("New stream", f"{PATH}/new"),))
+AREA = Area(
+    "Streams",
+    PATH,
+    "arrow-right-from-line",
+    "Audit log",
+    (Action("New stream", f"{PATH}/new", "streams.change"),),
+    act="streams.read",
+)
 ONE = PATH + "/{stream_id}"
 ASIDE_SHOWN = 20
 _ACTS = {
@@ -35,17 +45,17 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The streams, oldest first, each with its lag."""
         return page.show("streams.html", one=None, **await _listed(page))
 
     @router.get(f"{PATH}/new")
-    async def ask_new(page: ManagerPage) -> Response:
+    async def ask_new(page: _Edit) -> Response:
         """The form of a new stream."""
         return _form(page, streams_form.blank())
 
     @router.post(PATH)
-    async def create(page: ManagerPage) -> Response:
+    async def create(page: _Edit) -> Response:
         """The stream begins with what is stored from now on; where it signs, its secret is shown for the only time."""
         draft = streams_form.read(page.form)
         made = None if draft.wrong else await _create(ground, page, draft)
@@ -66,20 +76,20 @@ def _add_one(ground: Ground, router: APIRouter) -> None:
     """What is done with one stream."""
 
     @router.get(ONE)
-    async def show_one(page: AnyPage, stream_id: str) -> Response:
+    async def show_one(page: _View, stream_id: str) -> Response:
         """One stream, beside the list."""
         one = await _one(page, stream_id)
         listed = {} if page.wanted == "panel" else await _listed(page)
         return page.show("streams.html", one=one, **listed)
 
     @router.get(ONE + "/edit")
-    async def ask_change(page: ManagerPage, stream_id: str) -> Response:
+    async def ask_change(page: _Edit, stream_id: str) -> Response:
         """The form of the stream."""
         one = await streams.read(page.db, page.company_id, stream_id)
         return _form(page, streams_form.of(one), one=one)
 
     @router.post(ONE + "/edit")
-    async def change(page: ManagerPage, stream_id: str) -> Response:
+    async def change(page: _Edit, stream_id: str) -> Response:
         """The stream is as it was typed, from its next batch on."""
         one = await streams.read(page.db, page.company_id, stream_id)
         draft = streams_form.read_change(page.form, one)
@@ -88,7 +98,7 @@ def _add_one(ground: Ground, router: APIRouter) -> None:
         return page.go(f"{PATH}/{stream_id}", said="Saved. It holds from the next batch on.")
 
     @router.post(ONE + "/act")
-    async def act(page: ManagerPage, stream_id: str) -> Response:
+    async def act(page: _Edit, stream_id: str) -> Response:
         """The stream is paused, resumed or probed, or its backfill ended, or an event put aside."""
         await streams.read(page.db, page.company_id, stream_id)
         chosen = _ACTS.get(page.form.get("do", ""))
@@ -105,7 +115,7 @@ def _add_again(router: APIRouter) -> None:
     """What goes out once more: older events, and what was put aside."""
 
     @router.post(ONE + "/backfill")
-    async def backfill(page: ManagerPage, stream_id: str) -> Response:
+    async def backfill(page: _Edit, stream_id: str) -> Response:
         """What was stored since the day goes out once more."""
         await streams.read(page.db, page.company_id, stream_id)
         try:
@@ -118,7 +128,7 @@ def _add_again(router: APIRouter) -> None:
         return page.go(f"{PATH}/{stream_id}", said=f"What was stored since {since:%Y-%m-%d} goes out once more.")
 
     @router.post(ONE + "/aside")
-    async def settle_aside(page: ManagerPage, stream_id: str) -> Response:
+    async def settle_aside(page: _Edit, stream_id: str) -> Response:
         """An event that is put aside, or all of them, goes out again or is forgotten."""
         await streams.read(page.db, page.company_id, stream_id)
         acts = {
@@ -135,7 +145,7 @@ def _add_again(router: APIRouter) -> None:
         return page.go(f"{PATH}/{stream_id}", said=said)
 
     @router.post(ONE + "/delete")
-    async def delete(page: ManagerPage, stream_id: str) -> Response:
+    async def delete(page: _Edit, stream_id: str) -> Response:
         """The stream is gone, where its name was typed."""
         one = await streams.read(page.db, page.company_id, stream_id)
         if page.form.get("confirm", "").strip() != one["name"]:

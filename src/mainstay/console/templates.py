@@ -1,22 +1,32 @@
 """Templates: rules that workspaces have, who has them, and what the daily check found."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import identity, templates
 from mainstay.console import templates_form
 from mainstay.console.frame import Action, Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.templates_form import Draft
 from mainstay.kernel.errors import Conflict, Fault, MainstayError, NotFound
 from mainstay.web.json import fault_of
 
+_View = Annotated[Page, Depends(PageMay("templates.read"))]
+_Edit = Annotated[Page, Depends(PageMay("templates.change"))]
+
 PATH = "/console/templates"
-AREA = Area("Templates", PATH, "list-checks", "Audit log", actions=(Action("New template", f"{PATH}/new"),))
+AREA = Area(
+    "Templates",
+    PATH,
+    "list-checks",
+    "Audit log",
+    (Action("New template", f"{PATH}/new", "templates.change"),),
+    act="templates.read",
+)
 ONE = PATH + "/{template_id}"
 _MOST_WORKSPACES = 200
 _REPORTS = 20
@@ -27,17 +37,17 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The templates by name."""
         return page.show("templates.html", one=None, **await _listed(page))
 
     @router.get(f"{PATH}/new")
-    async def ask_new(page: ManagerPage) -> Response:
+    async def ask_new(page: _Edit) -> Response:
         """The form of a new template."""
         return _form(page, None, Draft(dict(templates_form.TEMPLATE)))
 
     @router.post(PATH)
-    async def create(page: ManagerPage) -> Response:
+    async def create(page: _Edit) -> Response:
         """The template is made; no workspace has it yet."""
         draft = templates_form.read_template(page.form)
         made = await _save(page, None, draft)
@@ -46,20 +56,20 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{made}", said="The template is made. Give it to workspaces below.")
 
     @router.get(ONE)
-    async def show_one(page: AnyPage, template_id: str) -> Response:
+    async def show_one(page: _View, template_id: str) -> Response:
         """One template with its workspaces and the newest reports, beside the list."""
         row = await templates.get(page.db, page.company_id, template_id)
         listed = {} if page.wanted == "panel" else await _listed(page)
         return page.show("templates.html", one=row, **await _detail(ground, page, row), **listed)
 
     @router.get(ONE + "/edit")
-    async def ask(page: ManagerPage, template_id: str) -> Response:
+    async def ask(page: _Edit, template_id: str) -> Response:
         """The form of the template as it is."""
         row = await templates.get(page.db, page.company_id, template_id)
         return _form(page, row, templates_form.template_of(row))
 
     @router.post(ONE + "/edit")
-    async def change(page: ManagerPage, template_id: str) -> Response:
+    async def change(page: _Edit, template_id: str) -> Response:
         """The template is as the form says, for events that arrive from a second later on."""
         row = await templates.get(page.db, page.company_id, template_id)
         draft = templates_form.read_template(page.form)
@@ -75,7 +85,7 @@ def _acts(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.post(ONE + "/assign")
-    async def assign(page: ManagerPage, template_id: str) -> Response:
+    async def assign(page: _Edit, template_id: str) -> Response:
         """The workspace has the template, or does not have it any more."""
         row = await templates.get(page.db, page.company_id, template_id)
         workspace = await identity.find_workspace(ground.home, page.company_id, page.form.get("workspace", ""))
@@ -91,7 +101,7 @@ def _acts(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{row['id']}", said=said)
 
     @router.post(ONE + "/delete")
-    async def delete(page: ManagerPage, template_id: str) -> Response:
+    async def delete(page: _Edit, template_id: str) -> Response:
         """The template is gone; reports about it stay."""
         row = await templates.get(page.db, page.company_id, template_id)
         async with page.db.begin() as tx:

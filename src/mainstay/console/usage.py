@@ -2,22 +2,25 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import identity, plans
 from mainstay.console import usage_form
 from mainstay.console.frame import Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.usage_form import Draft
 from mainstay.kernel.errors import Fault, MainstayError
 from mainstay.web.json import fault_of
 
+_View = Annotated[Page, Depends(PageMay("usage.read"))]
+_Edit = Annotated[Page, Depends(PageMay("usage.change"))]
+
 PATH = "/console/usage"
-AREA = Area("Usage", PATH, "gauge", "Plan")
+AREA = Area("Usage", PATH, "gauge", "Plan", act="usage.read")
 WIDTH = 1_000
 """Units of the drawn bar."""
 _MOST_WORKSPACES = 200
@@ -50,12 +53,12 @@ def routes(ground: Ground) -> APIRouter:
     parts = ground.usage
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The period against the quota, thresholds with alerts, and the months before."""
         return await _show(ground, page)
 
     @router.post(PATH + "/thresholds")
-    async def add(page: ManagerPage) -> Response:
+    async def add(page: _Edit) -> Response:
         """A threshold more; the secrets of webhooks that it tells are shown for the only time."""
         draft = usage_form.read(page.form)
         if draft.wrong:
@@ -77,13 +80,13 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(PATH, said="The threshold is set.")
 
     @router.post(PATH + "/thresholds/{threshold_id}/delete")
-    async def delete(page: ManagerPage, threshold_id: str) -> Response:
+    async def delete(page: _Edit, threshold_id: str) -> Response:
         """The threshold is gone; its alerts stay."""
         await parts.delete_threshold(page.caller, threshold_id)
         return page.go(PATH, said="The threshold is deleted. Alerts that it raised stay.")
 
     @router.post(PATH + "/blocking")
-    async def choose(page: ManagerPage) -> Response:
+    async def choose(page: _Edit) -> Response:
         """Events are refused at the limit, or counted on."""
         blocks = page.form.get("blocks") == "1"
         await parts.choose_blocking(page.caller, blocks=blocks)

@@ -1,8 +1,8 @@
 """The company's webhooks: the list, and the ways to all that is done with them."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import webhooks
 from mainstay.console import (
@@ -15,9 +15,11 @@ from mainstay.console import (
 )
 from mainstay.console.frame import Action, Area
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.trail import trail_of
 from mainstay.console.webhooks_words import moments, name_of, percent, state_of
+
+_View = Annotated[Page, Depends(PageMay("webhooks.read"))]
 
 PATH = "/console/webhooks"
 AREA = Area(
@@ -25,7 +27,8 @@ AREA = Area(
     PATH,
     "webhook",
     "Delivery",
-    actions=(Action("New webhook", f"{PATH}/new"), Action("Event types", f"{PATH}/types")),
+    (Action("New webhook", f"{PATH}/new", "webhooks.change"), Action("Event types", f"{PATH}/types")),
+    act="webhooks.read",
 )
 SHOWN = 25
 
@@ -35,7 +38,7 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The webhooks, the oldest first."""
         return page.show("webhooks.html", **await _listed(ground, page))
 

@@ -1,18 +1,21 @@
 """What the owner of a webhook does with it: pause, a new secret, a test, the end."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import jobs, webhooks
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.webhooks_one import ONE, OVERLAPS, PATH, endpoint_of
 from mainstay.console.webhooks_samples import samples_of
 from mainstay.console.webhooks_words import confirmation_of, moments, name_of
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.errors import Fault, Invalid
+
+_View = Annotated[Page, Depends(PageMay("webhooks.read"))]
+_Edit = Annotated[Page, Depends(PageMay("webhooks.change"))]
 
 
 def routes(ground: Ground) -> APIRouter:
@@ -20,12 +23,12 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(ONE + "/checking")
-    async def show_samples(page: AnyPage, endpoint_id: str) -> Response:
+    async def show_samples(page: _View, endpoint_id: str) -> Response:
         """How a receiver checks what this webhook sends."""
         return show_secret(page, await endpoint_of(ground, page, endpoint_id), "")
 
     @router.post(ONE + "/switch")
-    async def switch(page: ManagerPage, endpoint_id: str) -> Response:
+    async def switch(page: _Edit, endpoint_id: str) -> Response:
         """The webhook is paused, or goes on."""
         is_on = page.form.get("on") == "1"
         async with page.db.begin() as tx:
@@ -42,7 +45,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{endpoint_id}", said=said)
 
     @router.post(ONE + "/rotate")
-    async def rotate(page: ManagerPage, endpoint_id: str) -> Response:
+    async def rotate(page: _Edit, endpoint_id: str) -> Response:
         """A new secret is in force, shown for the only time."""
         await endpoint_of(ground, page, endpoint_id)
         overlap = page.form.get("overlap", "86400")
@@ -61,7 +64,7 @@ def routes(ground: Ground) -> APIRouter:
         return show_secret(page, endpoint, secret)
 
     @router.post(ONE + "/test")
-    async def send_test(page: ManagerPage, endpoint_id: str) -> Response:
+    async def send_test(page: _Edit, endpoint_id: str) -> Response:
         """A test message is on its way; on to its delivery."""
         async with page.db.begin() as tx:
             delivery_id = await webhooks.send_test(
@@ -75,7 +78,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{PATH}/{endpoint_id}/deliveries/{delivery_id}", said="A test event is on its way.")
 
     @router.post(ONE + "/delete")
-    async def delete(page: ManagerPage, endpoint_id: str) -> Response:
+    async def delete(page: _Edit, endpoint_id: str) -> Response:
         """The webhook is deleted, where its host was typed."""
         endpoint = await endpoint_of(ground, page, endpoint_id)
         if page.form.get("confirm", "").strip() != confirmation_of(endpoint):

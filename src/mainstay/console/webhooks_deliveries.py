@@ -1,17 +1,20 @@
 """One delivery of a webhook: its message, every try, and sending it again."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import jobs, webhooks
 from mainstay.console import webhooks_one
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.live import Parts, Subject
 from mainstay.console.trail import address
 from mainstay.console.webhooks_words import moments, sent_headers
 from mainstay.kernel.db import Database
+
+_View = Annotated[Page, Depends(PageMay("webhooks.read"))]
+_Edit = Annotated[Page, Depends(PageMay("webhooks.change"))]
 
 PATH = webhooks_one.ONE + "/deliveries/{delivery_id}"
 _LIVE = "/console/live/webhooks/{endpoint_id}/deliveries/{delivery_id}"
@@ -23,7 +26,7 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage, endpoint_id: str, delivery_id: str) -> Response:
+    async def show(page: _View, endpoint_id: str, delivery_id: str) -> Response:
         """The delivery, beside the list that it was opened from."""
         endpoint = await webhooks_one.endpoint_of(ground, page, endpoint_id)
         delivery = await _find(page.db, page.company_id, endpoint_id, delivery_id)
@@ -41,7 +44,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.show("webhooks_one.html", **detail)
 
     @router.get(_LIVE)
-    async def follow(page: AnyPage, endpoint_id: str, delivery_id: str) -> Response:
+    async def follow(page: _View, endpoint_id: str, delivery_id: str) -> Response:
         """What becomes of the delivery."""
         company_id, db = page.company_id, page.db
         await _find(db, company_id, endpoint_id, delivery_id)
@@ -57,7 +60,7 @@ def routes(ground: Ground) -> APIRouter:
         return ground.live.stream(subject, page.session.id, load)
 
     @router.post(PATH + "/replay")
-    async def replay(page: ManagerPage, endpoint_id: str, delivery_id: str) -> Response:
+    async def replay(page: _Edit, endpoint_id: str, delivery_id: str) -> Response:
         """The same message is on its way again; on to that delivery."""
         async with page.db.begin() as tx:
             made = await webhooks.replay(

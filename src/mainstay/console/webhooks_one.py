@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import identity, webhooks
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.live import Parts, Subject
 from mainstay.console.shown import count
 from mainstay.console.trail import address, trail_of
 from mainstay.console.webhooks_words import confirmation_of, moments, name_of, percent, state_of
 from mainstay.kernel.db import Connection, Database
 from mainstay.kernel.errors import Fault, Invalid
+
+_View = Annotated[Page, Depends(PageMay("webhooks.read"))]
 
 PATH = "/console/webhooks"
 ONE = PATH + "/{endpoint_id}"
@@ -55,12 +57,12 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(ONE)
-    async def show(page: AnyPage, endpoint_id: str) -> Response:
+    async def show(page: _View, endpoint_id: str) -> Response:
         """The webhook and its deliveries."""
         return page.show("webhooks_one.html", **await read(ground, page, endpoint_id))
 
     @router.get(_LIVE)
-    async def follow(page: AnyPage, endpoint_id: str) -> Response:
+    async def follow(page: _View, endpoint_id: str) -> Response:
         """What changes at the webhook."""
         endpoint = await endpoint_of(ground, page, endpoint_id)
         company_id, db, kept = page.company_id, page.db, kept_of(page.request.query_params)

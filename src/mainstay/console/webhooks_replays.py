@@ -3,21 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import jobs, webhooks
 from mainstay.console import webhooks_one
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, ManagerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.live import Parts, Subject
 from mainstay.console.shown import count
 from mainstay.console.trail import trail_of
 from mainstay.console.webhooks_words import moments, name_of
 from mainstay.kernel.clock import iso
 from mainstay.kernel.errors import Invalid, MainstayError
+
+_View = Annotated[Page, Depends(PageMay("webhooks.read"))]
+_Edit = Annotated[Page, Depends(PageMay("webhooks.change"))]
 
 PATH = webhooks_one.ONE + "/replays"
 SCOPES = {
@@ -71,12 +74,12 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage, endpoint_id: str) -> Response:
+    async def show(page: _View, endpoint_id: str) -> Response:
         """The form, and the replays, newest first."""
         return await _page(ground, page, endpoint_id, _blank())
 
     @router.post(PATH)
-    async def ask(page: ManagerPage, endpoint_id: str) -> Response:
+    async def ask(page: _Edit, endpoint_id: str) -> Response:
         """How many would be sent again; with `do=start` they are."""
         await webhooks_one.endpoint_of(ground, page, endpoint_id)
         asked, found = read(page.form), None
@@ -94,7 +97,7 @@ def routes(ground: Ground) -> APIRouter:
         return await _page(ground, page, endpoint_id, asked, found=found, status=400 if asked.wrong else 200)
 
     @router.post(PATH + "/{replay_id}/cancel")
-    async def cancel(page: ManagerPage, endpoint_id: str, replay_id: str) -> Response:
+    async def cancel(page: _Edit, endpoint_id: str, replay_id: str) -> Response:
         """Nothing more of the replay is sent."""
         async with page.db.begin() as tx:
             await webhooks.cancel_replay(
@@ -103,7 +106,7 @@ def routes(ground: Ground) -> APIRouter:
         return page.go(f"{webhooks_one.PATH}/{endpoint_id}/replays", said="Cancelled: nothing more of it is sent.")
 
     @router.get(_LIVE)
-    async def follow(page: AnyPage, endpoint_id: str) -> Response:
+    async def follow(page: _View, endpoint_id: str) -> Response:
         """How far the replays are."""
         endpoint = await webhooks_one.endpoint_of(ground, page, endpoint_id)
         company_id, db = page.company_id, page.db

@@ -1,17 +1,19 @@
 """The settings of a webhook: the form for a new one and for one that is there, and trying a filter."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import identity, webhooks
 from mainstay.console import webhooks_acts, webhooks_form
 from mainstay.console.ground import Ground
-from mainstay.console.guards import ManagerPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.webhooks_form import Draft
 from mainstay.console.webhooks_one import ONE, PATH, endpoint_of
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid, MainstayError
+
+_Edit = Annotated[Page, Depends(PageMay("webhooks.change"))]
 
 _MOST_WORKSPACES = 200
 _MOST_TYPES = 12
@@ -27,12 +29,12 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(f"{PATH}/new")
-    async def ask_new(page: ManagerPage) -> Response:
+    async def ask_new(page: _Edit) -> Response:
         """The form of a new webhook."""
         return await _form(ground, page, None, webhooks_form.blank())
 
     @router.post(PATH)
-    async def create(page: ManagerPage) -> Response:
+    async def create(page: _Edit) -> Response:
         """The webhook is made, and its secret shown for the only time; or its filter is tried."""
         draft = webhooks_form.read(page.form)
         if page.form.get("do") == "try":
@@ -45,13 +47,13 @@ def routes(ground: Ground) -> APIRouter:
         return webhooks_acts.show_secret(page, endpoint, secret, is_new=True, status=201)
 
     @router.get(ONE + "/edit")
-    async def ask(page: ManagerPage, endpoint_id: str) -> Response:
+    async def ask(page: _Edit, endpoint_id: str) -> Response:
         """The form of the webhook as it is."""
         endpoint = await endpoint_of(ground, page, endpoint_id)
         return await _form(ground, page, endpoint, webhooks_form.draft_of_endpoint(endpoint))
 
     @router.post(ONE + "/edit")
-    async def change(page: ManagerPage, endpoint_id: str) -> Response:
+    async def change(page: _Edit, endpoint_id: str) -> Response:
         """The webhook is as the form says; or its filter is tried."""
         endpoint = await endpoint_of(ground, page, endpoint_id)
         draft = webhooks_form.read(page.form, kind=endpoint["kind"])

@@ -1,14 +1,16 @@
 """The catalogue of event types: what there is, with schema and example of each."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from mainstay import webhooks
 from mainstay.console.ground import Ground
-from mainstay.console.guards import AnyPage, Page, pages
+from mainstay.console.guards import Page, PageMay, pages
 from mainstay.console.trail import trail_of
 from mainstay.console.webhooks_words import moments
+
+_View = Annotated[Page, Depends(PageMay("webhooks.read"))]
 
 PATH = "/console/webhooks/types"
 SHOWN = 50
@@ -19,12 +21,12 @@ def routes(ground: Ground) -> APIRouter:
     router = pages()
 
     @router.get(PATH)
-    async def show(page: AnyPage) -> Response:
+    async def show(page: _View) -> Response:
         """The types by name."""
         return page.show("webhooks_types.html", one=None, **await _listed(ground, page))
 
     @router.get(PATH + "/{type_name}")
-    async def show_one(page: AnyPage, type_name: str) -> Response:
+    async def show_one(page: _View, type_name: str) -> Response:
         """One type, beside the list."""
         one = moments(await webhooks.get_type(page.db, company_id=page.company_id, name=type_name))
         listed = {} if page.wanted == "panel" else await _listed(ground, page)

@@ -17,7 +17,7 @@ from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Una
 from mainstay.kernel.regions import Regions
 from mainstay.web import bodies, callers
 from mainstay.web.asgi import App, Headers, Receive, Scope, Send
-from mainstay.web.callers import Caller
+from mainstay.web.callers import NO_KEY, Caller
 
 SINGLE_PATH = "/v1/key/workspace/events"
 BATCH_PATH = "/v1/key/workspace/events/batch"
@@ -116,7 +116,7 @@ class IngestRoutes:
     async def _admit(self, scope: Scope, headers: Headers) -> Place:
         token = callers.key_of(headers)
         if token is None:
-            raise Unauthenticated("Send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'.")
+            raise Unauthenticated(NO_KEY)
         key = self._keys.find_cached_key(token) or await self._keys.load_key(token)
         caller = key.admit(callers.address_of(scope.get("client")))
         callers.check_key(caller, "workspace_key", "POST")

@@ -38,11 +38,11 @@ from mainstay.kernel.outbox import Actor
 from mainstay.kernel.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, check_limit
 from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
-from mainstay.web.callers import Caller, Callers, Operator, PersonGuard
+from mainstay.web.callers import Caller, Callers, May, Operator
 from mainstay.web.json import Answer, refuse_unknown_query
 
 STATS_PATH: Final = "/api/v1/queue/stats"
-_READS_STATS = PersonGuard(("owner", "manager"))
+_READS_STATS = May("queues.read")
 _IN_REGION = frozenset({"region"})
 _LIST_QUERY = frozenset({"region", "state", "kind", "lane", "companyId", "error", "cursor", "limit"})
 _COUNTED = ("waiting", "delayed", "active", "retrying", "completed", "dead", "failed")

@@ -26,9 +26,12 @@ from mainstay.plans.schemas import (
     WorkspaceUsageAnswer,
 )
 from mainstay.plans.standing import Book
-from mainstay.web.callers import Caller, CompanyKey, Manager, WorkspaceKey
+from mainstay.web.callers import Caller, CompanyKey, May, WorkspaceKey
 from mainstay.web.json import Answer, json_body, openapi_body
 
+_Reader = Annotated[Caller, Depends(May("usage.read"))]
+_Editor = Annotated[Caller, Depends(May("usage.change"))]
+"""Thresholds and alerts too: they name those who are told."""
 _KEYS, _PEOPLE = "/v1/key", "/api/v1/company"
 _Threshold = Annotated[NewThreshold, Depends(json_body(NewThreshold, most=65_536))]
 _Choices = Annotated[UsageChoices, Depends(json_body(UsageChoices, most=1_024))]
@@ -137,20 +140,20 @@ def _add_key_routes(routes: APIRouter, parts: Parts) -> None:
 
 def _add_usage(routes: APIRouter, parts: Parts) -> None:
     @routes.get(f"{_PEOPLE}/usage", tags=["usage"])
-    async def read_usage(caller: Manager, response: Response) -> CompanyUsageAnswer:
+    async def read_usage(caller: _Reader, response: Response) -> CompanyUsageAnswer:
         """What the company used in this month (UTC), may use, is warned of, and used in the months before."""
         _no_store(response)
         return await parts.usage(caller)
 
     @routes.patch(f"{_PEOPLE}/usage", tags=["usage"], openapi_extra=dict(openapi_body(UsageChoices)))
-    async def change_usage(caller: Manager, body: _Choices, response: Response) -> CompanyUsageAnswer:
+    async def change_usage(caller: _Editor, body: _Choices, response: Response) -> CompanyUsageAnswer:
         """Events are refused with 429 once the hard limit is reached, or are taken beyond it: the company's choice."""
         _no_store(response)
         await parts.choose_blocking(caller, blocks=body.blocks_at_limit)
         return await parts.usage(caller)
 
     @routes.get(f"{_PEOPLE}/add-ons", tags=["usage"])
-    async def read_add_ons(caller: Manager) -> AddOnList:
+    async def read_add_ons(caller: _Reader) -> AddOnList:
         """The add-ons that the company holds; operators grant and remove them."""
         found = await add_ons.list_add_ons(parts.regions.home, caller.company_id)
         return AddOnList(data=[AddOnShown(code=one.code, granted_at=iso(one.granted_at)) for one in found])
@@ -158,12 +161,12 @@ def _add_usage(routes: APIRouter, parts: Parts) -> None:
 
 def _add_thresholds(routes: APIRouter, parts: Parts) -> None:
     @routes.get(f"{_PEOPLE}/thresholds", tags=["usage"])
-    async def list_thresholds(caller: Manager) -> ThresholdList:
+    async def list_thresholds(caller: _Editor) -> ThresholdList:
         """The company's thresholds with their state in this month; targets are shown without their secrets."""
         return ThresholdList(data=await parts.thresholds(caller))
 
     @routes.post(f"{_PEOPLE}/thresholds", tags=["usage"], openapi_extra=dict(openapi_body(NewThreshold)))
-    async def add_threshold(caller: Manager, body: _Threshold) -> Answer:
+    async def add_threshold(caller: _Editor, body: _Threshold) -> Answer:
         """A threshold, soft or hard, absolute or a percentage of the quota; a webhook's secret is shown only here."""
         threshold_id, targets = await parts.add_threshold(caller, body)
         shown = {one.id: one for one in await parts.thresholds(caller)}
@@ -171,13 +174,13 @@ def _add_thresholds(routes: APIRouter, parts: Parts) -> None:
         return Answer({"data": {**made, "targets": targets}}, 201, {"cache-control": "no-store"})
 
     @routes.delete(f"{_PEOPLE}/thresholds/{{threshold_id}}", tags=["usage"], status_code=204)
-    async def delete_threshold(caller: Manager, threshold_id: str) -> Response:
+    async def delete_threshold(caller: _Editor, threshold_id: str) -> Response:
         """The threshold is gone; alerts that it raised stay."""
         await parts.delete_threshold(caller, threshold_id)
         return Response(status_code=204)
 
     @routes.get(f"{_PEOPLE}/alerts", tags=["usage"])
-    async def list_alerts(caller: Manager) -> AlertList:
+    async def list_alerts(caller: _Editor) -> AlertList:
         """The company's newest 100 alerts with what became of each send."""
         return AlertList(data=await parts.alerts(caller))
 

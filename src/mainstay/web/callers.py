@@ -4,11 +4,10 @@ Each family of paths takes one kind of credential: `/api/v1` people by bearer to
 `/internal/*` the operators' token. The identity room fulfils `Callers`; `main` puts it into the application's state.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, params
 
 from mainstay.kernel.errors import Forbidden, StepUpRequired, Unauthenticated
 from mainstay.kernel.outbox import Actor
@@ -17,6 +16,7 @@ from mainstay.web.asgi import Headers
 from mainstay.web.roles import ACTS, Role
 
 Kind = Literal["person", "workspace_key", "company_key", "operator"]
+NO_KEY = "Authentication required: send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'."
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -101,50 +101,36 @@ class KeyGuard:
     async def __call__(self, request: Request) -> Caller:
         token = key_of(request.scope["headers"])
         if token is None:
-            raise Unauthenticated("Send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'.")
+            raise Unauthenticated(NO_KEY)
         callers: Callers = request.app.state.callers
         caller = await callers.key(token, address_of(request.scope.get("client")))
         return check_key(caller, self.kind, request.method)
 
 
-class PersonGuard:
-    """Admits people who hold one of the roles in the company that their token names."""
-
-    kind: Kind = "person"
-
-    def __init__(self, roles: Collection[Role]) -> None:
-        self.roles = frozenset(roles)
-
-    async def admit(self, request: Request) -> Caller:
-        """The person of the token, whatever their role."""
-        token = bearer_of(request.scope["headers"])
-        if token is None:
-            raise Unauthenticated("Send the access token as 'Authorization: Bearer'.")
-        callers: Callers = request.app.state.callers
-        return await callers.person(token)
-
-    async def __call__(self, request: Request) -> Caller:
-        caller = await self.admit(request)
-        if caller.role not in self.roles:
-            raise Forbidden(f"This needs the role {' or '.join(sorted(self.roles))}.")
-        return caller
-
-
-class May(PersonGuard):
+class May:
     """Admits people who may do the act of the table in `web.roles`; `fresh` asks that they just proved who they are.
 
     Forbidden names the act; StepUpRequired where `POST /api/v1/auth/step-up` must come first.
     """
 
+    kind: Kind = "person"
+
     def __init__(self, act: str, *, fresh: bool = False) -> None:
-        super().__init__(ACTS[act].roles)
-        self.act = act
+        self.act = ACTS[act]
         self.fresh = fresh
+
+    async def admit(self, request: Request) -> Caller:
+        """The person of the token, whatever their role."""
+        token = bearer_of(request.scope["headers"])
+        if token is None:
+            raise Unauthenticated("Authentication required: send the access token as 'Authorization: Bearer'.")
+        callers: Callers = request.app.state.callers
+        return await callers.person(token)
 
     async def __call__(self, request: Request) -> Caller:
         caller = await self.admit(request)
-        if not ACTS[self.act].allows(caller.role, caller.features):
-            raise Forbidden(f"Your role may not do this: {ACTS[self.act].title}.")
+        if not self.act.allows(caller.role, caller.features):
+            raise Forbidden(f"Your role may not do this: {self.act.title}.")
         if self.fresh and not caller.is_fresh:
             raise StepUpRequired
         return caller
@@ -158,14 +144,29 @@ class OperatorGuard:
     async def __call__(self, request: Request) -> Caller:
         token = request.headers.get("x-internal-token")
         if token is None:
-            raise Unauthenticated("Send the operators' token as 'x-internal-token'.")
+            raise Unauthenticated("Authentication required: send the operators' token as 'x-internal-token'.")
         callers: Callers = request.app.state.callers
         return await callers.operator(token)
 
 
 WorkspaceKey = Annotated[Caller, Depends(KeyGuard("workspace_key"))]
 CompanyKey = Annotated[Caller, Depends(KeyGuard("company_key"))]
-Member = Annotated[Caller, Depends(PersonGuard(("owner", "manager", "staff")))]
-Manager = Annotated[Caller, Depends(PersonGuard(("owner", "manager")))]
-Owner = Annotated[Caller, Depends(PersonGuard(("owner",)))]
 Operator = Annotated[Caller, Depends(OperatorGuard())]
+
+
+class Guards(NamedTuple):
+    """Who may call the routes of one family: those that read, and those that change something."""
+
+    reading: params.Depends
+    changing: params.Depends
+
+    @classmethod
+    def of_people(cls, reading: str, changing: str) -> Self:
+        """People who may do those acts."""
+        return cls(Depends(May(reading)), Depends(May(changing)))
+
+    @classmethod
+    def of_keys(cls, kind: Kind) -> Self:
+        """API keys of that kind."""
+        guard = Depends(KeyGuard(kind))
+        return cls(guard, guard)

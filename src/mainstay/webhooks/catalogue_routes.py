@@ -3,11 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, params
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from mainstay.kernel.paging import MAX_LIMIT
-from mainstay.web.callers import Caller
+from mainstay.web.callers import Caller, Guards
 from mainstay.web.json import Answer, json_body, openapi_body
 from mainstay.webhooks import catalogue, repeats
 from mainstay.webhooks.answers import NOT_VALID, TypeList, TypeShown, told
@@ -22,11 +22,11 @@ _RESERVED = {409: "The name is one of Mainstay's own types, or the company has a
 _MADE = {201: {"description": "The type is new.", "model": TypeShown}}
 
 
-def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
+def add(router: APIRouter, parts: Parts, guards: Guards) -> None:
     """The router lists, shows, makes, changes and deprecates event types."""
 
     @router.get("", openapi_extra={"parameters": PAGING}, **told(TypeList, 200, NOT_VALID))
-    async def list_types(request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    async def list_types(request: Request, caller: Annotated[Caller, guards.reading]) -> Answer:
         """The company's event types and Mainstay's own by name, each with the schema and an example of its `data`."""
         page = page_of(request, parts, f"event-types:{caller.company_id}", most=MAX_LIMIT)
         found = await catalogue.read(
@@ -35,7 +35,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
         return page.answer(found.types, found.next_after)
 
     @router.get("/{type_name}", **told(TypeShown, 200, _NO_TYPE))
-    async def read_type(type_name: str, caller: Annotated[Caller, guard]) -> Answer:
+    async def read_type(type_name: str, caller: Annotated[Caller, guards.reading]) -> Answer:
         """One event type."""
         return Answer(await catalogue.get(parts.db_of(caller), company_id=caller.company_id, name=type_name))
 
@@ -45,7 +45,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
     @router.put("/{type_name}", openapi_extra=dict(openapi_body(TypeWanted)), **putting)
     async def put_type(
         type_name: str,
-        caller: Annotated[Caller, guard],
+        caller: Annotated[Caller, guards.changing],
         wanted: Annotated[TypeWanted, Depends(json_body(TypeWanted))],
         once_key: OnceKey = None,
     ) -> Answer:
@@ -60,7 +60,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
         return Answer(shown, 201 if is_new else 200)
 
     @router.delete("/{type_name}", status_code=204, response_class=Response)
-    async def deprecate_type(type_name: str, caller: Annotated[Caller, guard]) -> Response:
+    async def deprecate_type(type_name: str, caller: Annotated[Caller, guards.changing]) -> Response:
         """Deprecates the type: it stays readable, and messages of it go out as before. `PUT` takes that back."""
         async with parts.db_of(caller).begin() as tx:
             await catalogue.deprecate(tx, caller.actor, company_id=caller.company_id, name=type_name)

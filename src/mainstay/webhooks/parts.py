@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from fastapi import Depends, Request, params
+from fastapi import Request
 
 from mainstay.kernel.addresses import AllowList
 from mainstay.kernel.clock import Clock
@@ -15,14 +15,14 @@ from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import DEFAULT_LIMIT, Cursors, check_limit
 from mainstay.kernel.regions import Regions
 from mainstay.web import bodies
-from mainstay.web.callers import Caller, KeyGuard, PersonGuard
+from mainstay.web.callers import Caller, Guards
 from mainstay.web.json import Answer, json_body, refuse_unknown_query
 from mainstay.webhooks.endpoints import FindWorkspace
 
 T = TypeVar("T")
-FAMILIES: Final[dict[str, params.Depends]] = {
-    "/api/v1": Depends(PersonGuard(("owner", "manager"))),
-    "/v1/key/company": Depends(KeyGuard("company_key")),
+FAMILIES: Final = {
+    "/api/v1": Guards.of_people("webhooks.read", "webhooks.change"),
+    "/v1/key/company": Guards.of_keys("company_key"),
 }
 """Where everything of this room stands, and who may call it there."""
 

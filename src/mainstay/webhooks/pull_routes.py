@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request, params
+from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPBearer
 
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid, Unauthenticated, Unavailable
-from mainstay.web.callers import Caller, bearer_of
+from mainstay.web.callers import Caller, Guards, bearer_of
 from mainstay.web.json import Answer, refuse_unknown_query
 from mainstay.webhooks import pulling
 from mainstay.webhooks.answers import NO_ENDPOINT, NOT_VALID, PulledMessages, told
@@ -63,7 +63,7 @@ class Waiters:
             self._waiting += Counter()
 
 
-def add(router: APIRouter, parts: Parts, guard: params.Depends, waiters: Waiters) -> None:
+def add(router: APIRouter, parts: Parts, guards: Guards, waiters: Waiters) -> None:
     """The router lets the company's people and keys read what an endpoint would pull."""
 
     @router.get(
@@ -71,7 +71,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends, waiters: Waiters
         openapi_extra={"parameters": _PARAMETERS},
         **told(PulledMessages, 200, NOT_VALID, NO_ENDPOINT, _NOT_READ),
     )
-    async def read_messages(pull_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    async def read_messages(pull_id: str, request: Request, caller: Annotated[Caller, guards.reading]) -> Answer:
         """The next messages after the cursor; with `wait`, waits up to 20 s for one to come."""
         return await _answer(request, parts, parts.db_of(caller), waiters, caller.company_id, pull_id)
 

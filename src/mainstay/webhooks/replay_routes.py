@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, params
+from fastapi import APIRouter, Depends, Request
 
 from mainstay import jobs
-from mainstay.web.callers import Caller
+from mainstay.web.callers import Caller, Guards
 from mainstay.web.json import Answer, json_body, openapi_body
 from mainstay.webhooks import repeats, replays
 from mainstay.webhooks.answers import NO_ENDPOINT, NOT_VALID, ReplayCount, ReplayList, ReplayShown, told
@@ -20,7 +20,7 @@ _OVER = {409: "The replay has come to its end already."}
 _COUNTED = {200: {"description": "With `dryRun`: how many match.", "model": ReplayCount}}
 
 
-def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
+def add(router: APIRouter, parts: Parts, guards: Guards) -> None:
     """The router starts, shows and cancels replays."""
 
     starting = told(ReplayShown, 202, NOT_VALID, NO_ENDPOINT, _NOT_NOW, ONCE)
@@ -29,7 +29,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
     @router.post("/{endpoint_id}/replays", openapi_extra=dict(openapi_body(NewReplay)), **starting)
     async def start(
         endpoint_id: str,
-        caller: Annotated[Caller, guard],
+        caller: Annotated[Caller, guards.changing],
         wanted: Annotated[NewReplay, Depends(json_body(NewReplay))],
         once_key: OnceKey = None,
     ) -> Answer:
@@ -67,7 +67,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
         openapi_extra={"parameters": PAGING},
         **told(ReplayList, 200, NOT_VALID, NO_ENDPOINT),
     )
-    async def list_replays(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    async def list_replays(endpoint_id: str, request: Request, caller: Annotated[Caller, guards.reading]) -> Answer:
         """The webhook's replays, newest first."""
         page = page_of(request, parts, f"replays:{caller.company_id}:{endpoint_id.lower()}", most=PAGE_LIMIT)
         found = await replays.read(
@@ -80,7 +80,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
         return page.answer(found.replays, found.next_before)
 
     @router.get("/{endpoint_id}/replays/{replay_id}", **told(ReplayShown, 200, _NO_REPLAY))
-    async def read(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guard]) -> Answer:
+    async def read(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guards.reading]) -> Answer:
         """One replay: its state, how many match, how many are on their way."""
         return Answer(
             await replays.get(
@@ -89,7 +89,7 @@ def add(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
         )
 
     @router.post("/{endpoint_id}/replays/{replay_id}/cancel", **told(ReplayShown, 200, _NO_REPLAY, _OVER))
-    async def cancel(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guard]) -> Answer:
+    async def cancel(endpoint_id: str, replay_id: str, caller: Annotated[Caller, guards.changing]) -> Answer:
         """Ends the replay: nothing more is sent again, what is on its way stays so."""
         async with parts.db_of(caller).begin() as tx:
             shown = await replays.cancel(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, params
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from mainstay import jobs
@@ -13,7 +13,7 @@ from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import MAX_LIMIT, Cursors
 from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
-from mainstay.web.callers import Caller
+from mainstay.web.callers import Caller, Guards
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
 from mainstay.webhooks import catalogue_routes, deliveries, endpoints, figures, pull_routes, repeats, replay_routes
 from mainstay.webhooks.answers import (
@@ -65,16 +65,16 @@ def router(
     )
     whole = APIRouter(tags=["webhooks"], default_response_class=Answer)
     waiters = pull_routes.Waiters()
-    for prefix, guard in FAMILIES.items():
+    for prefix, guards in FAMILIES.items():
         one = APIRouter(prefix=f"{prefix}/webhooks")
-        _add_company_routes(one, parts, guard)
-        _add_endpoint_routes(one, parts, guard)
-        _add_delivery_routes(one, parts, guard)
-        replay_routes.add(one, parts, guard)
-        pull_routes.add(one, parts, guard, waiters)
+        _add_company_routes(one, parts, guards)
+        _add_endpoint_routes(one, parts, guards)
+        _add_delivery_routes(one, parts, guards)
+        replay_routes.add(one, parts, guards)
+        pull_routes.add(one, parts, guards, waiters)
         whole.include_router(one)
         types = APIRouter(prefix=f"{prefix}/event-types")
-        catalogue_routes.add(types, parts, guard)
+        catalogue_routes.add(types, parts, guards)
         whole.include_router(types)
     own = APIRouter(prefix="/v1/pull")
     pull_routes.add_own(own, parts, waiters)
@@ -109,25 +109,25 @@ def _window_of(request: Request) -> figures.Window:
     return window
 
 
-def _add_company_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
+def _add_company_routes(router: APIRouter, parts: Parts, guards: Guards) -> None:
     @router.get("/stats", openapi_extra={"parameters": [_WINDOW]}, **told(FiguresShown, 200, NOT_VALID))
-    async def company_stats(request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    async def company_stats(request: Request, caller: Annotated[Caller, guards.reading]) -> Answer:
         """Tries of the whole company: a series, share of success, p50 and p99, by status."""
         window = _window_of(request)
         return Answer(await figures.read(parts.db_of(caller), company_id=caller.company_id, window=window))
 
     @router.post("/filter-test", openapi_extra=dict(openapi_body(FilterTrial)), **told(FilterVerdict, 200, NOT_VALID))
     async def try_filter(
-        caller: Annotated[Caller, guard], wanted: Annotated[FilterTrial, Depends(json_body(FilterTrial))]
+        caller: Annotated[Caller, guards.reading], wanted: Annotated[FilterTrial, Depends(json_body(FilterTrial))]
     ) -> Answer:
         """Says whether a message like the example passes the filter."""
         return Answer({"matches": await endpoints.try_filter(parts.db_of(caller), wanted.filter, wanted.example)})
 
 
-def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
+def _add_endpoint_routes(router: APIRouter, parts: Parts, guards: Guards) -> None:
     @router.post("", openapi_extra=dict(openapi_body(NewEndpoint)), **told(EndpointIssued, 201, NOT_VALID, _MAKING))
     async def create(
-        caller: Annotated[Caller, guard],
+        caller: Annotated[Caller, guards.changing],
         wanted: Annotated[NewEndpoint, Depends(json_body(NewEndpoint))],
         once_key: OnceKey = None,
     ) -> Answer:
@@ -152,7 +152,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         return Answer(await _shown(parts, caller, row, secret=secret or None), 201, NOT_KEPT)
 
     @router.get("", openapi_extra={"parameters": PAGING}, **told(EndpointList, 200, NOT_VALID))
-    async def list_all(request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    async def list_all(request: Request, caller: Annotated[Caller, guards.reading]) -> Answer:
         """The company's webhooks, oldest first."""
         page = page_of(request, parts, f"webhooks:{caller.company_id}", most=MAX_LIMIT)
         found = await endpoint_rows.list_endpoints(
@@ -168,7 +168,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         openapi_extra={"parameters": [_WINDOW]},
         **told(FiguresShown, 200, NOT_VALID, NO_ENDPOINT),
     )
-    async def read_stats(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    async def read_stats(endpoint_id: str, request: Request, caller: Annotated[Caller, guards.reading]) -> Answer:
         """Tries at this webhook: a series, share of success, p50 and p99, by status."""
         window = _window_of(request)
         row = await endpoints.get(parts.db_of(caller), company_id=caller.company_id, endpoint_id=endpoint_id)
@@ -178,7 +178,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         return Answer(shown)
 
     @router.get("/{endpoint_id}", **told(EndpointShown, 200, NO_ENDPOINT))
-    async def read(endpoint_id: str, caller: Annotated[Caller, guard]) -> Answer:
+    async def read(endpoint_id: str, caller: Annotated[Caller, guards.reading]) -> Answer:
         """One webhook, without its secret."""
         row = await endpoints.get(parts.db_of(caller), company_id=caller.company_id, endpoint_id=endpoint_id)
         return Answer(await _shown(parts, caller, row))
@@ -190,7 +190,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
     )
     async def change(
         endpoint_id: str,
-        caller: Annotated[Caller, guard],
+        caller: Annotated[Caller, guards.changing],
         wanted: Annotated[EndpointChange, Depends(json_body(EndpointChange))],
     ) -> Answer:
         """Changes the given fields; what is pending goes to the new address."""
@@ -211,7 +211,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         return Answer(await _shown(parts, caller, row))
 
     @router.delete("/{endpoint_id}", status_code=204, response_class=Response)
-    async def delete(endpoint_id: str, caller: Annotated[Caller, guard]) -> Response:
+    async def delete(endpoint_id: str, caller: Annotated[Caller, guards.changing]) -> Response:
         """Deletes the webhook; what is pending is discarded, its logs stay readable for 30 days."""
         async with parts.db_of(caller).begin() as tx:
             await endpoints.delete(tx, caller.actor, company_id=caller.company_id, endpoint_id=endpoint_id)
@@ -224,7 +224,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
     )
     async def rotate_secret(
         endpoint_id: str,
-        caller: Annotated[Caller, guard],
+        caller: Annotated[Caller, guards.changing],
         wanted: Annotated[Rotation, Depends(json_body(Rotation))],
         once_key: OnceKey = None,
     ) -> Answer:
@@ -245,7 +245,7 @@ def _add_endpoint_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         return Answer(await _shown(parts, caller, row, secret=secret or None), 200, NOT_KEPT)
 
 
-def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends) -> None:
+def _add_delivery_routes(router: APIRouter, parts: Parts, guards: Guards) -> None:
     @router.post(
         "/{endpoint_id}/test",
         openapi_extra=_optional(SampleWanted),
@@ -253,7 +253,7 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
     )
     async def send_test(
         endpoint_id: str,
-        caller: Annotated[Caller, guard],
+        caller: Annotated[Caller, guards.changing],
         wanted: _Sample,
         once_key: OnceKey = None,
     ) -> Answer:
@@ -274,7 +274,7 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         openapi_extra={"parameters": [*PAGING, _STATUS]},
         **told(DeliveryLog, 200, NOT_VALID, NO_ENDPOINT),
     )
-    async def read_logs(endpoint_id: str, request: Request, caller: Annotated[Caller, guard]) -> Answer:
+    async def read_logs(endpoint_id: str, request: Request, caller: Annotated[Caller, guards.reading]) -> Answer:
         """Deliveries newest first with every try: status, duration, answer's head and body (first 4,096 bytes)."""
         scope = f"webhook-logs:{caller.company_id}:{endpoint_id.lower()}"
         page = page_of(request, parts, scope, most=LOG_LIMIT, filters=frozenset({"status"}))
@@ -296,7 +296,7 @@ def _add_delivery_routes(router: APIRouter, parts: Parts, guard: params.Depends)
         **told(DeliveryRepeated, 202, NOT_VALID, _NO_DELIVERY, _INACTIVE, ONCE),
     )
     async def replay(
-        endpoint_id: str, delivery_id: str, caller: Annotated[Caller, guard], once_key: OnceKey = None
+        endpoint_id: str, delivery_id: str, caller: Annotated[Caller, guards.changing], once_key: OnceKey = None
     ) -> Answer:
         """Sends the delivery's message again, under the same `webhook-id`."""
         asked = (endpoint_id.lower(), delivery_id.lower())
