@@ -36,8 +36,19 @@ async def test_a_workspace_key_sees_its_workspace(
         "name": "ingest",
         "prefix": key.secret[:12],
         "readOnly": False,
+        "scopes": None,
         "lastUsedAt": None,
         "uses5m": 0,
+        "health": {
+            "use": "never_used",
+            "uses5m": 0,
+            "lastUsedAt": None,
+            "lastAddress": None,
+            "addresses": 0,
+            "refusals": {"address": 0, "readOnly": 0, "scope": 0},
+            "refusedAt": None,
+            "refusedAddress": None,
+        },
     }
 
 

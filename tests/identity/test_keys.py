@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from mainstay import identity
-from mainstay.identity import errors, keys
+from mainstay.identity import allow_lists, errors, key_tokens
 from mainstay.kernel import ids
 from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Database
@@ -36,7 +36,7 @@ async def test_a_key_is_shown_once_and_kept_as_a_digest(
     whole = await company_key()
     assert issued.secret.startswith("mk_ws_")
     assert whole.secret.startswith("mk_co_")
-    assert len(issued.secret) == len(whole.secret) == keys.TOKEN_CHARACTERS
+    assert len(issued.secret) == len(whole.secret) == key_tokens.TOKEN_CHARACTERS
     assert issued.secret not in repr(issued)
     listed = await identity.list_keys(db, workspace.company_id)
     assert listed == [issued.record, whole.record]
@@ -254,7 +254,7 @@ ALLOWED: Sequence[tuple[list[str], str, bool]] = (
 
 @pytest.mark.parametrize(("networks", "address", "allowed"), ALLOWED)
 def test_addresses_are_held_against_the_allow_list(networks: list[str], address: str, allowed: bool) -> None:
-    assert keys.is_allowed(keys.networks_of(keys.check_allow_list(networks)), address) is allowed
+    assert allow_lists.is_allowed(allow_lists.networks_of(allow_lists.check_allow_list(networks)), address) is allowed
 
 
 @pytest.mark.contract("HL-E-11")
@@ -282,14 +282,14 @@ async def test_a_key_is_refused_from_outside_its_allow_list(
 )
 def test_allow_lists_are_refused(entry: str) -> None:
     with pytest.raises(Invalid) as told:
-        keys.check_allow_list(["10.0.0.0/8", entry])
+        allow_lists.check_allow_list(["10.0.0.0/8", entry])
     assert told.value.faults[0].pointer == "#/allowList/1"
 
 
 def test_an_allow_list_has_at_most_100_entries() -> None:
-    assert len(keys.check_allow_list(["10.0.0.1"] * 100)) == 100
+    assert len(allow_lists.check_allow_list(["10.0.0.1"] * 100)) == 100
     with pytest.raises(Invalid):
-        keys.check_allow_list(["10.0.0.1"] * 101)
+        allow_lists.check_allow_list(["10.0.0.1"] * 101)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mainstay.events.ingest import Ingestion, Result, Stored
 from mainstay.events.intake import Place, Prepared
 from mainstay.events.queries import chains, lists
 from mainstay.kernel import telemetry
-from mainstay.kernel.errors import MainstayError, NotFound, Unauthenticated, Unavailable
+from mainstay.kernel.errors import KeyRefused, MainstayError, NotFound, Unauthenticated, Unavailable
 from mainstay.kernel.regions import Regions
 from mainstay.web import bodies, callers
 from mainstay.web.asgi import App, Headers, Receive, Scope, Send
@@ -33,19 +33,24 @@ class IngestKey(Protocol):
     @property
     def region(self) -> str: ...
 
+    @property
+    def caller(self) -> Caller: ...
+
     def admit(self, address: str) -> Caller: ...
 
 
 class IngestKeys(Protocol):
-    """Keys by token, from memory where they were asked for within the last second; `confirm` asks the database."""
+    """Keys by token, from memory where they were asked for within the last second; `key` asks the database."""
 
     def find_cached_key(self, token: str) -> IngestKey | None: ...
 
     async def load_key(self, token: str) -> IngestKey: ...
 
-    async def confirm(self, token: str, address: str) -> Caller: ...
+    async def key(self, token: str, address: str) -> Caller: ...
 
-    def count_use(self, key_id: str, region: str) -> None: ...
+    def count_use(self, key_id: str, region: str, address: str) -> None: ...
+
+    def count_refusal(self, key_id: str, region: str, refusal: KeyRefused, address: str) -> None: ...
 
 
 class IngestRoutes:
@@ -118,9 +123,13 @@ class IngestRoutes:
         if token is None:
             raise Unauthenticated(NO_KEY)
         key = self._keys.find_cached_key(token) or await self._keys.load_key(token)
-        caller = key.admit(callers.address_of(scope.get("client")))
-        callers.check_key(caller, "workspace_key", "POST")
-        self._keys.count_use(caller.id, key.region)
+        address = callers.address_of(scope.get("client"))
+        try:
+            caller = callers.check_key(key.admit(address), "workspace_key", "POST", scope["path"])
+        except KeyRefused as refusal:
+            self._keys.count_refusal(key.caller.id, key.region, refusal, address)
+            raise
+        self._keys.count_use(caller.id, key.region, address)
         return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
 
     async def _settled(self, place: Place, events: list[Prepared]) -> list[Result]:
@@ -154,7 +163,7 @@ class IngestRoutes:
     async def _confirm(self, scope: Scope, place: Place) -> None:
         """Passes a key that the database calls good now: only storing anew checks it by itself."""
         headers, address = scope["headers"], callers.address_of(scope.get("client"))
-        caller = await self._keys.confirm(callers.key_of(headers) or "", address)
+        caller = await self._keys.key(callers.key_of(headers) or "", address)
         if caller.region != place.region:
             raise Unavailable("The company has just moved to another region; send this again.")
 

@@ -13,10 +13,12 @@ SHA-256 digests; a key's secret is shown once. Once `revoke_key` has committed n
 readers ask the database, and writers that use the one-second cache re-check with `mainstay.key_is_valid` in the
 statement that writes. A login tells an unknown email from a wrong password neither by its answer nor by its work.
 Every change is announced with its actor: `company.opened`, `company.moved`, `workspace.opened`, `person.added`,
-`key.issued`, `key.rotated`, `key.revoked`, `session.opened`, `session.ended`. Where a region has a database of its own,
-its keys are there, companies and people at home; a key is looked for in both (`callers`).
+`key.issued`, `key.rotated`, `key.changed`, `key.leaked`, `key.revoked`, `session.opened`, `session.ended`.
+Where a region has a database of its own, its keys are there, companies and people at home; a key is looked for in both.
 
-A key that makes keys gives no more rights than it has. Requests with an idempotency key make one key (`kernel.once`).
+A key may be narrowed to addresses, to reading and to scopes (`web.scopes`); how it is used and refused is counted; one
+that leaked is revoked. A key that makes keys gives no more rights than it has. Requests with an idempotency key make
+one key (`kernel.once`).
 
 Refuses: another company's ids (404), a key of the wrong kind or from outside its allow-list (403), writing keys for a
 system workspace, a login for whom no thread is free (503), the eleventh wrong password for an email and the

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mainstay.identity.allow_lists import Network, is_allowed, networks_of
 from mainstay.identity.errors import AddressNotAllowed
+from mainstay.identity.key_tokens import is_token
 from mainstay.identity.key_use import KeyUse
-from mainstay.identity.keys import Network, is_allowed, is_token, networks_of
 from mainstay.identity.queries import keys as key_rows
 from mainstay.identity.queries import sessions as session_rows
 from mainstay.identity.sessions import FRESH, SESSION_IDLE, caller_of
@@ -16,7 +17,7 @@ from mainstay.identity.tokens import AccessTokens
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import digest_of, same
 from mainstay.kernel.db import Database, Record
-from mainstay.kernel.errors import Unauthenticated, Unavailable
+from mainstay.kernel.errors import KeyRefused, Unauthenticated, Unavailable
 from mainstay.kernel.regions import Regions
 from mainstay.web.callers import Caller
 
@@ -83,22 +84,25 @@ class Identity:
         return caller_of(row)
 
     async def key(self, token: str, address: str) -> Caller:
-        """The caller of an API key that works now, from that address; one use is counted.
-        Unauthenticated, AddressNotAllowed."""
-        caller = await self.confirm(token, address)
-        self.count_use(caller.id, caller.region)
-        return caller
-
-    async def confirm(self, token: str, address: str) -> Caller:
-        """The same, for a use that is counted already."""
+        """The caller of an API key that works now, from that address; Unauthenticated, AddressNotAllowed. A use of it
+        is counted by who lets it in."""
         row = await self._find_key(digest_of(token)) if is_token(token) else None
         if row is None:
             raise Unauthenticated(_UNKNOWN)
-        return _cached_of(row).admit(address)
+        key = _cached_of(row)
+        try:
+            return key.admit(address)
+        except AddressNotAllowed as refusal:
+            self.count_refusal(key.caller.id, key.region, refusal, address)
+            raise
 
-    def count_use(self, key_id: str, region: str) -> None:
-        """One more use of the key, for callers that were admitted from the cache."""
-        self._uses[region].count(key_id)
+    def count_use(self, key_id: str, region: str, address: str) -> None:
+        """One more use of the key, from that address."""
+        self._uses[region].count(key_id, address)
+
+    def count_refusal(self, key_id: str, region: str, refusal: KeyRefused, address: str) -> None:
+        """One more refusal of a key that works."""
+        self._uses[region].count_refusal(key_id, refusal.why, address)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Stores uses each second until `stopping` is set, and once more then; a region that is away holds up none."""
@@ -190,5 +194,6 @@ def _cached_of(row: Record) -> CachedKey:
         workspace_id="" if row["workspace_id"] is None else str(row["workspace_id"]),
         read_only=row["read_only"],
         region=row["data_region"],
+        scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
     )
     return CachedKey(caller, row["data_region"], networks_of(row["allow_list"]))

@@ -1,6 +1,14 @@
 """What the identity room refuses."""
 
-from mainstay.kernel.errors import Conflict, Forbidden, MainstayError, NotFound, Unauthenticated, Unavailable
+from mainstay.kernel.errors import (
+    Conflict,
+    Forbidden,
+    KeyRefused,
+    MainstayError,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class CompanyNotFound(NotFound):
@@ -45,10 +53,11 @@ class KeyAlreadyIssued(Conflict):
     code = "key-already-issued"
 
 
-class AddressNotAllowed(Forbidden):
+class AddressNotAllowed(KeyRefused):
     """This key may not be used from your network address."""
 
     code = "address-not-allowed"
+    why = "address"
 
 
 class LoginRefused(Unauthenticated):

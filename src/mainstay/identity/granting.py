@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 
-from mainstay.identity import keys
+from mainstay.identity import allow_lists, keys
 from mainstay.identity.errors import BeyondOwnRights, KeyAlreadyIssued, KeyNotFound
 from mainstay.identity.keys import ApiKey, IssuedKey
 from mainstay.identity.queries import keys as key_rows
@@ -14,7 +14,7 @@ from mainstay.kernel.db import Connection, Tx
 from mainstay.kernel.errors import Fault, Unauthenticated
 from mainstay.web.callers import Caller
 
-ALLOW_LIST, EXPIRES_AT = "#/ipAllowlist", "#/expiresAt"
+ALLOW_LIST, EXPIRES_AT, SCOPES = "#/ipAllowlist", "#/expiresAt", "#/scopes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Wish:
     labels: Sequence[str] = ()
     allow_list: Sequence[str] = ()
     expires_at: datetime | None = None
+    scopes: Sequence[str] | None = None
 
 
 async def issue(
@@ -34,12 +35,14 @@ async def issue(
 ) -> IssuedKey:
     """A new key works: of the caller's workspace, of the one that a company key names, or of the company itself.
 
-    It comes from the addresses and ends when it is asked to, or as the caller's key does. BeyondOwnRights,
-    KeyAlreadyIssued where the request was carried out before, and what `issue_key` refuses.
+    It comes from the addresses, ends when and is narrowed as it is asked to, or as the caller's key is.
+
+    BeyondOwnRights, KeyAlreadyIssued where the request was carried out before, and what `issue_key` refuses.
     """
     own = await _own_key(tx, caller, [caller.id])
-    allow_list = narrowed_list(own, keys.check_allow_list(wish.allow_list, ALLOW_LIST))
+    allow_list = narrowed_list(own, allow_lists.check_allow_list(wish.allow_list, ALLOW_LIST))
     expires_at = narrowed_end(own, wish.expires_at)
+    scopes = narrowed_scopes(own, wish.scopes)
     workspace_id = own.workspace_id or wish.workspace_id
     await _claim(tx, caller, request)
     issued = await keys.issue_key(
@@ -53,6 +56,7 @@ async def issue(
         allow_list=allow_list,
         expires_at=expires_at,
         labels=wish.labels,
+        scopes=scopes,
         home=home,
     )
     await _made(tx, caller, request, issued)
@@ -80,6 +84,7 @@ async def rotate(
     if old.id != own.id:
         narrowed_list(own, old.allow_list, inherits=False)
         narrowed_end(own, old.expires_at, inherits=False)
+        narrowed_scopes(own, old.scopes, inherits=False)
     issued = await keys.rotate_key(tx, caller.actor, caller.company_id, old.id, overlap=overlap, name=name, home=home)
     await _made(tx, caller, request, issued)
     return issued
@@ -97,7 +102,7 @@ def narrowed_list(own: ApiKey, wished: Sequence[str], *, inherits: bool = True) 
     """The addresses of a key that `own` gives: those wished for, or its own; BeyondOwnRights where some lie outside."""
     if not own.allow_list or (inherits and not wished):
         return list(wished or own.allow_list)
-    ours = keys.networks_of(own.allow_list)
+    ours = allow_lists.networks_of(own.allow_list)
     outside = [
         index
         for index, entry in enumerate(wished)
@@ -118,7 +123,19 @@ def narrowed_end(own: ApiKey, wished: datetime | None, *, inherits: bool = True)
     return wished
 
 
-def _contains(network: keys.Network, other: keys.Network) -> bool:
+def narrowed_scopes(own: ApiKey, wished: Sequence[str] | None, *, inherits: bool = True) -> Sequence[str] | None:
+    """What a key that `own` gives is narrowed to: what is wished for, or its own scopes; BeyondOwnRights where some are
+    not among these."""
+    if own.scopes is None or (inherits and wished is None):
+        return own.scopes if wished is None else wished
+    beyond = [] if wished is None else [index for index, scope in enumerate(wished) if scope not in own.scopes]
+    if beyond or wished is None:
+        faults = [Fault("is not a scope of your key", f"{SCOPES}/{index}") for index in beyond]
+        raise BeyondOwnRights("Your key has fewer scopes.", faults=faults)
+    return wished
+
+
+def _contains(network: allow_lists.Network, other: allow_lists.Network) -> bool:
     return (
         network.version == other.version
         and network.network_address <= other.network_address  # type: ignore[operator]

@@ -89,6 +89,7 @@ class _Acts:
             body.labels,
             body.ip_allowlist,
             body.expires_at,
+            body.scopes,
         )
         async with self.regions.of(caller.region).begin() as tx:
             request = _request("keys.create", caller, body, once_key)
@@ -96,7 +97,7 @@ class _Acts:
 
     async def rotate(self, caller: Caller, body: Rotation, once_key: str | None) -> KeyRotated:
         """A key is replaced."""
-        overlap = overlap_of(body)
+        overlap = overlap_of(revoke_old=body.revoke_old, seconds=body.overlap_seconds)
         async with self.regions.of(caller.region).begin() as tx:
             request = _request("keys.rotate", caller, body, once_key)
             home = self.home_of(caller)
@@ -187,11 +188,11 @@ def _add_limits(routes: APIRouter) -> None:
         return RateLimit()
 
 
-def overlap_of(body: Rotation) -> timedelta:
+def overlap_of(*, revoke_old: bool, seconds: int | None) -> timedelta:
     """How long the old key works beside its successor: not at all, as told, or a day; Invalid where both are told."""
-    if not body.revoke_old:
-        return keys.DEFAULT_OVERLAP if body.overlap_seconds is None else timedelta(seconds=body.overlap_seconds)
-    if body.overlap_seconds:
+    if not revoke_old:
+        return keys.DEFAULT_OVERLAP if seconds is None else timedelta(seconds=seconds)
+    if seconds:
         raise Invalid(faults=[Fault("must be 0 where revokeOld is true", "#/overlapSeconds")])
     return timedelta(0)
 

@@ -4,26 +4,31 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from mainstay.identity.keys import ApiKey, IssuedKey, KeyKind
+from mainstay.identity.key_health_schemas import KeyAnswer
+from mainstay.identity.key_tokens import KeyKind
+from mainstay.identity.keys import ApiKey, IssuedKey
 from mainstay.identity.schemas import WorkspaceShown
 from mainstay.kernel.clock import iso
+from mainstay.web.scopes import Scope
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=36)]
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Text = Annotated[str, msgspec.Meta(max_length=500)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Text = Annotated[str, msgspec.Meta(max_length=500)]
+Labels = Annotated[list[Text], msgspec.Meta(max_length=20)]
+Scopes = Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=20)]
 
 
 class NewKey(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """A key to be made; without addresses or an end it has those of the key that asks."""
+    """A key to be made; without addresses, an end or scopes it has those of the key that asks."""
 
-    name: _Name
+    name: Name
     read_only: bool = False
-    labels: Annotated[list[_Text], msgspec.Meta(max_length=20)] = []
-    ip_allowlist: Annotated[list[_Text], msgspec.Meta(max_length=100)] = []
+    labels: Labels = []
+    ip_allowlist: Annotated[list[Text], msgspec.Meta(max_length=100)] = []
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    scopes: Scopes | None = None
 
 
 class NewKeyOfCompany(NewKey, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -36,7 +41,7 @@ class Rotation(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_on
     """Which key is replaced (the one that asks, unless named), and for how long it works beside its successor."""
 
     key_id: _Id | None = None
-    name: _Name | None = None
+    name: Name | None = None
     revoke_old: bool = False
     overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=2_592_000)] | None = None
 
@@ -45,14 +50,10 @@ class Revocation(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_
     """Which key ends (the one that asks, unless named), and why."""
 
     key_id: _Id | None = None
-    reason: _Text | None = None
+    reason: Text | None = None
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class KeyIssued(_Answer):
+class KeyIssued(KeyAnswer):
     """A new key; `key` is its secret, which is shown this once."""
 
     id: str
@@ -64,6 +65,7 @@ class KeyIssued(_Answer):
     read_only: bool
     labels: list[str]
     ip_allowlist: list[str]
+    scopes: list[str] | None
     expires_at: str | None
     created_at: str
 
@@ -76,7 +78,7 @@ class KeyRotated(KeyIssued):
     overlap_ends_at: str
 
 
-class KeyRevoked(_Answer):
+class KeyRevoked(KeyAnswer):
     """A key that has ended for good."""
 
     id: str
@@ -84,7 +86,7 @@ class KeyRevoked(_Answer):
     revoked_reason: str | None
 
 
-class RateLimit(_Answer):
+class RateLimit(KeyAnswer):
     """How often the key may call. Nothing limits keys at present, and the figures are null."""
 
     policy: Literal["unlimited"] = "unlimited"
@@ -95,7 +97,7 @@ class RateLimit(_Answer):
     limited: bool = Field(default=False, description="Whether calls are refused at this moment")
 
 
-class LatestUsage(_Answer):
+class LatestUsage(KeyAnswer):
     """Events of the current calendar month (UTC)."""
 
     period_start: str
@@ -103,14 +105,14 @@ class LatestUsage(_Answer):
     events: int
 
 
-class WorkspaceStats(_Answer):
+class WorkspaceStats(KeyAnswer):
     """What a workspace holds: `events` is how many were ever stored, which is also the `seq` of its last one."""
 
     events: int
     latest_usage: LatestUsage
 
 
-class WorkspaceDetail(_Answer):
+class WorkspaceDetail(KeyAnswer):
     """One workspace of the company with its figures."""
 
     workspace: WorkspaceShown
@@ -147,6 +149,7 @@ def _members(issued: IssuedKey) -> dict[str, Any]:
         "read_only": key.read_only,
         "labels": list(key.labels),
         "ip_allowlist": list(key.allow_list),
+        "scopes": None if key.scopes is None else list(key.scopes),
         "expires_at": None if key.expires_at is None else iso(key.expires_at),
         "created_at": iso(key.created_at),
     }

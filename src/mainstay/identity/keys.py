@@ -1,38 +1,32 @@
 """API keys: issued, listed without their secret, rotated with an overlap, revoked.
 
-working --rotated--> working until the overlap ends --> ended;  working --expires_at reached--> expired
+working --rotated--> ending until the overlap ends --> expired
+working --its last week--> ending --expires_at reached--> expired
    any of these --revoked--> revoked, for good
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Literal
 
 import msgspec
 
 from mainstay.identity import companies
+from mainstay.identity.allow_lists import check_allow_list
 from mainstay.identity.errors import KeyNotFound, KeyNotRotatable
-from mainstay.identity.names import check_labels, check_name
+from mainstay.identity.key_tokens import SHOWN_CHARACTERS, KeyKind, new_key_token
+from mainstay.identity.names import check_labels, check_name, check_scopes
 from mainstay.identity.queries import keys as key_rows
 from mainstay.kernel import clock, ids, outbox, paging
-from mainstay.kernel.crypto import digest_of, new_token
+from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.outbox import Actor
 
-KeyKind = Literal["workspace", "company"]
-Network = IPv4Network | IPv6Network
-
-TOKEN_PREFIXES: dict[KeyKind, str] = {"workspace": "mk_ws_", "company": "mk_co_"}
-TOKEN_CHARACTERS = 49
-"""Every token has this length: six of prefix and 43 that hold 256 random bits."""
-MAX_NETWORKS = 100
+State = Literal["working", "ending", "expired", "revoked"]
 MAX_OVERLAP = timedelta(days=30)
 DEFAULT_OVERLAP = timedelta(hours=24)
-_SHOWN_CHARACTERS = 12
-_MAPPED_BITS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +50,10 @@ class ApiKey:
     last_used_at: datetime | None
     labels: tuple[str, ...] = ()
     revoked_reason: str | None = None
+    scopes: tuple[str, ...] | None = None
+    leaked_at: datetime | None = None
+    leaked_source: str | None = None
+    state: State = "working"
 
     @property
     def ends_at(self) -> datetime | None:
@@ -86,12 +84,14 @@ async def issue_key(
     allow_list: Sequence[str] = (),
     expires_at: datetime | None = None,
     labels: Sequence[str] = (),
+    scopes: Sequence[str] | None = None,
     home: Connection | None = None,
 ) -> IssuedKey:
     """A new key works and `key.issued` is announced; CompanyNotFound, WorkspaceNotFound, Invalid.
 
     `tx` is in the database of the company's region; `home` is where companies are, where that is another one.
-    `allow_list` are addresses and CIDRs (none: anywhere). A key of the system workspace can only be read-only.
+    `allow_list` are addresses and CIDRs (none: anywhere), `scopes` those of `web.scopes` (None: all). A key
+    of the system workspace can only be read-only.
     """
     name = check_name(name)
     networks = check_allow_list(allow_list)
@@ -112,6 +112,7 @@ async def issue_key(
             "allow_list": networks,
             "expires_at": expires_at,
             "labels": check_labels(labels),
+            "scopes": None if scopes is None else check_scopes(scopes),
         },
     )
     await outbox.announce(tx, "key.issued", company_id=company_id, actor=actor, data=_facts_of(issued.record))
@@ -150,6 +151,7 @@ async def rotate_key(
             "allow_list": list(old.allow_list),
             "expires_at": old.expires_at,
             "labels": list(old.labels),
+            "scopes": None if old.scopes is None else list(old.scopes),
             "replaces": old.id,
         },
     )
@@ -170,6 +172,30 @@ async def revoke_key(tx: Tx, actor: Actor, company_id: str, key_id: str, *, reas
     return key
 
 
+async def change_key(
+    tx: Tx,
+    actor: Actor,
+    company_id: str,
+    key_id: str,
+    *,
+    name: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> ApiKey:
+    """The key has that name and those labels, as far as they are given; `key.changed` is announced where that is a
+    change. KeyNotFound, Invalid."""
+    key = await get_key(tx, company_id, key_id)
+    wanted = {
+        "name": key.name if name is None else check_name(name),
+        "labels": list(key.labels) if labels is None else check_labels(labels),
+    }
+    if (key.name, list(key.labels)) == (wanted["name"], wanted["labels"]):
+        return key
+    await key_rows.change_key(tx, company_id, key_id, name=str(wanted["name"]), labels=list(wanted["labels"]))
+    data = {"keyId": key.id, "prefix": key.prefix, "workspaceId": key.workspace_id, **wanted}
+    await outbox.announce(tx, "key.changed", company_id=company_id, actor=actor, data=data)
+    return await get_key(tx, company_id, key_id)
+
+
 async def get_key(db: Connection, company_id: str, key_id: str) -> ApiKey:
     """The company's key; KeyNotFound (also where it belongs to another company)."""
     row = await key_rows.find_key(db, company_id, key_id) if ids.is_uuid(key_id) and ids.is_uuid(company_id) else None
@@ -183,42 +209,13 @@ async def list_keys(
     company_id: str,
     *,
     workspace_id: str | None = None,
+    state: State | None = None,
     after: str | None = None,
     limit: int = paging.DEFAULT_LIMIT,
 ) -> list[ApiKey]:
-    """Up to `limit` keys of the company (or of one workspace) after the given id, oldest first, ended ones too."""
-    rows = await key_rows.list_keys(db, company_id, workspace_id=workspace_id, after=after, limit=limit)
+    """Up to `limit` keys of the company (or of one workspace, or in one state) after the given id, oldest first."""
+    rows = await key_rows.list_keys(db, company_id, workspace_id=workspace_id, state=state, after=after, limit=limit)
     return [key_of(row) for row in rows]
-
-
-def check_allow_list(entries: Sequence[str], pointer: str = "#/allowList") -> list[str]:
-    """The networks in canonical text, IPv4 written inside IPv6 as IPv4; Invalid names a bad entry. At most 100."""
-    if len(entries) > MAX_NETWORKS:
-        raise Invalid(faults=[Fault(f"must have at most {MAX_NETWORKS} entries", pointer)])
-    return [str(_network_of(entry, f"{pointer}/{index}")) for index, entry in enumerate(entries)]
-
-
-def networks_of(allow_list: Sequence[str]) -> tuple[Network, ...]:
-    """A stored allow-list, ready to be asked."""
-    return tuple(ip_network(entry) for entry in allow_list)
-
-
-def is_allowed(networks: tuple[Network, ...], address: str) -> bool:
-    """Whether a caller's address lies in the networks; no networks allow all, no readable address none."""
-    if not networks:
-        return True
-    try:
-        caller = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(caller, IPv6Address) and caller.ipv4_mapped is not None:
-        caller = caller.ipv4_mapped
-    return any(caller in network for network in networks)
-
-
-def is_token(text: str) -> bool:
-    """Whether the text has the form of a key, so that asking for it can make sense."""
-    return len(text) == TOKEN_CHARACTERS and text.isascii() and text[:6] in ("mk_ws_", "mk_co_")
 
 
 def key_of(row: Record) -> ApiKey:
@@ -241,21 +238,11 @@ def key_of(row: Record) -> ApiKey:
         last_used_at=row["last_used_at"],
         labels=tuple(row["labels"]),
         revoked_reason=row["revoked_reason"],
+        scopes=None if row["scopes"] is None else tuple(row["scopes"]),
+        leaked_at=row["leaked_at"],
+        leaked_source=row["leaked_source"],
+        state=row["state"],
     )
-
-
-def _network_of(entry: str, pointer: str) -> Network:
-    try:
-        network = ip_network(entry)
-    except ValueError as error:
-        raise Invalid(faults=[Fault(f"must be an IP address or a CIDR: {error}", pointer)]) from error
-    if isinstance(network, IPv6Network):
-        mapped = network.network_address.ipv4_mapped
-        if network.network_address.scope_id is not None:
-            raise Invalid(faults=[Fault("must not have a zone id", pointer)])
-        if mapped is not None and network.prefixlen >= _MAPPED_BITS:
-            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
-    return network
 
 
 async def _check_place(
@@ -281,8 +268,8 @@ async def _check_expiry(tx: Tx, expires_at: datetime) -> None:
 
 async def _insert(tx: Tx, actor: Actor, company_id: str, row: dict[str, object]) -> IssuedKey:
     key_id = ids.new_id()
-    secret = new_token(TOKEN_PREFIXES["workspace" if row["workspace_id"] is not None else "company"])
-    prefix = secret[:_SHOWN_CHARACTERS]
+    secret = new_key_token("workspace" if row["workspace_id"] is not None else "company")
+    prefix = secret[:SHOWN_CHARACTERS]
     stored = {**row, "id": key_id, "prefix": prefix, "digest": digest_of(secret), "created_by": _as_json(actor)}
     await key_rows.insert_key(tx, company_id, stored)
     return IssuedKey(secret, await get_key(tx, company_id, key_id))
@@ -297,6 +284,7 @@ def _facts_of(key: ApiKey) -> dict[str, object]:
         "prefix": key.prefix,
         "readOnly": key.read_only,
         "allowList": list(key.allow_list),
+        "scopes": None if key.scopes is None else list(key.scopes),
         "expiresAt": None if key.expires_at is None else clock.iso(key.expires_at),
     }
 

@@ -1,4 +1,4 @@
-"""What people type, checked and normalised: names, labels, slugs and email addresses. Pure."""
+"""What people type, checked and normalised: names, labels, scopes, slugs and email addresses. Pure."""
 
 import re
 import secrets
@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from mainstay.kernel.errors import Fault, Invalid
+from mainstay.web.scopes import SCOPES
 
 NAME_MAX_CHARACTERS = 200
 MAX_LABELS = 20
@@ -37,6 +38,20 @@ def check_labels(labels: Sequence[str], pointer: str = "#/labels") -> list[str]:
                 faults=[Fault(f"must be 1 to {LABEL_MAX_CHARACTERS} printable characters", f"{pointer}/{index}")]
             )
     return checked
+
+
+def check_scopes(scopes: Sequence[str], pointer: str = "#/scopes") -> list[str]:
+    """The scopes, each once and in the order of the table; Invalid names one that there is not."""
+    faults = [
+        Fault(f"must be one of {', '.join(SCOPES)}", f"{pointer}/{index}")
+        for index, scope in enumerate(scopes)
+        if scope not in SCOPES
+    ]
+    if not scopes:
+        faults = [Fault("must name one scope or more; without it the key has all", pointer)]
+    if faults:
+        raise Invalid(faults=faults)
+    return [scope for scope in SCOPES if scope in scopes]
 
 
 def check_slug(text: str, *, reserved: frozenset[str] = RESERVED_SLUGS) -> str:

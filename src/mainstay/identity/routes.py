@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from mainstay.identity import companies, key_use, keys, people
+from mainstay.identity import companies, key_health, keys, people
 from mainstay.identity.callers import Identity
 from mainstay.identity.key_routes import Figures, add_key_routes
 from mainstay.identity.passwords import Passwords
+from mainstay.identity.person_key_routes import add_person_key_routes
 from mainstay.identity.schemas import (
     CompanyOfKey,
     KeyShown,
@@ -65,6 +66,7 @@ def router(regions: Regions, who: Identity, passwords: Passwords, cursors: Curso
     _add_key_itself(routes, regions)
     _add_workspace_list(routes, regions.home, cursors)
     add_key_routes(routes, regions, figures)
+    add_person_key_routes(routes, regions, cursors)
     return routes
 
 
@@ -123,7 +125,7 @@ def _add_workspace_list(routes: APIRouter, db: Database, cursors: Cursors) -> No
 async def _key_of(regions: Regions, caller: Caller) -> KeyShown:
     db = regions.of(caller.region)
     key = await keys.get_key(db, caller.company_id, caller.id)
-    return key_shown(key, await key_use.usage_5m(db, caller.company_id, caller.id))
+    return key_shown(key, (await key_health.health_of(db, caller.company_id, [key.id]))[key.id])
 
 
 def _whole(text: str) -> int:

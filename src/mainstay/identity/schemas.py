@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from mainstay.identity.companies import Company, Plan, Workspace
+from mainstay.identity.key_health import KeyHealth
+from mainstay.identity.key_health_schemas import HealthShown, health_shown
 from mainstay.identity.keys import ApiKey
 from mainstay.identity.people import Login
 from mainstay.kernel.clock import iso
@@ -58,15 +60,17 @@ class LoginAnswer(_Answer):
 
 
 class KeyShown(_Answer):
-    """The key that asks, and how often it was used in the last five minutes."""
+    """The key that asks, what it is narrowed to (null: all), and how it is used."""
 
     id: str
     name: str
     prefix: str
     read_only: bool
+    scopes: list[str] | None
     expires_at: str | None
     last_used_at: str | None
     uses_5m: int = Field(alias="uses5m")
+    health: HealthShown
 
 
 class CompanyOfKey(CompanyShown):
@@ -145,16 +149,18 @@ def workspace_shown(workspace: Workspace) -> WorkspaceShown:
     )
 
 
-def key_shown(key: ApiKey, uses_5m: int) -> KeyShown:
+def key_shown(key: ApiKey, health: KeyHealth) -> KeyShown:
     """A key as the routes that it opens show it."""
     return KeyShown(
         id=key.id,
         name=key.name,
         prefix=key.prefix,
         read_only=key.read_only,
+        scopes=None if key.scopes is None else list(key.scopes),
         expires_at=_iso_or_none(key.expires_at),
-        last_used_at=_iso_or_none(key.last_used_at),
-        uses5m=uses_5m,
+        last_used_at=_iso_or_none(health.last_used_at),
+        uses5m=health.uses_5m,
+        health=health_shown(health),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,26 @@ class StepUpRequired(Forbidden):
     """Prove who you are once more first: this needs a password, or a code where MFA is on, given a short while ago."""
 
     code = "step-up-required"
+
+
+class KeyRefused(Forbidden):
+    """This API key works, and may not be used for this."""
+
+    why: Literal["address", "read_only", "scope"]
+
+
+class KeyMayOnlyRead(KeyRefused):
+    """This key may only read."""
+
+    code = "read-only-key"
+    why = "read_only"
+
+
+class OutsideScopes(KeyRefused):
+    """This key is narrowed to other things."""
+
+    code = "outside-scopes"
+    why = "scope"
 
 
 class NotFound(MainstayError):

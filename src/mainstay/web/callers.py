@@ -9,11 +9,19 @@ from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
 from fastapi import Depends, Request, params
 
-from mainstay.kernel.errors import Forbidden, StepUpRequired, Unauthenticated
+from mainstay.kernel.errors import (
+    Forbidden,
+    KeyMayOnlyRead,
+    KeyRefused,
+    OutsideScopes,
+    StepUpRequired,
+    Unauthenticated,
+)
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import DEFAULT_REGION
 from mainstay.web.asgi import Headers
 from mainstay.web.roles import ACTS, Role
+from mainstay.web.scopes import find_scope, is_within
 
 Kind = Literal["person", "workspace_key", "company_key", "operator"]
 NO_KEY = "Authentication required: send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'."
@@ -24,7 +32,7 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class Caller:
     """An authenticated caller. `company_id` is set for all but operators, `workspace_id` for workspace keys; `region`
     is where the caller's data live. `session_id`, `features` and `is_fresh` (gave their credentials a short while ago)
-    are a person's."""
+    are a person's; `scopes` are those of a key that is narrowed to some."""
 
     kind: Kind
     id: str
@@ -38,6 +46,7 @@ class Caller:
     session_id: str = ""
     features: frozenset[str] = frozenset()
     is_fresh: bool = False
+    scopes: frozenset[str] | None = None
 
     @property
     def actor(self) -> Actor:
@@ -52,6 +61,10 @@ class Callers(Protocol):
     async def person(self, token: str) -> Caller: ...
 
     async def key(self, token: str, address: str) -> Caller: ...
+
+    def count_use(self, key_id: str, region: str, address: str) -> None: ...
+
+    def count_refusal(self, key_id: str, region: str, refusal: KeyRefused, address: str) -> None: ...
 
     async def operator(self, token: str) -> Caller: ...
 
@@ -82,13 +95,16 @@ def address_of(client: tuple[str, int] | None) -> str:
     return client[0] if client else ""
 
 
-def check_key(caller: Caller, kind: Kind, method: str) -> Caller:
-    """The caller itself where it is a key of that kind that may use the method; Forbidden otherwise."""
+def check_key(caller: Caller, kind: Kind, method: str, path: str) -> Caller:
+    """The caller itself where it is a key of that kind that may use the method and the path; Forbidden otherwise."""
     if caller.kind != kind:
         wanted = "workspace" if kind == "workspace_key" else "company"
         raise Forbidden(f"This path takes a {wanted} key.")
     if caller.read_only and method not in READING:
-        raise Forbidden("This key may only read.")
+        raise KeyMayOnlyRead
+    if caller.scopes is not None and not is_within(caller.scopes, method, path):
+        scope = find_scope(method, path)
+        raise OutsideScopes(None if scope is None else f"This key lacks the scope '{scope}'.")
     return caller
 
 
@@ -103,8 +119,15 @@ class KeyGuard:
         if token is None:
             raise Unauthenticated(NO_KEY)
         callers: Callers = request.app.state.callers
-        caller = await callers.key(token, address_of(request.scope.get("client")))
-        return check_key(caller, self.kind, request.method)
+        address = address_of(request.scope.get("client"))
+        caller = await callers.key(token, address)
+        try:
+            check_key(caller, self.kind, request.method, request.scope["path"])
+        except KeyRefused as refusal:
+            callers.count_refusal(caller.id, caller.region, refusal, address)
+            raise
+        callers.count_use(caller.id, caller.region, address)
+        return caller
 
 
 class May:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, case, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from mainstay.identity.tables import api_key_uses, api_keys
@@ -18,11 +18,24 @@ _LAST_USE = (
     .scalar_subquery()
     .label("last_used_at")
 )
-_KEY = (*(column for column in api_keys.c if column.name not in ("digest", "revoked_by", "data_region")), _LAST_USE)
+_ENDS_AT = func.least(api_keys.c.expires_at, api_keys.c.overlap_ends_at)
+_NOW: ColumnElement[datetime] = literal_column("mainstay.now()")
+_STATE = case(
+    (api_keys.c.revoked_at.is_not(None), "revoked"),
+    (_ENDS_AT <= _NOW, "expired"),
+    (api_keys.c.overlap_ends_at.is_not(None), "ending"),
+    (api_keys.c.expires_at <= _NOW + literal_column("interval '7 days'"), "ending"),
+    else_="working",
+)
+_KEY = (
+    *(column for column in api_keys.c if column.name not in ("digest", "revoked_by", "data_region")),
+    _LAST_USE,
+    _STATE.label("state"),
+)
 _FIND_KEY = Sql(
     "identity.find_key",
     """select k.id, k.company_id, k.workspace_id, k.data_region, k.kind, k.name, k.read_only, k.allow_list,
-         extract(epoch from least(k.expires_at, k.overlap_ends_at) - mainstay.now())::float8 as seconds_left
+         k.scopes, extract(epoch from least(k.expires_at, k.overlap_ends_at) - mainstay.now())::float8 as seconds_left
        from mainstay.api_keys k where k.digest = $1 and mainstay.key_is_valid(k)""",
 )
 _LOCK_ROTATABLE = Sql(
@@ -45,6 +58,19 @@ _REVOKE = Sql(
     """update mainstay.api_keys set revoked_at = mainstay.now(), revoked_by = $3, revoked_reason = $4
        where company_id = $1 and id = $2 and revoked_at is null""",
 )
+_CHANGE = Sql(
+    "identity.change_key",
+    "update mainstay.api_keys set name = $3, labels = $4 where company_id = $1 and id = $2",
+)
+_FIND_LEAKED = Sql(
+    "identity.find_leaked_keys",
+    "select k.id, k.company_id, k.digest from mainstay.api_keys k where k.digest = any($1::bytea[])",
+)
+_MARK_LEAKED = Sql(
+    "identity.mark_leaked_key",
+    """update mainstay.api_keys set leaked_at = mainstay.now(), leaked_source = $3
+       where company_id = $1 and id = $2 and leaked_at is null""",
+)
 _TAKE = Sql(
     "identity.take_keys",
     "delete from mainstay.api_keys k where k.company_id = $1 returning to_jsonb(k)::text as key",
@@ -58,6 +84,8 @@ _INSERT_MOVED = Sql(
          set revoked_at = coalesce(k.revoked_at, excluded.revoked_at),
              revoked_by = case when k.revoked_at is null then excluded.revoked_by else k.revoked_by end,
              revoked_reason = coalesce(k.revoked_reason, excluded.revoked_reason),
+             leaked_at = coalesce(k.leaked_at, excluded.leaked_at),
+             leaked_source = coalesce(k.leaked_source, excluded.leaked_source),
              overlap_ends_at = least(k.overlap_ends_at, excluded.overlap_ends_at)""",
 )
 _RETAG = Sql(
@@ -65,26 +93,6 @@ _RETAG = Sql(
     "update mainstay.api_keys set data_region = $2 where company_id = $1 and data_region <> $2",
 )
 _IS_FUTURE = Sql("identity.is_future", "select $1::timestamptz > mainstay.now()")
-_ADD_USES = Sql(
-    "identity.add_uses",
-    """insert into mainstay.api_key_uses as u (key_id, minute, company_id, uses, last_used_at)
-       select k.id, date_trunc('minute', mainstay.now()), k.company_id, given.uses, mainstay.now()
-       from unnest($1::uuid[], $2::bigint[]) as given (key_id, uses) join mainstay.api_keys k on k.id = given.key_id
-       order by k.id
-       on conflict (key_id, minute) do update
-         set uses = u.uses + excluded.uses, last_used_at = greatest(u.last_used_at, excluded.last_used_at)""",
-)
-_USES_WITHIN = Sql(
-    "identity.uses_within",
-    """select coalesce(sum(uses), 0)::bigint from mainstay.api_key_uses
-       where company_id = $1 and key_id = $2 and minute > mainstay.now() - $3::interval - interval '1 minute'""",
-)
-_PRUNE_USES = Sql(
-    "identity.prune_uses",
-    """delete from mainstay.api_key_uses u where u.minute < mainstay.now() - $1::interval
-         and exists (select from mainstay.api_key_uses later
-                     where later.key_id = u.key_id and later.minute > u.minute)""",
-)
 
 
 async def insert_key(tx: Tx, company_id: str, row: Mapping[str, Any]) -> None:
@@ -104,12 +112,14 @@ async def find_key(db: Connection, company_id: str, key_id: str) -> Record | Non
 
 
 async def list_keys(
-    db: Connection, company_id: str, *, workspace_id: str | None, after: str | None, limit: int
+    db: Connection, company_id: str, *, workspace_id: str | None, state: str | None, after: str | None, limit: int
 ) -> list[Record]:
-    """Keys of the company in the order of their ids, with their last use."""
+    """Keys of the company in the order of their ids, with their state and last use."""
     statement = select(*_KEY).where(api_keys.c.company_id == company_id).order_by(api_keys.c.id).limit(limit)
     if workspace_id is not None:
         statement = statement.where(api_keys.c.workspace_id == workspace_id)
+    if state is not None:
+        statement = statement.where(_STATE.in_((state,)))
     if after is not None:
         statement = statement.where(api_keys.c.id > after)
     return await db.rows(*compose("identity.list_keys", statement))
@@ -136,6 +146,21 @@ async def revoke_key(tx: Tx, company_id: str, key_id: str, revoked_by: str, reas
     return count_of(await tx.run(_REVOKE, company_id, key_id, revoked_by, reason)) == 1
 
 
+async def change_key(tx: Tx, company_id: str, key_id: str, *, name: str, labels: Sequence[str]) -> None:
+    """The key has that name and those labels."""
+    await tx.run(_CHANGE, company_id, key_id, name, labels)
+
+
+async def find_leaked_keys_everywhere(db: Connection, digests: Sequence[bytes]) -> list[Record]:
+    """Those of the digests that are keys, whether they work or not, and of whom."""
+    return await db.rows(_FIND_LEAKED, digests)
+
+
+async def mark_leaked_key(tx: Tx, company_id: str, key_id: str, source: str) -> bool:
+    """Whether the key was not known to have leaked before; it is now."""
+    return count_of(await tx.run(_MARK_LEAKED, company_id, key_id, source)) == 1
+
+
 async def take_keys(tx: Tx, company_id: str) -> list[str]:
     """Every key of the company, as JSON; none is left here."""
     return [row["key"] for row in await tx.rows(_TAKE, company_id)]
@@ -155,18 +180,3 @@ async def retag_keys(tx: Tx, company_id: str, region: str) -> None:
 async def is_future_everywhere(db: Connection, moment: datetime) -> bool:
     """Whether the database's clock has not reached that moment."""
     return bool(await db.value(_IS_FUTURE, moment))
-
-
-async def add_uses_everywhere(db: Connection, key_ids: Sequence[str], uses: Sequence[int]) -> None:
-    """The uses are added to the current minute of each key."""
-    await db.run(_ADD_USES, key_ids, uses)
-
-
-async def uses_within(db: Connection, company_id: str, key_id: str, window: timedelta) -> int:
-    """Uses of the key in all minutes that touch the window up to now."""
-    return int(await db.value(_USES_WITHIN, company_id, key_id, window))
-
-
-async def prune_uses_everywhere(db: Connection, older_than: timedelta) -> int:
-    """How many counts of old minutes are gone; the newest of each key stays, as its last use."""
-    return count_of(await db.run(_PRUNE_USES, older_than))
