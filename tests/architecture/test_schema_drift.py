@@ -32,6 +32,9 @@ REAL_TIME = {
     ("src/mainstay/jobs/queries/workers.py", "clock_timestamp()"): "whether a worker lives is a matter of real time",
     ("src/mainstay/jobs/queries/schedules.py", "clock_timestamp()"): "how long a handler took in its own transaction",
     ("src/mainstay/jobs/queries/schedules.py", "pg_catalog.now()"): "the same, counted from the transaction's start",
+    ("src/mainstay/limits/queries/nodes.py", "clock_timestamp()"): "whether an API process lives is the same",
+    ("src/mainstay/limits/tables.py", "clock_timestamp()"): "the same",
+    ("migrations/versions/0039_limit_counters.py", "clock_timestamp()"): "the same",
     ("src/mainstay/cli/queries.py", "clock_timestamp()"): "the doctor compares the clocks of two machines",
 }
 

@@ -37,6 +37,8 @@ WITHOUT_COMPANY = {
     "schedule_runs": "the engine's own; schedules are the service's",
     "schedule_jobs": "the same",
     "schedules": "the same",
+    "rate_limits": "counts by a key, which names whose calls they are",
+    "api_nodes": "the service's own processes",
     "system_figures": "of a whole database",
     "function_steps": "belongs to a run, which has the company",
     "function_holds": "belongs to a run, which has the company",

@@ -12,6 +12,6 @@ Guarantees: a store that is away, slow (250 ms) or broken lets calls pass, count
 RATE_LIMIT_CLOSED refuse with 503 instead. Refuses: costs above the allowance.
 """
 
-from mainstay.limits.store import NEVER, Rule, Store, Taken
+from mainstay.limits.store import Rule, Store, Taken
 
-__all__ = ["NEVER", "Rule", "Store", "Taken"]
+__all__ = ["Rule", "Store", "Taken"]

@@ -1,6 +1,5 @@
 """What a store of limits is: it counts hits in a sliding window, and says whether one more fits."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,8 +8,7 @@ from typing import NamedTuple, Protocol
 MOST_EXACT = 128
 """Up to this allowance each hit is kept with its own time; above, hits share slots of the window's 128th part."""
 
-NEVER = math.inf
-"""The wait of a call that costs more than the whole allowance."""
+MOST_ALLOWANCE = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +22,9 @@ class Rule:
     slot_us: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.allowance < 0 or not timedelta(milliseconds=1) <= self.window <= timedelta(days=366):
-            raise ValueError("a rule has an allowance of 0 or more in a window of 1 ms to 366 days")
+        is_window = timedelta(milliseconds=1) <= self.window <= timedelta(days=366)
+        if not (0 <= self.allowance <= MOST_ALLOWANCE and is_window):
+            raise ValueError("a rule allows 0 to 1,000,000,000 in a window of 1 ms to 366 days")
         window_us = self.window // timedelta(microseconds=1)
         object.__setattr__(self, "window_us", window_us)
         object.__setattr__(self, "slot_us", 0 if self.allowance <= MOST_EXACT else -(-window_us // MOST_EXACT))
@@ -35,8 +34,9 @@ class Taken(NamedTuple):
     """How a call ended.
 
     `remaining` is what fits after it, never below zero. `retry_after_seconds` is when a call of this cost would pass:
-    0.0 where this one did, `NEVER` where its cost is above the allowance. `reset_seconds` is when the whole allowance
-    is there again if nobody takes more. `is_counted` is false where the store was away and the call passed unseen.
+    0.0 where this one did, the whole window where its cost is above the allowance and it never would. `reset_seconds`
+    is when the whole allowance is there again if nobody takes more. `is_counted` is false where the store was away and
+    the call passed unseen.
     """
 
     allowed: bool
@@ -65,7 +65,7 @@ class Store(Protocol):
     kind: str
 
     async def take(self, key: str, rule: Rule, cost: int = 1, *, peek: bool = False) -> Taken:
-        """`cost` (1 or more) is taken where it fits; with `peek` the answer is the same and nothing is taken."""
+        """`cost` (1 or more) is taken where it fits; with `peek` nothing is, and `remaining` is what is there now."""
         ...
 
     async def give_back(self, key: str, rule: Rule, cost: int, *, held_seconds: float) -> None:
