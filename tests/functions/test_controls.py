@@ -273,6 +273,27 @@ async def test_the_clock_starts_functions_and_a_wrong_declaration_is_refused(db:
         functions.Registry([function("a.f", _nothing)] * 2)
 
 
+async def test_a_slot_of_a_function_that_nobody_knows_waits_an_hour_for_somebody(
+    db: Database, sql_clock: SqlClock
+) -> None:
+    async def put_in_line() -> None:
+        async with db.begin() as tx:
+            payload = {"function": "of.another.release", "cron": "0 9 * * *"}
+            await jobs.enqueue(tx, "functions.cron", payload, queue=jobs.FUNCTIONS)
+
+    def told(state: str, attempt: int) -> Any:
+        text = "select count(*) = 1 from mainstay.jobs where kind = 'functions.cron' and state = $1 and attempt = $2"
+        return lambda: one(db, text, state, attempt)
+
+    async with running(db):
+        await put_in_line()
+        await until(told("delayed", 0))
+        await sql_clock.move(timedelta(minutes=61))
+        await until(lambda: one(db, "select count(*) = 0 from mainstay.jobs where kind = 'functions.cron'"))
+    assert await one(db, "select count(*) from mainstay.function_runs") == 0
+    assert await one(db, "select count(*) from mainstay.finished_jobs where outcome = 'dead'") == 0
+
+
 async def test_events_are_refused_with_what_is_wrong_in_them(db: Database) -> None:
     wrong: list[Any] = [
         {"data": {}},

@@ -146,6 +146,7 @@ def _described(**more: Any) -> dict[str, Any]:
         (_described(triggers=[{"cron": "* * *"}]), "#/functions/0"),
         (_described(singleton={"mode": "skip"}), "#/functions/0"),
         (_described(throttle={"limit": 1, "period": "soon"}), "#/functions/0"),
+        (_described(concurrency=[{"limit": 1, "scope": "galaxy"}]), "#/functions/0"),
         ({**_described(), "url": "ftp://x"}, "#/url"),
         ({**_described(), "functions": []}, "#/functions"),
         ({**_described(), "appname": ""}, "#/appname"),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
@@ -38,6 +38,7 @@ class Received(NamedTuple):
 
 
 Key = str | Callable[[Received], Any]
+Scope = Literal["fn", "env", "account"]
 """What tells runs apart: an expression such as `event.data.customerId`, or a function of the event."""
 
 Condition = str | Callable[[Received], bool]
@@ -79,11 +80,12 @@ class Concurrency:
 
     limit: int
     key: Key | None = None
-    scope: Literal["fn", "env", "account"] = "fn"
+    scope: Scope = "fn"
 
     def __post_init__(self) -> None:
         _check(self.key)
         _need_count("a concurrency", self.limit)
+        _need(self.scope in get_args(Scope), f"a concurrency's scope is one of {', '.join(get_args(Scope))}")
 
 
 @dataclass(frozen=True, slots=True)
