@@ -20,6 +20,7 @@ from mainstay import (
     functions,
     identity,
     jobs,
+    members,
     mfa,
     modules,
     observability,
@@ -150,6 +151,7 @@ def build_api(settings: Settings) -> Front:
     app.include_router(identity.router(regions, who, passwords, cursors, workspace_figures(base)))
     app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     for routes in (
+        members.router(regions, base.keyring, passwords, cursors),
         streams.router(regions, settings, base.keyring),
         jobs.router(settings, regions, cursors, region_finder(base.db)),
         functions.router(settings, regions, cursors, functions_of(base, base.db)),

@@ -46,7 +46,7 @@ from mainstay.identity.key_use import KeyUse, usage_5m
 from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
 from mainstay.identity.moving import move_company
 from mainstay.identity.passwords import Passwords
-from mainstay.identity.people import Person, add_person, log_in
+from mainstay.identity.people import Person, add_person, log_in, recognise
 from mainstay.identity.routes import router
 from mainstay.identity.sessions import SESSION_IDLE, SESSION_LIFETIME, Session, Sessions
 from mainstay.identity.tasks import schedules, tasks
@@ -81,6 +81,7 @@ __all__ = [
     "names",
     "open_company",
     "open_workspace",
+    "recognise",
     "revoke_key",
     "rotate_key",
     "router",
