@@ -9,9 +9,12 @@ window, and free up to one such part late, never early. One algorithm, three sto
     redis       RATE_LIMIT_REDIS_URL, else REDIS_URL; one script a call, no key without an expiry
 
 Guarantees: a store that is away, slow (250 ms) or broken lets calls pass, counted and told once; limits named by
-RATE_LIMIT_CLOSED refuse with 503 instead. Refuses: costs above the allowance.
+RATE_LIMIT_CLOSED refuse with 503 instead. Without Redis a process counts in memory while it is the only API node that
+lives (`nodes.py`), and takes what it counted into the table before a second one begins. Refuses: costs above the
+allowance. Tables: rate_limits, api_nodes.
 """
 
+from mainstay.limits.choosing import Limits
 from mainstay.limits.store import Rule, Store, Taken
 
-__all__ = ["Rule", "Store", "Taken"]
+__all__ = ["Limits", "Rule", "Store", "Taken"]

@@ -104,7 +104,7 @@ async def carry(tx: Tx, counted: Sequence[Counted]) -> None:
 
 
 async def take_away(tx: Tx, most: int) -> list[Counted] | None:
-    """The table is empty; what it counted, for memory to go on with. None, and nothing changed, past `most` counters."""
+    """The table is empty; what it counted, for memory to go on with. None, and nothing changed, past `most` keys."""
     if await counters.count_everywhere(tx, most + 1) > most:
         return None
     return [
