@@ -294,6 +294,30 @@ async def test_a_slot_of_a_function_that_nobody_knows_waits_an_hour_for_somebody
     assert await one(db, "select count(*) from mainstay.finished_jobs where outcome = 'dead'") == 0
 
 
+async def test_a_run_whose_function_was_taken_away_waits_a_week_and_fails(db: Database, sql_clock: SqlClock) -> None:
+    async def gives_up(step: Steps, event: Received) -> Any:
+        raise RuntimeError("not yet")
+
+    async def waits(least: timedelta, most: timedelta) -> bool:
+        text = """select due_at - mainstay.now() as left from mainstay.jobs
+                  where kind = 'functions.run' and state = 'delayed' and attempt = $1"""
+        found = await all_of(db, text, 1)
+        return len(found) == 1 and least < found[0]["left"] <= most
+
+    async with running(db, function("a.gone", gives_up, "e", attempts=9)):
+        await send(db, "e")
+        await until(lambda: one(db, "select failures = 1 from mainstay.function_runs"))
+    async with running(db):
+        await sql_clock.move(timedelta(hours=1))
+        await until(lambda: waits(timedelta(0), timedelta(seconds=30)))
+        await sql_clock.move(DAY)
+        await until(lambda: waits(timedelta(minutes=30), timedelta(hours=1)))
+        assert await one(db, "select failures from mainstay.function_runs") == 1
+        await sql_clock.move(7 * DAY)
+        (failed,) = await runs_in(db, "failed")
+    assert orjson.loads(failed["error"])["name"] == "FunctionNotFound"
+
+
 async def test_events_are_refused_with_what_is_wrong_in_them(db: Database) -> None:
     wrong: list[Any] = [
         {"data": {}},

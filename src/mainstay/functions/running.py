@@ -32,6 +32,8 @@ _log = logger(__name__)
 _IN_LINE = timedelta(days=1)
 _AWAY = timedelta(seconds=1)
 _STOPPING_SECONDS = 5.0
+_GIVEN_UP_AFTER = timedelta(days=7)
+_LONGEST_UNKNOWN = timedelta(hours=1)
 
 
 class Taken(NamedTuple):
@@ -51,6 +53,7 @@ class Left(NamedTuple):
     state: Literal["open", "completed", "failed"] = "open"
     failures: int = 0
     is_retry: bool = False
+    is_unknown: bool = False
     output: str | None = None
     error: str | None = None
     waits: Sequence[Wait] = ()
@@ -106,7 +109,7 @@ class Runs:
         row = taken.row
         function = self._registry.find(row["function_id"])
         if function is None:
-            return Snooze(UNKNOWN_AFTER, "this process does not know the function"), Left(taken, job.epoch)
+            return self._unknown(job, taken)
         if taken.why_not == "in line":
             return Snooze(_IN_LINE, "as many runs of its key are executing as may"), Left(
                 taken, job.epoch, failures=row["failures"]
@@ -144,7 +147,16 @@ class Runs:
             for row in await rows.end_runs_everywhere(
                 tx,
                 [
-                    (one.run_id, one.epoch, one.state, one.failures, int(one.is_retry), one.output, one.error)
+                    (
+                        one.run_id,
+                        one.epoch,
+                        one.state,
+                        one.failures,
+                        int(one.is_retry),
+                        one.output,
+                        one.error,
+                        one.is_unknown,
+                    )
                     for one in left
                 ],
             )
@@ -227,6 +239,16 @@ class Runs:
         if steps.is_stuck.done():
             return self._suspended(job, taken, steps)
         return self._handler_failed(job, taken, function, RuntimeError("the handler cancelled itself"))
+
+    def _unknown(self, job: Job, taken: Taken) -> tuple[Outcome, Left]:
+        """Waits for a worker of the release that knows the function, ever longer; what nobody knew for a week fails."""
+        since: timedelta = taken.row["unknown_for"]
+        if since >= _GIVEN_UP_AFTER:
+            text = error_text("FunctionNotFound", f"nobody has known '{taken.row['function_id']}' for a week")
+            return self._fail(job, taken, text)
+        after = min(max(UNKNOWN_AFTER, since / 10), _LONGEST_UNKNOWN)
+        left = Left(taken, job.epoch, failures=taken.row["failures"], is_unknown=True)
+        return Snooze(after, "this process does not know the function"), left
 
     def _completed(self, job: Job, taken: Taken, given: Any) -> tuple[Outcome, Left]:
         try:

@@ -61,6 +61,7 @@ function_runs = Table(
     Column("input", JSON, nullable=False),
     Column("output", JSON),
     Column("error", JSON),
+    Column("unknown_since", _TIME),
     CheckConstraint("state in ('open', 'completed', 'failed', 'cancelled', 'skipped')", name="state"),
     Index("function_runs_function_id_idx", "function_id", "state", "id"),
     Index("function_runs_state_idx", "state", "id"),

@@ -36,7 +36,8 @@ _TAKE = Sql(
               seen_losses = case when m.is_redriven then 0 else r.seen_losses end
        from mine m where r.id = m.id and r.id = any($1)
        returning r.id, r.function_id, r.company_id, r.event_id, r.input, r.limits, r.failures, r.retries,
-                 r.seen_steps, r.seen_losses, m.is_first, m.is_redriven, mainstay.now() as now""",
+                 r.seen_steps, r.seen_losses, m.is_first, m.is_redriven, mainstay.now() as now,
+                 coalesce(mainstay.now() - r.unknown_since, interval '0') as unknown_for""",
 )
 _SEE_PROGRESS = Sql(
     "functions.see_progress", "update mainstay.function_runs set seen_steps = $2, seen_losses = $3 where id = $1"
@@ -46,9 +47,10 @@ _END = Sql(
     """update mainstay.function_runs r
           set state = a.state, is_waiting = a.state = 'open', failures = a.failures, retries = r.retries + a.retries,
               ended_at = case when a.state <> 'open' then mainstay.now() end,
-              output = a.output::json, error = a.error::json
-       from unnest($1::uuid[], $2::int[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::text[])
-            as a(id, epoch, state, failures, retries, output, error)
+              output = a.output::json, error = a.error::json,
+              unknown_since = case when a.is_unknown then coalesce(r.unknown_since, mainstay.now()) end
+       from unnest($1::uuid[], $2::int[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::text[],
+                   $8::boolean[]) as a(id, epoch, state, failures, retries, output, error, is_unknown)
        where r.id = any($1) and r.id = a.id and r.epoch = a.epoch and r.state = 'open'
        returning r.id, r.parent_id, r.parent_step""",
 )
@@ -118,7 +120,7 @@ async def see_progress_everywhere(tx: Tx, run_id: str, steps: int, losses: int) 
 
 async def end_runs_everywhere(tx: Tx, rows: Sequence[Sequence[Any]]) -> list[Record]:
     """Runs still held under their epoch have ended, or wait. Columns: id, epoch, state, failures, retries, output,
-    error."""
+    error, whether nobody knew the function."""
     return await tx.rows(_END, *([list(column) for column in zip(*rows, strict=True)]))
 
 
