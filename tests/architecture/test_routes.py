@@ -39,6 +39,8 @@ PUBLIC = {
     ("GET", "/api/v1/metrics"): "the same figures",
     ("GET", "/api/v1/queue/stats"): "open in development; otherwise asked for inside (C-37): tests/jobs/test_routes.py",
     ("POST", "/api/v1/auth/login"): "gives the credential",
+    ("GET", "/api/v1/invites/accept"): "the token of the letter is asked for inside: tests/members/test_accepting.py",
+    ("POST", "/api/v1/invites/accept"): "the same",
     ("GET", "/v1/pull/{pull_id}"): "the endpoint's own credential is asked for inside: tests/webhooks/test_pulling.py",
     ("POST", "/e/{event_key}"): "the key is in the path and asked for inside: tests/functions/test_events.py",
     ("POST", "/fn/register"): "the hashed signing key is asked for inside: tests/functions/test_serving.py",
@@ -103,6 +105,24 @@ SCHEDULED = """insert into mainstay.schedules (name, family, title, kind, queue,
     missed, late_after, seen_at)
   values ('test.schedule', 'test', 't', 'test.kind', 'test:queue', 5, 1, 'null', 'every 60', 'latest', '60 s',
     mainstay.now()) on conflict do nothing"""
+BELONGING = """
+with person as (
+  insert into mainstay.people (id, email, email_key, name, password_hash)
+  values ($2, $2::uuid || '@example.com', $2::uuid || '@example.com', 'P', '')
+  on conflict (id) do update set suspended_at = null
+), member as (
+  insert into mainstay.memberships (company_id, person_id, role) values ($1, $2, 'staff')
+  on conflict (company_id, person_id) do update set suspended_at = null
+), department as (
+  insert into mainstay.departments (company_id, id, name, name_key) values ($1, $3, $3::uuid::text, $3::uuid::text)
+  on conflict (company_id, id) do nothing
+), joined as (
+  insert into mainstay.department_members (company_id, department_id, person_id) values ($1, $3, $2)
+  on conflict do nothing
+)
+insert into mainstay.invitations (company_id, id, email, email_key, role, invited_by, expires_at)
+values ($1, $4, 'i@example.com', 'i@example.com', 'staff', '{"kind": "operator", "id": "o"}', 'infinity')
+on conflict (id) do update set withdrawn_at = null"""
 STREAMS = {("GET", "/v1/key/workspace/events/tail"): "goes on until the client leaves: only its head is looked at"}
 _COMPANY = "/internal/companies/{company_id}"
 BODIES |= {
@@ -137,6 +157,13 @@ BODIES |= {
     )
 }
 """What stands in braces is an id of the side whose ids the path has."""
+BODIES |= {
+    ("POST", "/api/v1/keys"): {"name": "k"},
+    ("PATCH", "/api/v1/keys/{key_id}"): {"name": "changed"},
+    ("POST", "/api/v1/keys/{key_id}/rotate"): {},
+    ("POST", "/api/v1/keys/{key_id}/revoke"): {},
+    ("POST", "/internal/keys/leaked"): {"tokens": ["none"], "source": "s"},
+}
 BODIES |= {
     (method, family + path): body
     for family in ("/api/v1/company", "/v1/key/company")
@@ -174,6 +201,23 @@ BODIES |= {
         ("/function-events", {"name": "nobody/listens"}),
     )
 }
+BODIES |= {
+    ("POST", "/api/v1/invites"): {"email": "somebody@example.com", "role": "staff"},
+    ("POST", "/api/v1/invites/{invitation_id}/resend"): None,
+    ("POST", "/api/v1/members/{person_id}/role"): {"role": "staff", "dryRun": True},
+    ("PUT", "/api/v1/members/{person_id}/features"): {"features": []},
+    ("POST", "/api/v1/members/{person_id}/suspend"): None,
+    ("POST", "/api/v1/members/{person_id}/restore"): None,
+    ("POST", "/api/v1/departments"): {"name": "Support"},
+    ("PATCH", "/api/v1/departments/{department_id}"): {"name": "Sales"},
+    ("PUT", "/api/v1/departments/{department_id}/members/{person_id}"): None,
+    ("PATCH", "/api/v1/company"): {"name": "Test company"},
+    ("POST", "/api/v1/company/leave"): None,
+    ("POST", "/internal/people/{person_id}/suspension"): None,
+}
+QUERIES = {("GET", "/internal/people"): {"email": "nobody@example.com"}}
+LEAVER = "leaver"
+"""Whoever leaves the company is not there afterwards."""
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
 GUARDS = (KeyGuard, May, OperatorGuard, PageMay)
 ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
@@ -279,7 +323,7 @@ class Side:
             return self.tenancy.company_auth
         if route.kind == "operator":
             return {"x-internal-token": INTERNAL_TOKEN}
-        return self.people[sorted(route.roles)[0]]
+        return self.people[LEAVER if route.path.endswith("/leave") else sorted(route.roles)[0]]
 
 
 @dataclass
@@ -301,7 +345,8 @@ class World:
         body = BODIES.get((route.method, route.path))
         if isinstance(body, dict) and "keyId" in body:
             body = {"keyId": body["keyId"].format_map(with_ids or self.ours.ids)}
-        return await self.api.request(route.method, path, headers=headers, json=body)
+        query = QUERIES.get((route.method, route.path))
+        return await self.api.request(route.method, path, headers=headers, json=body, params=query)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -319,7 +364,7 @@ async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
     tenancy = await open_tenancy(db)
     people: dict[str, Headers] = {}
     async with db.begin() as tx:
-        for who, (role, features) in PEOPLE.items():
+        for who, (role, features) in (PEOPLE | {LEAVER: ("staff", frozenset())}).items():
             person = await identity.add_person(
                 tx, OPERATOR, tenancy.company_id, email=f"{secrets.token_hex(6)}@example.com", name="P",
                 password_hash="$argon2id$unused", role=role,
@@ -387,7 +432,16 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
     side.ids["stream_id"] = await _stream(api, side, earlier.get("stream_id", ids.new_id()))
     side.ids |= await _erasure(api, side, earlier)
     side.ids |= await _jobs(side)
+    side.ids |= await _belonging(side, earlier)
     side.ids["function_run_id"] = await _function_run(side)
+
+
+async def _belonging(side: Side, earlier: dict[str, str]) -> dict[str, str]:
+    """Somebody of the staff in a department, and an open invitation, whatever routes did to them."""
+    found = {name: earlier.get(name, ids.new_id()) for name in ("person_id", "department_id", "invitation_id")}
+    async with side.db.begin() as tx:
+        await tx.connection.execute(BELONGING, side.tenancy.company_id, *found.values())
+    return found
 
 
 async def _function_run(side: Side) -> str:
@@ -674,6 +728,10 @@ async def _standing(world: World) -> list[Any]:
                union all select to_jsonb(s)::text from mainstay.streams s where company_id = $1
                union all select to_jsonb(h)::text from mainstay.chain_heads h where company_id = $1
                union all select to_jsonb(a)::text from mainstay.thresholds a where company_id = $1
+               union all select to_jsonb(m)::text from mainstay.memberships m where company_id = $1
+               union all select to_jsonb(i)::text from mainstay.invitations i where company_id = $1
+               union all select to_jsonb(d)::text from mainstay.departments d where company_id = $1
+               union all select to_jsonb(d)::text from mainstay.department_members d where company_id = $1
                order by 1""",
             world.theirs.tenancy.company_id,
         )
