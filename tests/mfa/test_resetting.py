@@ -1,11 +1,15 @@
 """Somebody lost app and recovery codes: who may reset the factor, of whom, and what becomes of the sessions."""
 
+import asyncio
+import json
+
 import httpx
 import pytest
 
 from mainstay import identity, mfa
 from mainstay.kernel import ids
 from mainstay.kernel.db import Database
+from tests.cli.running import called
 from tests.mfa.conftest import People, Someone, announced
 from tests.tenancy import OPERATOR, open_tenancy
 
@@ -101,3 +105,20 @@ async def test_a_factor_that_waits_is_left_alone(people: People, db: Database) -
     with pytest.raises(mfa.NotOn):
         await mfa.reset_by_operator(db, OPERATOR, one.id)
     assert (await mfa.state(db, one.id)).is_waiting
+
+
+async def test_the_command_line_resets_by_email_or_id(people: People, db: Database) -> None:
+    operator = {"DATABASE_URL": db.dsn}
+    one, other = await people.with_factor(), await people.with_factor("staff")
+    by_email = await asyncio.to_thread(
+        called, "people", "reset-mfa", (one.caller.email or "").upper(), "--json", env=operator
+    )
+    assert (by_email.code, json.loads(by_email.out)) == (0, {"personId": one.id, "sessionsEnded": 0})
+    by_id = await asyncio.to_thread(called, "people", "reset-mfa", other.id, env=operator)
+    assert by_id.code == 0
+    assert not await mfa.is_on(db, one.id)
+    assert not await mfa.is_on(db, other.id)
+    for wanted, told in ((one.id, "No second factor is on"), ("nobody@example.com", "there is no person")):
+        refused = await asyncio.to_thread(called, "people", "reset-mfa", wanted, env=operator)
+        assert refused.code == 1
+        assert told in refused.err
