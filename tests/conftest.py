@@ -169,7 +169,7 @@ class SqlClock:
         async with self._db.connection() as connection:
             await connection.execute(
                 f"""create or replace function mainstay.now() returns timestamptz language sql stable parallel safe
-                    as $$ select {self._base} + interval '{self.offset.total_seconds()} seconds' $$"""
+                    as $$ select {self._base} + interval '{self.offset.total_seconds():f} seconds' $$"""
             )
 
 

@@ -4,7 +4,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +19,7 @@ from mainstay.limits.memory import Memory
 from mainstay.limits.postgres import PostgreSQL
 from mainstay.limits.redis_store import RedisStore
 from mainstay.limits.store import Store
+from tests.conftest import SqlClock
 
 PATIENT_SECONDS = 30.0
 """What tests of counting give Redis, where a slow machine is no failure."""
@@ -77,11 +78,60 @@ class Hands:
     """A reading of monotonic time that stands until it is moved."""
 
     def __init__(self) -> None:
-        self.seconds = 1_000_000.0
+        self._us = 1_000_000_000_000
 
     def __call__(self) -> float:
-        return self.seconds
+        return self._us / 1_000_000
 
     def move(self, by: timedelta) -> None:
         """It reads that much later."""
-        self.seconds += by.total_seconds()
+        self._us += by // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A store beside its clock; `other` counts in the same place through connections of its own (memory has none)."""
+
+    store: Store
+    other: Store
+    move: Callable[[timedelta], Awaitable[None]]
+
+
+@asynccontextmanager
+async def memory_bench(_: str = "") -> AsyncIterator[Bench]:
+    """Memory, whose clock stands."""
+    hands = Hands()
+    store = Memory(monotonic=hands)
+
+    async def move(by: timedelta) -> None:
+        hands.move(by)
+
+    yield Bench(store, store, move)
+
+
+@asynccontextmanager
+async def postgresql_bench(url: str) -> AsyncIterator[Bench]:
+    """Two pools on one table, whose clock stands."""
+    pools = [Database(url, size=6), Database(url, size=6)]
+    clock = SqlClock(pools[0])
+    await clock.stop()
+    one, other = (PostgreSQL(pool, timeout_seconds=PATIENT_SECONDS) for pool in pools)
+    yield Bench(one, other, clock.move)
+    for pool in pools:
+        await pool.close()
+
+
+@asynccontextmanager
+async def redis_bench(url: str) -> AsyncIterator[Bench]:
+    """Two clients of one Redis, emptied before, whose clock stands."""
+    clients = [Redis(url, use="tests", timeout_seconds=PATIENT_SECONDS) for _ in range(2)]
+    await clients[0].ask("FLUSHALL")
+    stores = [RedisStore(client, at_us=1_700_000_000_000_000) for client in clients]
+
+    async def move(by: timedelta) -> None:
+        for store in stores:
+            store.at_us += by // timedelta(microseconds=1)
+
+    yield Bench(stores[0], stores[1], move)
+    for client in clients:
+        await client.close()

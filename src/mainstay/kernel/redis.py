@@ -89,8 +89,7 @@ class Redis:
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,
             retry=Retry(NoBackoff(), 1),
-            lib_name=None,
-            lib_version=None,
+            driver_info=None,
         )
         if token is not None:
             pool.connection_kwargs["password"] = token

@@ -80,7 +80,7 @@ class Memory:
 
     async def take(self, key: str, rule: Rule, cost: int = 1, *, peek: bool = False) -> Taken:
         """As `Store.take`."""
-        now = int(self._monotonic() * 1_000_000)
+        now = int(self._monotonic() * 1_000_000 + 0.5)
         window = self._windows.get(key)
         if window is None:
             window = _Window()
@@ -119,7 +119,7 @@ class Memory:
         window = self._windows.get(key)
         if window is None or held_seconds >= rule.window.total_seconds():
             return
-        window.forget(int(self._monotonic() * 1_000_000) - rule.window_us)
+        window.forget(int(self._monotonic() * 1_000_000 + 0.5) - rule.window_us)
         window.remove(cost)
         if not window.hits:
             del self._windows[key]
@@ -132,7 +132,7 @@ class Memory:
 
     def counted(self) -> list[Counted]:
         """What has not expired, for a store that takes over."""
-        now = int(self._monotonic() * 1_000_000)
+        now = int(self._monotonic() * 1_000_000 + 0.5)
         found = []
         for key, window in self._windows.items():
             pairs = zip(window.hits[::2], window.hits[1::2], strict=True)
@@ -147,7 +147,7 @@ class Memory:
 
     def carry(self, counted: Iterable[Counted]) -> None:
         """What another store counted counts here; for keys that this one does not hold."""
-        now = int(self._monotonic() * 1_000_000)
+        now = int(self._monotonic() * 1_000_000 + 0.5)
         for one in counted:
             window = self._windows[one.key] = _Window()
             window.window_us = one.window_us
