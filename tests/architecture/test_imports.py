@@ -11,7 +11,7 @@ PYPROJECT = ROOT / "pyproject.toml"
 CONTRACTS = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 ORDER = [
     "cli", "main", "reactions", "modules", "console", "erasure", "streams", "archive", "events", "templates",
-    "identity", "webhooks", "functions", "jobs", "plans", "limits", "observability", "web", "embedded", "kernel",
+    "members", "accounts", "mfa", "identity", "webhooks", "functions", "jobs", "plans", "limits", "observability", "web", "embedded", "kernel",
 ]  # fmt: skip
 
 

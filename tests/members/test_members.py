@@ -192,9 +192,7 @@ async def test_suspension_acts_at_the_next_request_on_every_node(crew: Crew, fre
         assert (await node.get(MEMBERS, headers=again)).status_code == 200
     assert await crew.letters("manager@example.com") == ["suspended"]
     told = await crew.announced("member.suspended", "member.restored")
-    assert [
-        (name, data["personId"], data["sessionsEnded"] if "sessionsEnded" in data else None) for name, data in told
-    ] == [
+    assert [(name, data["personId"], data.get("sessionsEnded")) for name, data in told] == [
         ("member.suspended", crew.ids["manager"], 1),
         ("member.restored", crew.ids["manager"], None),
     ]
