@@ -25,6 +25,7 @@ from mainstay.web.callers import READING, KeyGuard, May, OperatorGuard
 from mainstay.web.roles import FEATURES, Act, Feature, Role
 from tests.conftest import cut_database, drop_database, running_app
 from tests.events.tails import open_tail
+from tests.mfa import walk as factors
 from tests.tenancy import OPERATOR, Tenancy, bearer, open_tenancy, test_settings
 
 PUBLIC = {
@@ -132,6 +133,17 @@ BODIES |= {
     ("PUT", "/internal/queues/{queue}/concurrency"): {"concurrency": None},
     ("PUT", _COMPANY + "/limits/{limit}"): {"amount": 1_000_000},
     ("PUT", _COMPANY + "/add-ons/{code}"): None,
+}
+BODIES |= {
+    ("PUT", path): {"allowance": 1_000_000, "reason": "r"}
+    for path in ("/internal/limits/{policy}/figures", _COMPANY + "/rate-limits/{policy}")
+} | {("PUT", "/internal/limits/{policy}"): {"mode": "off", "reason": "r"}}
+BODIES |= {
+    **{("POST", f"/api/v1/auth/mfa/{act}"): {"code": "123456"} for act in ("verify", "disable", "recovery-codes")},
+    ("POST", "/api/v1/auth/mfa/setup"): None,
+    ("PUT", "/api/v1/company/mfa"): {"required": False},
+    ("POST", "/api/v1/members/{person_id}/mfa/reset"): None,
+    ("POST", "/internal/people/{person_id}/mfa/reset"): None,
 }
 BODIES |= {
     ("POST", "/internal/schedules/{schedule}/runs"): None,
@@ -417,6 +429,7 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
         "archive_day": f"2020-01-01.{side.tenancy.workspace_id}",
         "limit": "exportRows",
         "code": "RETENTION_S3_ARCHIVE",
+        "policy": "credit_charge",
         "schedule": "test.schedule",
         "threshold_id": threshold.json()["data"]["id"],
         "event_id": event.json()["id"],
@@ -574,6 +587,8 @@ async def test_a_writing_route_has_its_body_described_here(route: Route) -> None
 async def test_the_right_caller_is_let_in(route: Route, world: World) -> None:
     """Without this, the refusals below could be refusals of everybody."""
     await _furnish(world.api, world.ours)
+    if route.path.startswith(factors.PATHS):
+        BODIES[route.method, route.path] = await factors.ready_for(world.db, route.path, world.ours.ids)
     answer = await world.call(route, world.ours.credential(route))
     assert answer.status_code < 300, answer.text
 
