@@ -12,7 +12,7 @@ from tests.architecture.sources import ROOT, shown
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 _COMMAND = re.compile(r"\bmainstay ((?:[a-z]+)(?: [a-z]+)?)")
-_GROUPS = {"companies", "workspaces", "keys", "events", "webhooks", "archive"}
+_GROUPS = {"companies", "workspaces", "people", "keys", "events", "webhooks", "archive"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=shown)
