@@ -103,6 +103,7 @@ def test_settings(url: str, **more: str) -> Settings:
             "JWT_REFRESH_SECRET": "a-test-secret-of-forty-characters-or-so-4",
             "INTERNAL_TOKEN": "a-test-token-of-forty-characters-or-more-3",
             "OUTBOUND_ALLOW": "127.0.0.0/8,localhost,::1",
+            "RATE_LIMITS": "all=none",
             **more,
         }
     )

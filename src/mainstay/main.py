@@ -20,6 +20,7 @@ from mainstay import (
     functions,
     identity,
     jobs,
+    limits,
     members,
     mfa,
     modules,
@@ -114,6 +115,7 @@ def build_api(settings: Settings) -> Front:
 
     ingestions = ingest.each(ingestion_into)
 
+    keeping = limits.Keeping.of(settings, base.db)
     cursors = Cursors(base.keyring)
     tails = events.Tails(regions, cursors)
 
@@ -122,7 +124,8 @@ def build_api(settings: Settings) -> Front:
         stop = asyncio.Event()
         await asyncio.gather(*(_open(name, db) for one in (regions, ingest) for name, db in one.all()))
         await asyncio.gather(*(_introduce(db, base.host) for _, db in regions.all()))
-        uses = asyncio.create_task(who.run(stop))
+        await keeping.open()
+        loops = [asyncio.create_task(who.run(stop)), asyncio.create_task(keeping.run(stop))]
         tune_collector(10_000)
         yield
         with suppress(TimeoutError):
@@ -130,7 +133,7 @@ def build_api(settings: Settings) -> Front:
             await asyncio.wait_for(asyncio.gather(*drains), settings.shutdown_seconds)
         await tails.settle()
         stop.set()
-        await uses
+        await asyncio.gather(*loops)
         passwords.close()
         await ingest.close()
         await regions.close()
@@ -139,18 +142,19 @@ def build_api(settings: Settings) -> Front:
         title="Mainstay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.state.callers = who
-    app.include_router(events.tail_router(base.db, tails, plans.Book.of(settings)))
     exporter = events.Exporter(regions, base.keyring, plans.Book.of(settings))
-    app.include_router(exporter.router())
-    app.include_router(events.router(regions, cursors, base.keyring))
-    app.include_router(archive.router(settings, regions, plans.Book.of(settings), cursors))
-    app.include_router(erasure.router(erasure.ground_of(settings, regions, base.keyring), cursors))
-    app.include_router(plans.router(plan_parts(base)))
-    app.include_router(plans.operator_router(regions, plans.Book.of(settings)))
-    app.include_router(templates.router(regions, cursors))
-    app.include_router(identity.router(regions, who, passwords, cursors, workspace_figures(base)))
-    app.include_router(webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace))
     for routes in (
+        keeping.join(app),
+        events.tail_router(base.db, tails, plans.Book.of(settings)),
+        exporter.router(),
+        events.router(regions, cursors, base.keyring),
+        archive.router(settings, regions, plans.Book.of(settings), cursors),
+        erasure.router(erasure.ground_of(settings, regions, base.keyring), cursors),
+        plans.router(plan_parts(base)),
+        plans.operator_router(regions, plans.Book.of(settings)),
+        templates.router(regions, cursors),
+        identity.router(regions, who, passwords, cursors, workspace_figures(base)),
+        webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace),
         members.router(regions, base.keyring, passwords, cursors),
         streams.router(regions, settings, base.keyring),
         jobs.router(settings, regions, cursors, region_finder(base.db)),
@@ -162,13 +166,19 @@ def build_api(settings: Settings) -> Front:
     pages = app.state.console = build_console(base, passwords, cursors, exporter)
     app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
-    hot = events.IngestRoutes(regions, ingestions, who)
+    hot = events.IngestRoutes(regions, ingestions, who, keeping.rates)
 
     def end_streams() -> None:
         tails.close()
         pages.live.close()
 
-    return Front(app, hot.routes(), on_stop=end_streams)
+    return Front(
+        app,
+        hot.routes(),
+        on_stop=end_streams,
+        proxies=settings.trusted_proxies,
+        limit_fields=settings.rate_limit_headers,
+    )
 
 
 async def _open(name: str, db: Database) -> None:
@@ -321,6 +331,7 @@ def tasks_of(
         *erasure.tasks(erasure.ground_of(base.settings, base.regions, base.keyring), db),
         *templates.tasks(db, chain_reader(db)),
         *identity.tasks(db),
+        *limits.tasks(db),
         *mfa.tasks(db, base.keyring),
         *observability.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
@@ -344,6 +355,7 @@ def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
         *erasure.schedules(),
         *templates.schedules(),
         *identity.schedules(),
+        *limits.schedules(),
         *mfa.schedules(),
         *plans.schedules(),
         *observability.schedules(),

@@ -21,6 +21,7 @@ from mainstay.kernel.regions import Regions
 from mainstay.web import problem
 from mainstay.web.callers import Caller, May, Operator, WorkspaceKey
 from mainstay.web.front import Front
+from mainstay.web.limiting import Unlimited
 
 ACCESS_SECRET = "a secret for access tokens of 32+ characters"
 INTERNAL_TOKEN = "the operators' token of at least 32 characters"
@@ -60,6 +61,7 @@ def app(db: Database, callers: identity.Identity, passwords: identity.Passwords)
     cursors = Cursors(Keyring("a master secret of 32 characters or more"))
     inner.include_router(identity.router(Regions(db, {}), callers, passwords, cursors, no_figures))
     inner.state.callers = callers
+    inner.state.limiter = inner.state.key_rates = Unlimited()
 
     @inner.post("/v1/key/workspace/anything")
     async def write_something(caller: WorkspaceKey) -> str:

@@ -23,6 +23,7 @@ from mainstay.kernel.regions import Regions
 from mainstay.kernel.settings import Settings
 from mainstay.web import problem
 from mainstay.web.front import Front
+from mainstay.web.limiting import Unlimited
 from tests.webhooks.line import Line
 
 OPERATOR = Actor(kind="operator", id="operator", name="Operator")
@@ -85,6 +86,7 @@ def who(db: Database) -> identity.Identity:
 def app(db: Database, who: identity.Identity, settings: Settings) -> Front:
     inner = FastAPI()
     inner.state.callers = who
+    inner.state.limiter = inner.state.key_rates = Unlimited()
     inner.include_router(webhooks.router(Regions(db, {}), settings, KEYRING, Cursors(KEYRING), identity.find_workspace))
 
     @inner.exception_handler(MainstayError)

@@ -15,7 +15,7 @@ from mainstay.events.queries import chains, lists
 from mainstay.kernel import telemetry
 from mainstay.kernel.errors import KeyRefused, MainstayError, NotFound, Unauthenticated, Unavailable
 from mainstay.kernel.regions import Regions
-from mainstay.web import bodies, callers
+from mainstay.web import bodies, callers, limiting
 from mainstay.web.asgi import App, Headers, Receive, Scope, Send
 from mainstay.web.callers import NO_KEY, Caller
 
@@ -59,8 +59,11 @@ class IngestRoutes:
     A revoked key is refused by the storing statement itself, whatever memory says.
     """
 
-    def __init__(self, regions: Regions, ingestions: Mapping[str, Ingestion], keys: IngestKeys) -> None:
+    def __init__(
+        self, regions: Regions, ingestions: Mapping[str, Ingestion], keys: IngestKeys, rates: limiting.KeyRates
+    ) -> None:
         self._regions = regions
+        self._rates = rates
         self._ingestions = ingestions
         self._keys = keys
         self._checkers = regions.each(templates.Checker)
@@ -129,6 +132,7 @@ class IngestRoutes:
         except KeyRefused as refusal:
             self._keys.count_refusal(key.caller.id, key.region, refusal, address)
             raise
+        await limiting.hold_key(scope, self._rates, caller.id, caller.company_id)
         self._keys.count_use(caller.id, key.region, address)
         return Place(caller.workspace_id, caller.company_id, key.region, caller.id)
 

@@ -19,6 +19,7 @@ from mainstay.kernel.errors import (
 )
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import DEFAULT_REGION
+from mainstay.web import limiting
 from mainstay.web.asgi import Headers
 from mainstay.web.roles import ACTS, Role
 from mainstay.web.scopes import find_scope, is_within
@@ -121,6 +122,7 @@ class KeyGuard:
         callers: Callers = request.app.state.callers
         address = address_of(request.scope.get("client"))
         caller = await callers.key(token, address)
+        await limiting.hold_key(request.scope, request.app.state.key_rates, caller.id, caller.company_id)
         try:
             check_key(caller, self.kind, request.method, request.scope["path"])
         except KeyRefused as refusal:
@@ -138,9 +140,11 @@ class May:
 
     kind: Kind = "person"
 
-    def __init__(self, act: str, *, fresh: bool = False) -> None:
+    def __init__(self, act: str, *, fresh: bool = False, limit: str | None = None) -> None:
+        """`limit` names the limit that calls of this route are held to, too."""
         self.act = ACTS[act]
         self.fresh = fresh
+        self.limit = limit
 
     async def admit(self, request: Request) -> Caller:
         """The person of the token, whatever their role."""
@@ -152,6 +156,7 @@ class May:
 
     async def __call__(self, request: Request) -> Caller:
         caller = await self.admit(request)
+        await limiting.hold_person(request, caller.company_id, caller.id, self.limit)
         if not self.act.allows(caller.role, caller.features):
             raise Forbidden(f"Your role may not do this: {self.act.title}.")
         if self.fresh and not caller.is_fresh:

@@ -1,7 +1,7 @@
 """The outermost application: ids, figures, errors, and a straight way to the hottest routes."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import asyncpg
 
@@ -9,7 +9,7 @@ from mainstay.kernel import telemetry
 from mainstay.kernel.db import GONE, RACED
 from mainstay.kernel.errors import Invalid, MainstayError, Unavailable
 from mainstay.kernel.logs import logger
-from mainstay.web import problem
+from mainstay.web import forwarded, limiting, problem
 from mainstay.web.asgi import App, Message, Receive, Scope, Send
 from mainstay.web.bodies import ClientGone, answer
 
@@ -27,12 +27,20 @@ class Front:
     """Wraps the framework's application; `hot` maps (method, path) to plain ASGI handlers that skip it."""
 
     def __init__(
-        self, app: App, hot: Mapping[tuple[str, str], App], *, on_stop: Callable[[], None] = lambda: None
+        self,
+        app: App,
+        hot: Mapping[tuple[str, str], App],
+        *,
+        on_stop: Callable[[], None] = lambda: None,
+        proxies: Sequence[forwarded.Network] = (),
+        limit_fields: limiting.HeaderStyle = "draft",
     ) -> None:
-        """`on_stop` ends answers that would go on for ever."""
+        """`on_stop` ends answers that would go on for ever; `proxies` are believed whom they forward for."""
         self._app = app
         self._hot = dict(hot)
         self._on_stop = on_stop
+        self._proxies = tuple(proxies)
+        self._limit_fields = limit_fields
 
     def stop(self) -> None:
         """The server will end soon: no answer goes on for ever any more."""
@@ -46,6 +54,8 @@ class Front:
         trace = _trace_of(scope)
         telemetry.enter_trace(trace)
         status, streams = 0, False
+        if self._proxies:
+            scope["client"] = forwarded.client_of(scope.get("client"), scope["headers"], self._proxies)
 
         async def counted_send(message: Message) -> None:
             nonlocal status, streams
@@ -57,6 +67,7 @@ class Front:
                     (b"x-request-id", trace.request_id.encode()),
                     (b"x-trace-id", trace.trace_id.encode()),
                     *_SECURITY_HEADERS,
+                    *limiting.fields_of(scope, self._limit_fields),
                 ]
             await send(message)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from fastapi import Depends, Request
 
@@ -18,6 +18,7 @@ from mainstay.web.asgi import Headers, Scope
 from mainstay.web.forwarded import counted_as
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+_MOST_SECONDS = 86_400 * 366
 _NOTED = "mainstay.limits"
 SetBy = Literal["default", "setting", "operator"]
 HeaderStyle = Literal["draft", "legacy", "both", "none"]
@@ -33,8 +34,7 @@ class Whose:
     user_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What one policy says of one call, and who set its figures; `until` is set where they hold for a time only."""
 
     policy: str
@@ -64,6 +64,29 @@ class KeyRates(Protocol):
     def spend(self, key_id: str) -> Verdict | Literal["lease"] | None: ...
 
     async def lease(self, key_id: str, company_id: str) -> Verdict | None: ...
+
+
+class Unlimited:
+    """Holds nobody to anything."""
+
+    async def take(self, policy: str, whose: Whose) -> Verdict | None:
+        """As `Limiter.take`."""
+        return None
+
+    async def give_back(self, policy: str, whose: Whose, *, held_seconds: float) -> None:
+        """As `Limiter.give_back`."""
+
+    def replaces_general(self, policy: str) -> bool:
+        """As `Limiter.replaces_general`."""
+        return True
+
+    def spend(self, key_id: str) -> Verdict | Literal["lease"] | None:
+        """As `KeyRates.spend`."""
+        return None
+
+    async def lease(self, key_id: str, company_id: str) -> Verdict | None:
+        """As `KeyRates.lease`."""
+        return None
 
 
 class RateLimitExceeded(TooManyRequests):
@@ -190,7 +213,7 @@ def fields_of(scope: Scope, style: HeaderStyle) -> Headers:
 
 def whole_seconds(seconds: float) -> int:
     """Seconds to wait, never too few, and at least one."""
-    return max(1, math.ceil(seconds))
+    return max(1, math.ceil(min(seconds, _MOST_SECONDS)))
 
 
 @lru_cache(maxsize=1_024)
