@@ -19,6 +19,7 @@ from mainstay import (
     events,
     functions,
     identity,
+    incidents,
     jobs,
     limits,
     members,
@@ -116,7 +117,7 @@ def build_api(settings: Settings) -> Front:
     ingestions = ingest.each(ingestion_into)
 
     keeping = limits.Keeping.of(settings, base.db)
-    cursors = Cursors(base.keyring)
+    cursors, watch = Cursors(base.keyring), incidents.Watch.over(base.db, base.keyring)
     tails = events.Tails(regions, cursors)
 
     @asynccontextmanager
@@ -126,6 +127,7 @@ def build_api(settings: Settings) -> Front:
         await asyncio.gather(*(_introduce(db, base.host) for _, db in regions.all()))
         await keeping.open()
         loops = [asyncio.create_task(who.run(stop)), asyncio.create_task(keeping.run(stop))]
+        loops.append(asyncio.create_task(watch.log.run(base.db, stop)))
         tune_collector(10_000)
         yield
         with suppress(TimeoutError):
@@ -155,6 +157,7 @@ def build_api(settings: Settings) -> Front:
         templates.router(regions, cursors),
         identity.router(regions, who, passwords, cursors, workspace_figures(base)),
         webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace),
+        incidents.router(base.db, base.keyring, cursors, watch.mode),
         members.router(regions, base.keyring, passwords, cursors),
         streams.router(regions, settings, base.keyring),
         jobs.router(settings, regions, cursors, region_finder(base.db)),
@@ -163,7 +166,7 @@ def build_api(settings: Settings) -> Front:
         mfa.router(base.db, base.keyring, issuer=settings.brand),
     ):
         app.include_router(routes)
-    pages = app.state.console = build_console(base, passwords, cursors, exporter)
+    pages = app.state.console = build_console(base, passwords, cursors, exporter, watch.mode)
     app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
     hot = events.IngestRoutes(regions, ingestions, who, keeping.rates)
@@ -175,7 +178,7 @@ def build_api(settings: Settings) -> Front:
     return Front(
         app,
         hot.routes(),
-        on_stop=end_streams,
+        on_stop=end_streams, watch=watch,
         proxies=settings.trusted_proxies,
         limit_fields=settings.rate_limit_headers,
     )
@@ -252,7 +255,11 @@ def chain_reader(db: Database) -> templates.ReadOn:
 
 
 def build_console(
-    base: Foundation, passwords: identity.Passwords, cursors: Cursors, exporter: events.Exporter
+    base: Foundation,
+    passwords: identity.Passwords,
+    cursors: Cursors,
+    exporter: events.Exporter,
+    mode: incidents.Mode,
 ) -> console.Ground:
     """What the pages of one process stand on."""
     sessions = identity.Sessions(base.db, passwords)
@@ -266,6 +273,7 @@ def build_console(
         exporter=exporter,
         usage=plan_parts(base),
         live=console.Live(sessions.working),
+        mode=mode,
         functions=functions_of(base, base.db),
     )
 
@@ -331,6 +339,7 @@ def tasks_of(
         *erasure.tasks(erasure.ground_of(base.settings, base.regions, base.keyring), db),
         *templates.tasks(db, chain_reader(db)),
         *identity.tasks(db),
+        *incidents.tasks(base.db),
         *limits.tasks(db),
         *mfa.tasks(db, base.keyring),
         *observability.tasks(db),
@@ -355,6 +364,7 @@ def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
         *erasure.schedules(),
         *templates.schedules(),
         *identity.schedules(),
+        *incidents.schedules(),
         *limits.schedules(),
         *mfa.schedules(),
         *plans.schedules(),

@@ -230,6 +230,8 @@ BODIES |= {
 QUERIES = {("GET", "/internal/people"): {"email": "nobody@example.com"}}
 LEAVER = "leaver"
 """Whoever leaves the company is not there afterwards."""
+BODIES |= {("PUT", "/internal/restriction"): {"reason": "a breach"}}
+UNDONE = {("PUT", "/internal/restriction"): "closes the routes of all others"}
 INTERNAL_TOKEN = "a-test-token-of-forty-characters-or-more-3"
 GUARDS = (KeyGuard, May, OperatorGuard, PageMay)
 ROLES: tuple[Role, ...] = ("owner", "manager", "staff")
@@ -358,7 +360,10 @@ class World:
         if isinstance(body, dict) and "keyId" in body:
             body = {"keyId": body["keyId"].format_map(with_ids or self.ours.ids)}
         query = QUERIES.get((route.method, route.path))
-        return await self.api.request(route.method, path, headers=headers, json=body, params=query)
+        answer = await self.api.request(route.method, path, headers=headers, json=body, params=query)
+        if (route.method, route.path) in UNDONE and answer.status_code < 300:
+            await self.api.delete(path, headers=headers)
+        return answer
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mainstay import events, functions, identity, plans
+from mainstay import events, functions, identity, incidents, plans
 from mainstay.console.frame import Frame
 from mainstay.console.live import Live
 from mainstay.kernel.crypto import Keyring
@@ -25,6 +25,7 @@ class Ground:
     exporter: events.Exporter
     usage: plans.Parts
     live: Live
+    mode: incidents.Mode
     functions: functions.Registry
 
     @property

@@ -16,7 +16,9 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
 from starlette.responses import RedirectResponse
 
+from mainstay import incidents
 from mainstay.console import csrf
+from mainstay.console.assets import PREFIX
 from mainstay.console.frame import HEADERS, Area
 from mainstay.console.ground import Ground
 from mainstay.identity import Session
@@ -24,7 +26,7 @@ from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Forbidden, Invalid, MainstayError, Unauthenticated
 from mainstay.kernel.logs import logger
-from mainstay.web import bodies, front
+from mainstay.web import bodies, front, refusals
 from mainstay.web.callers import READING, Caller
 from mainstay.web.framework import invalid_of
 from mainstay.web.roles import ACTS
@@ -48,6 +50,8 @@ class Page:
     ground: Ground
     session: Session
     form: QueryParams = field(default_factory=QueryParams)
+    restriction: incidents.Restriction | None = None
+    """Why people's routes are closed, for those who operate the service."""
 
     @property
     def caller(self) -> Caller:
@@ -134,6 +138,12 @@ class Page:
         return answer
 
 
+class FormRefused(Forbidden):
+    """The form is not of this session, or too old. Load the page again; nothing was changed."""
+
+    code = "form-refused"
+
+
 class PageMay:
     """Admits people who are signed in, may do the act of `web.roles` and, where asked, operate the service."""
 
@@ -147,6 +157,7 @@ class PageMay:
         ground: Ground = request.app.state.console
         session = await ground.sessions.read(request.cookies.get(ground.cookie, ""))
         page = request.state.page = Page(request, ground, session)
+        page.restriction = await ground.mode.current() if page.is_operator else None
         if request.method not in READING:
             page.form = await read_form(request)
             check_token(request, ground, csrf.of_session(session.id), page.form)
@@ -175,7 +186,7 @@ def check_token(request: Request, ground: Ground, bound_to: str, form: QueryPara
     token = request.headers.get(csrf.HEADER) or form.get(csrf.FIELD, "")
     from_us = csrf.is_from_us(request.headers, ground.settings.base_url)
     if not (from_us and csrf.is_token_of(ground.keyring, bound_to, token)):
-        raise Forbidden("The form is not of this session, or too old. Load the page again; nothing was changed.")
+        raise FormRefused
 
 
 def theme_of(request: Request) -> Theme:
@@ -192,9 +203,14 @@ def pages() -> APIRouter:
 class _PageRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        goes_on = self.path.startswith(PREFIX) or any(
+            isinstance(one.call, PageMay) and one.call.operators_only for one in self.dependant.dependencies
+        )
 
         async def handle_as_page(request: Request) -> Response:
             try:
+                if not goes_on and await request.app.state.console.mode.current() is not None:
+                    raise incidents.Restricted
                 return await handle(request)
             except bodies.ClientGone:
                 raise
@@ -212,6 +228,7 @@ class _PageRoute(APIRoute):
 
 
 def _to_sign_in(request: Request, error: Unauthenticated) -> Response:
+    refusals.tell(request.scope, error)
     if "text/event-stream" in request.headers.get("accept", ""):
         raise error
     query = f"?{request.url.query}" if request.url.query else ""
@@ -225,6 +242,7 @@ def _to_sign_in(request: Request, error: Unauthenticated) -> Response:
 def _explain(request: Request, error: MainstayError) -> Response:
     """What happened, what was not lost, what to do, and the request id to quote."""
     ground: Ground = request.app.state.console
+    refusals.tell(request.scope, error)
     context = {
         "page": getattr(request.state, "page", None), "theme": theme_of(request), "said": "", "error": error,
         "request_id": telemetry.current_trace().request_id, "is_reading": request.method in READING,

@@ -21,6 +21,7 @@ from mainstay.console.guards import (
     theme_of,
 )
 from mainstay.kernel.errors import MainstayError
+from mainstay.web import refusals
 from mainstay.web.callers import address_of
 
 _START = "mainstay_start"
@@ -61,6 +62,7 @@ def routes(ground: Ground) -> APIRouter:
                 user_agent=request.headers.get("user-agent", ""),
             )
         except MainstayError as refusal:
+            refusals.tell(request.scope, refusal)
             if refusal.status >= 500 and refusal.code != "too-many-logins":
                 raise
             return _form(ground, request, href=href, email=email, refusal=refusal)

@@ -19,6 +19,7 @@ from mainstay.kernel.crypto import digest_of, same
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import KeyRefused, Unauthenticated, Unavailable
 from mainstay.kernel.regions import Regions
+from mainstay.web import refusals
 from mainstay.web.callers import Caller
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class CachedKey:
     def admit(self, address: str) -> Caller:
         """The caller, where the address is within the key's allow-list; AddressNotAllowed."""
         if not is_allowed(self.networks, address):
+            refusals.about(key_id=self.caller.id, company_id=self.caller.company_id)
             raise AddressNotAllowed
         return self.caller
 
@@ -74,6 +76,7 @@ class Identity:
         """The person of an access token, where its session still stands and neither the person nor the membership is
         suspended, all in one question; being asked for keeps the session from going idle. Unauthenticated."""
         claims = self.tokens.read(token)
+        refusals.about(person_id=claims.person_id, company_id=claims.company_id)
         row = await session_rows.find_api_session(
             self._db, claims.company_id, claims.person_id, claims.session_id, idle=SESSION_IDLE, fresh=FRESH
         )

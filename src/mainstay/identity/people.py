@@ -25,6 +25,7 @@ from mainstay.identity.tokens import LIFETIME, AccessTokens
 from mainstay.kernel import ids, outbox, telemetry
 from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.outbox import Actor
+from mainstay.web import refusals
 from mainstay.web.roles import Role
 
 LOGINS = Counter("logins_total", "Attempts to log in", ["outcome"], registry=telemetry.REGISTRY)
@@ -122,6 +123,7 @@ async def recognise(db: Database, passwords: Passwords, *, email: str, password:
     right password; TooManyTries before any work. No connection is held while the hash is checked.
     """
     key = find_email_key(email)
+    refusals.about(email=email)
     tried = await tries.begin(db, email_key=key, address=address)
     found = None if key is None else await tenant_rows.find_person_everywhere(db, key)
     try:
@@ -129,6 +131,8 @@ async def recognise(db: Database, passwords: Passwords, *, email: str, password:
     except TooManyLogins:
         await tries.forgive(db, tried)
         raise
+    if found is not None:
+        refusals.about(person_id=str(found["id"]))
     if found is None or not verdict.right:
         LOGINS.labels("refused").inc()
         raise LoginRefused

@@ -12,6 +12,7 @@ from mainstay.identity.queries import tenants as tenant_rows
 from mainstay.kernel import ids, outbox
 from mainstay.kernel.crypto import digest_of, new_token
 from mainstay.kernel.db import Connection, Database, Record
+from mainstay.web import refusals
 from mainstay.web.callers import Caller
 
 SESSION_IDLE = timedelta(hours=12)
@@ -79,6 +80,7 @@ class Sessions:
             row = await session_rows.find_session_everywhere(self._db, digest_of(token), idle=SESSION_IDLE, fresh=FRESH)
         if row is None:
             raise SessionOver
+        refusals.about(person_id=str(row["person_id"]), company_id=str(row["company_id"]))
         if row["is_stale"]:
             await session_rows.touch_session_everywhere(self._db, str(row["id"]))
         workspace_id = "" if row["workspace_id"] is None else str(row["workspace_id"])

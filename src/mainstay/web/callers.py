@@ -20,6 +20,7 @@ from mainstay.kernel.errors import (
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import DEFAULT_REGION
 from mainstay.web import limiting
+from mainstay.web import refusals
 from mainstay.web.asgi import Headers
 from mainstay.web.roles import ACTS, Role
 from mainstay.web.scopes import find_scope, is_within
@@ -122,6 +123,7 @@ class KeyGuard:
         callers: Callers = request.app.state.callers
         address = address_of(request.scope.get("client"))
         caller = await callers.key(token, address)
+        refusals.about(key_id=caller.id, company_id=caller.company_id)
         await limiting.hold_key(request.scope, request.app.state.key_rates, caller.id, caller.company_id)
         try:
             check_key(caller, self.kind, request.method, request.scope["path"])

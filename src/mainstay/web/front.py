@@ -9,7 +9,7 @@ from mainstay.kernel import telemetry
 from mainstay.kernel.db import GONE, RACED
 from mainstay.kernel.errors import Invalid, MainstayError, Unavailable
 from mainstay.kernel.logs import logger
-from mainstay.web import forwarded, limiting, problem
+from mainstay.web import forwarded, limiting, problem, refusals
 from mainstay.web.asgi import App, Message, Receive, Scope, Send
 from mainstay.web.bodies import ClientGone, answer
 
@@ -32,13 +32,15 @@ class Front:
         hot: Mapping[tuple[str, str], App],
         *,
         on_stop: Callable[[], None] = lambda: None,
+        watch: refusals.Watch = refusals.UNWATCHED,
         proxies: Sequence[forwarded.Network] = (),
         limit_fields: limiting.HeaderStyle = "draft",
     ) -> None:
-        """`on_stop` ends answers that would go on for ever; `proxies` are believed whom they forward for."""
+        """`on_stop` ends answers that would go on for ever; `watch` hears of refusals; `proxies` are believed whom they forward for."""
         self._app = app
         self._hot = dict(hot)
         self._on_stop = on_stop
+        self._watch = watch
         self._proxies = tuple(proxies)
         self._limit_fields = limit_fields
 
@@ -53,6 +55,7 @@ class Front:
         started = time.perf_counter()
         trace = _trace_of(scope)
         telemetry.enter_trace(trace)
+        refusals.begin()
         status, streams = 0, False
         if self._proxies:
             scope["client"] = forwarded.client_of(scope.get("client"), scope["headers"], self._proxies)
@@ -75,6 +78,8 @@ class Front:
         handler = self._hot.get((method, path))
         telemetry.HTTP_ACTIVE.inc()
         try:
+            if handler is None:
+                await self._watch.check(scope)
             await (handler or self._app)(scope, receive, counted_send)
         except ClientGone:
             status = status or 499
@@ -83,6 +88,7 @@ class Front:
                 _log.exception("answer cut short", method=method, path=_shown_path(scope))
                 raise
             known = as_known(error)
+            refusals.tell(scope, known)
             if known.status >= 500 and not isinstance(known, Unavailable):
                 _log.exception("request failed", method=method, path=_shown_path(scope))
             code, headers, body = problem.render(known, request_id=trace.request_id, instance=_shown_path(scope))
@@ -92,6 +98,9 @@ class Front:
             seconds = time.perf_counter() - started
             route = path if handler else getattr(scope.get("route"), "path", None) or "unmatched"
             telemetry.RequestMeter.of(method, route, status).count(seconds)
+            refusal = refusals.told(scope, method, route)
+            if refusal is not None:
+                self._watch.note(refusal)
             if (seconds > _SLOW_SECONDS and not streams) or status >= 500:
                 _log.warning("request", method=method, route=route, status=status, seconds=round(seconds, 4))
 
