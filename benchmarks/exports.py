@@ -86,6 +86,7 @@ def measure(server_url: str, options: argparse.Namespace) -> None:
         "PROFILE": "development",
         "MAINSTAY_SECRET": secrets.token_hex(20),
         "JWT_ACCESS_SECRET": secrets.token_hex(20),
+        "RATE_LIMITS": "all=1000000000/60",
         "PLAN_EXPORT_ROWS": "free=none,starter=none,growth=none,scale=none",
         "LOG_LEVEL": "WARNING",
     }

@@ -151,7 +151,8 @@ def run() -> None:
         keys = asyncio.run(_keys(url))
         served = Served(
             "benchmarks.ingest.ours:build",
-            {"DATABASE_URL": url, "PROFILE": "development", "LOG_LEVEL": "WARNING", **secret},
+            {"DATABASE_URL": url, "PROFILE": "development", "LOG_LEVEL": "WARNING", "RATE_LIMITS": "all=1000000000/60"}
+            | secret,
             [options.port],
         )
         try:

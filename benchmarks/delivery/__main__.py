@@ -57,6 +57,7 @@ async def _measure(server_url: str, options: argparse.Namespace) -> None:
         "PROFILE": "development",
         "MAINSTAY_SECRET": secrets.token_hex(20),
         "JWT_ACCESS_SECRET": secrets.token_hex(20),
+        "RATE_LIMITS": "all=1000000000/60",
         "OUTBOUND_ALLOW": "127.0.0.0/8",
         "LOG_LEVEL": "ERROR" if options.isolation else "WARNING",
     }
