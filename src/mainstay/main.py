@@ -184,6 +184,11 @@ def build_api(settings: Settings) -> Front:
     )
 
 
+def build_unready(settings: Settings) -> Front:
+    """What is served in place of the API while settings are missing that nothing can be done without."""
+    return Front(observability.unready([name for names in settings.missing.values() for name in names]), {})
+
+
 async def _open(name: str, db: Database) -> None:
     try:
         await db.open()

@@ -1,7 +1,7 @@
-"""The checks of `mainstay doctor` that ask the database; each gives one finding and changes nothing."""
+"""The checks of `mainstay doctor` of settings and of the database; each gives one finding and changes nothing."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -10,6 +10,7 @@ from mainstay import jobs, main
 from mainstay.cli import queries
 from mainstay.kernel import migrations, partitions
 from mainstay.kernel.db import Database, Tx
+from mainstay.kernel.parts import EVERYWHERE, PARTS, Part
 
 Verdict = Literal["pass", "fail", "skip"]
 
@@ -40,6 +41,38 @@ def passed(name: str, detail: str) -> Finding:
 def failed(name: str, detail: str, hint: str) -> Finding:
     """Somebody has to act."""
     return Finding(name, "fail", detail, hint)
+
+
+def explain_parts(environment: Mapping[str, str]) -> list[Finding]:
+    """For each part of the service: whether it is used, which of its settings are missing, and what these are for."""
+    wished = environment.get("PARTS", "").strip() or "operators"
+    used = [part.strip() for part in wished.split(",")]
+    return [
+        *(_explain(name, part, environment, is_used=True) for name, part in EVERYWHERE.items()),
+        *(_explain(name, part, environment, is_used=name in used) for name, part in PARTS.items()),
+    ]
+
+
+def _explain(name: str, part: Part, environment: Mapping[str, str], *, is_used: bool) -> Finding:
+    missing = {setting: why for setting, why in part.needs.items() if not _has(environment, setting)}
+    told = "; ".join(f"{setting} is missing: {why}" for setting, why in missing.items())
+    about = f"part {name}"
+    if not missing:
+        return passed(about, f"{part.title}: complete")
+    if not is_used:
+        return Finding(about, "skip", f"{part.title}: not in PARTS; {told}")
+    if environment.get("PROFILE", "").strip() == "development":
+        return Finding(about, "skip", f"{part.title}: {told}; development does without")
+    hint = f"Set {'it' if len(missing) == 1 else 'them'}" + (
+        ", or take the part out of PARTS." if name in PARTS else "."
+    )
+    return failed(about, f"{part.title}: {told}", hint)
+
+
+def _has(environment: Mapping[str, str], setting: str) -> bool:
+    stands_in = [env for env in environment if env == "AWS_S3_BUCKET" or env.startswith("OBJECT_STORE_")]
+    names = [setting, *(stands_in if setting == "OBJECT_STORE" else ())]
+    return any(environment.get(name, "").strip() for name in names)
 
 
 async def check_database(db: Database) -> Finding:

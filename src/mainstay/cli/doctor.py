@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mainstay.cli import output, places
-from mainstay.cli.checks import CHECKS, Finding, failed, passed
+from mainstay.cli.checks import CHECKS, Finding, explain_parts, failed, passed
 from mainstay.cli.places import Place
 from mainstay.kernel import settings
 from mainstay.kernel.db import Database
@@ -71,7 +71,7 @@ def find_patient(data: Path | None) -> Patient:
 
 async def examine(patient: Patient) -> list[Finding]:
     """Every check's finding, in their order; what needs the database fails together where it does not answer."""
-    findings = [_python(), _programs(), _settings(patient.environment)]
+    findings = [_python(), _programs(), _settings(patient.environment), *explain_parts(patient.environment)]
     url = patient.environment.get("DATABASE_URL", "").strip()
     if not url:
         hint = "Set DATABASE_URL, or run this where 'mainstay up' runs (or name its directory with --data)."

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -16,6 +16,7 @@ import uvloop
 
 from mainstay import main
 from mainstay.cli import output
+from mainstay.cli.development import environment_with_database
 from mainstay.cli.http_limits import BoundedHttp
 from mainstay.cli.output import FAILED, USAGE, CommandFailed
 from mainstay.cli.worker_pages import serve_worker_pages
@@ -35,15 +36,21 @@ def api(port: Port = None, host: Host = None) -> None:
     Ends at SIGTERM or SIGINT; requests under way then get SHUTDOWN_SECONDS to end.
 
     \b
-    A second signal ends the process at once. Settings come from the environment.
+    A second signal ends the process at once. Settings come from the environment; in
+    development without DATABASE_URL an embedded PostgreSQL is started, as by 'up'.
       mainstay api
       mainstay api --host 0.0.0.0 --port 3000
     """
     try:
-        found = _load("api", port=port, host=host)
-        listener = _listen(found.host, found.port)
+        with environment_with_database(os.environ) as environment:
+            found = _load("api", environment, port=port, host=host, needs_database=False)
+            _serve(found, _listen(found.host, found.port))
     except (CommandFailed, settings.SettingsError) as error:
         output.fail(output.explain(error) or CommandFailed(str(error)))
+
+
+def _serve(found: Settings, listener: socket.socket) -> None:
+    """The API has answered until it was asked to stop."""
     bound = listener.getsockname()[1]
     front = _built(replace(found, port=bound), listener)
     server = _Server(
@@ -71,6 +78,9 @@ def api(port: Port = None, host: Host = None) -> None:
 
 def _built(found: Settings, listener: socket.socket) -> Front:
     """The API; a module of the host's that cannot be used ends the start."""
+    if not found.database_url:
+        output.tell("not ready: DATABASE_URL is missing; only health is answered until it is set and this starts anew")
+        return main.build_unready(found)
     try:
         return main.build_api(found)
     except settings.SettingsError as error:
@@ -89,14 +99,17 @@ def worker() -> None:
       mainstay worker
       WORKER_METRICS_PORT=9091 mainstay worker
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(_work(_load("worker")))
-        except Exception as error:
-            known = output.explain(error)
-            if known is None:
-                raise
-            output.fail(known)
+    try:
+        with (
+            environment_with_database(os.environ) as environment,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_work(_load("worker", environment)))
+    except Exception as error:
+        known = output.explain(error)
+        if known is None:
+            raise
+        output.fail(known)
 
 
 def migrate() -> None:
@@ -108,7 +121,7 @@ def migrate() -> None:
       mainstay migrate
     """
     try:
-        found = _load("migrate")
+        found = _load("migrate", os.environ)
     except settings.SettingsError as error:
         output.fail(output.explain(error) or CommandFailed(str(error)))
     output.run(migrations.migrate(found.direct_url, main.partitioned()))
@@ -179,10 +192,19 @@ def _end_at_once(number: int) -> None:
     os._exit(128 + number)
 
 
-def _load(name: str, *, port: int | None = None, host: str | None = None) -> Settings:
-    found = settings.load()
+def _load(
+    name: str,
+    environment: Mapping[str, str],
+    *,
+    port: int | None = None,
+    host: str | None = None,
+    needs_database: bool = True,
+) -> Settings:
+    found = settings.load(environment, needs_database=needs_database)
     if name != "migrate":
         logs.configure(service=f"{found.service_name} {name}", level=found.log_level, as_json=not sys.stderr.isatty())
+    for env in settings.unused(environment):
+        output.tell(f"{env} is set and has no effect: all data are in the PostgreSQL of DATABASE_URL")
     return replace(found, port=found.port if port is None else port, host=host or found.host)
 
 

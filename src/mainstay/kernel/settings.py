@@ -1,6 +1,7 @@
 """Every setting, read once from the environment: one field a setting, no secret with a default."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -9,10 +10,12 @@ from typing import Any, Literal
 
 from mainstay.kernel.addresses import AllowList, parse_allow_list
 from mainstay.kernel.crypto import Keyring
+from mainstay.kernel.parts import PARTS, missing_of
 
 _SECRET_CHARACTERS = 32
 _EVENT_KEY_CHARACTERS = 16
 _MOST_CALLS, _MOST_WINDOW_SECONDS = 1_000_000_000, 86_400
+_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _NOTHING_ALLOWED = parse_allow_list("")
 
 
@@ -34,6 +37,12 @@ class Settings:
 
     profile: Literal["development", "production"] = _setting(
         "PROFILE", "production asks for every secret and closes what is open for development", "production"
+    )
+    parts: tuple[str, ...] = _setting(
+        "PARTS",
+        "what this installation uses, comma separated, of operators, functions and archive, or none; production is not"
+        " ready without their settings",
+        ("operators",),
     )
     database_url: str = _setting(
         "DATABASE_URL", "PostgreSQL 15 or newer; may be PgBouncer in transaction mode", secret=True
@@ -95,6 +104,10 @@ class Settings:
     s3_region: str | None = _setting(
         "S3_REGION", "AWS region of the buckets, default us-east-1; a store's own is s3://bucket?region=", None
     )
+    aws_s3_bucket: str | None = _setting(
+        "AWS_S3_BUCKET", "bucket where archives go where OBJECT_STORE is unset, as s3://bucket", None
+    )
+    aws_region: str | None = _setting("AWS_REGION", "AWS region of the buckets where S3_REGION is unset", None)
     aws_access_key_id: str | None = _setting(
         "AWS_ACCESS_KEY_ID", "who we are to S3; unset, the machine's or container's own role", None
     )
@@ -254,6 +267,15 @@ class Settings:
     log_level: str = _setting("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR", "INFO")
 
     @property
+    def missing(self) -> dict[str, list[str]]:
+        """The settings that production cannot do without and that are not there, by part; empty in development."""
+        if self.profile != "production":
+            return {}
+        by_env = {one.metadata["env"]: one.name for one in fields(self)}
+        stored = {"OBJECT_STORE"} if self.region_stores else set()
+        return missing_of(self.parts, lambda env: env in stored or bool(getattr(self, by_env[env])))
+
+    @property
     def direct_url(self) -> str:
         """Where LISTEN and migrations go."""
         return self.database_direct_url or self.database_url
@@ -286,8 +308,11 @@ class Settings:
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
 
-def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this environment; SettingsError names everything that is missing or wrong, without values."""
+def load(environment: Mapping[str, str] | None = None, *, needs_database: bool = True) -> Settings:
+    """The settings of this environment; SettingsError names everything that is missing or wrong, without values.
+
+    Where it may start without DATABASE_URL, that is an empty text then.
+    """
     given = os.environ if environment is None else environment
     _refuse_mongo(given)
     values: dict[str, Any] = {}
@@ -300,21 +325,32 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
                 values[one.name] = _parse(one.name, getattr(one.type, "__name__", str(one.type)), text)
             except ValueError as error:
                 wrong.append(f"{env}: {error}")
+        elif env == "DATABASE_URL" and not needs_database:
+            values[one.name] = ""
         elif one.default is MISSING and one.default_factory is MISSING:
             wrong.append(f"{env} is missing: {one.metadata['doc']}")
-    if given.get("OTEL_SERVICE_NAME"):
-        values["service_name"] = given["OTEL_SERVICE_NAME"]
+    if given.get("OTEL_SERVICE_NAME", "").strip():
+        values["service_name"] = given["OTEL_SERVICE_NAME"].strip()
     if wrong:
         raise SettingsError("; ".join(wrong))
     if values.get("profile") == "development" and "jwt_refresh_secret" not in values:
         values["jwt_refresh_secret"] = Keyring(values["secret"]).derive("refresh tokens in development").hex()
+    if "aws_region" in values:
+        values.setdefault("s3_region", values["aws_region"])
+    if "aws_s3_bucket" in values:
+        values.setdefault("object_store", f"s3://{values['aws_s3_bucket']}")
     settings = Settings(**values)
     _check(settings)
     return settings
 
 
+def unused(environment: Mapping[str, str]) -> list[str]:
+    """The settings of this environment that are known, and have no effect."""
+    return [env for env in ("MONGO_URI",) if environment.get(env, "").strip()]
+
+
 def _refuse_mongo(given: Mapping[str, str]) -> None:
-    if given.get("MONGO_URI") and not given.get("DATABASE_URL"):
+    if given.get("MONGO_URI", "").strip() and not given.get("DATABASE_URL", "").strip():
         raise SettingsError("MONGO_URI is set and not used: set DATABASE_URL to a PostgreSQL of version 15 or newer")
 
 
@@ -326,16 +362,18 @@ def _parse(name: str, kind: str, text: str) -> Any:
         return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
     if name.startswith("plan_"):
         return _amounts_of(text)
+    if name == "parts" and text == "none":
+        return ()
     if name == "rate_limits":
         return _rates_of(text)
     if name == "trusted_proxies":
         return _networks_of(text)
-    if name.endswith("secret_previous") or name in ("console_operators", "modules", "rate_limit_closed"):
+    if name.endswith("secret_previous") or name in ("console_operators", "modules", "parts", "rate_limit_closed"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("int"):
         return _whole(text, least=0)
     if kind.startswith("float"):
-        return float(text)
+        return _seconds(text)
     if kind.startswith("bool"):
         if text.lower() not in ("1", "0", "true", "false", "yes", "no"):
             raise ValueError("must be true or false")
@@ -377,11 +415,49 @@ def _whole(text: str, *, least: int) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
+        raise ValueError("must be a number of seconds, such as 20 or 1.5")
+    return float(text)
+
+
 def _check(settings: Settings) -> None:
     wrong = []
+    if not set(settings.parts) <= PARTS.keys():
+        wrong.append(f"PARTS must name some of {', '.join(PARTS)}")
     if settings.profile not in ("development", "production"):
         wrong.append("PROFILE must be development or production")
-    if not settings.database_url.startswith(("postgresql://", "postgres://")):
+    for env, value in (
+        ("MAINSTAY_SECRET", settings.secret),
+        ("JWT_ACCESS_SECRET", settings.jwt_access_secret),
+        ("INTERNAL_TOKEN", settings.internal_token),
+        ("JWT_REFRESH_SECRET", settings.jwt_refresh_secret or None),
+        *(("MAINSTAY_SECRET_PREVIOUS", old) for old in settings.secret_previous),
+        *(("JWT_ACCESS_SECRET_PREVIOUS", old) for old in settings.jwt_access_secret_previous),
+        *(("JWT_REFRESH_SECRET_PREVIOUS", old) for old in settings.jwt_refresh_secret_previous),
+    ):
+        if value is not None and len(value) < _SECRET_CHARACTERS:
+            wrong.append(f"{env} must have at least {_SECRET_CHARACTERS} characters")
+    if settings.inngest_event_key is not None and len(settings.inngest_event_key) < _EVENT_KEY_CHARACTERS:
+        wrong.append(f"INNGEST_EVENT_KEY must have at least {_EVENT_KEY_CHARACTERS} characters")
+    if not settings.jwt_refresh_secret:
+        wrong.append("JWT_REFRESH_SECRET is missing: it signs refresh tokens of people, with 32 characters or more")
+    wrong += _place_faults(settings) + _same_secrets(settings) + _limit_faults(settings)
+    brand = settings.brand.replace("-", "")
+    if not (brand.isascii() and brand.isalnum() and len(settings.brand) <= 40):
+        wrong.append("BRAND must be 1 to 40 letters, digits or dashes")
+    if not 1 <= settings.port <= 65_535:
+        wrong.append("PORT must be from 1 to 65535")
+    if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        wrong.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+
+
+def _place_faults(settings: Settings) -> list[str]:
+    """What is wrong with the settings of where data are kept."""
+    wrong = []
+    if settings.database_url and not settings.database_url.startswith(("postgresql://", "postgres://")):
         wrong.append("DATABASE_URL must begin with postgresql://")
     wrong += [
         f"DATABASE_URL_{region} must begin with postgresql://"
@@ -400,31 +476,9 @@ def _check(settings: Settings) -> None:
         wrong.append("S3_ENDPOINT must begin with http:// or https://")
     if (settings.aws_access_key_id is None) != (settings.aws_secret_access_key is None):
         wrong.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
-    for env, value in (
-        ("MAINSTAY_SECRET", settings.secret),
-        ("JWT_ACCESS_SECRET", settings.jwt_access_secret),
-        ("INTERNAL_TOKEN", settings.internal_token),
-        ("JWT_REFRESH_SECRET", settings.jwt_refresh_secret or None),
-        *(("MAINSTAY_SECRET_PREVIOUS", old) for old in settings.secret_previous),
-        *(("JWT_ACCESS_SECRET_PREVIOUS", old) for old in settings.jwt_access_secret_previous),
-        *(("JWT_REFRESH_SECRET_PREVIOUS", old) for old in settings.jwt_refresh_secret_previous),
-    ):
-        if value is not None and len(value) < _SECRET_CHARACTERS:
-            wrong.append(f"{env} must have at least {_SECRET_CHARACTERS} characters")
-    if settings.inngest_event_key is not None and len(settings.inngest_event_key) < _EVENT_KEY_CHARACTERS:
-        wrong.append(f"INNGEST_EVENT_KEY must have at least {_EVENT_KEY_CHARACTERS} characters")
-    if not settings.jwt_refresh_secret:
-        wrong.append("JWT_REFRESH_SECRET is missing: it signs refresh tokens of people, with 32 characters or more")
-    wrong += _same_secrets(settings) + _limit_faults(settings)
-    brand = settings.brand.replace("-", "")
-    if not (brand.isascii() and brand.isalnum() and len(settings.brand) <= 40):
-        wrong.append("BRAND must be 1 to 40 letters, digits or dashes")
-    if not 1 <= settings.port <= 65_535:
-        wrong.append("PORT must be from 1 to 65535")
-    if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        wrong.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
-    if wrong:
-        raise SettingsError("; ".join(wrong))
+    if settings.aws_s3_bucket is not None and not re.fullmatch(_BUCKET, settings.aws_s3_bucket):
+        wrong.append("AWS_S3_BUCKET must be the name of a bucket: 3 to 63 of a-z, 0-9, dots and dashes")
+    return wrong
 
 
 def _same_secrets(settings: Settings) -> list[str]:
@@ -477,6 +531,7 @@ def example() -> str:
         else:
             default = one.default
             shown = "" if default in (None, "", (), MISSING) or isinstance(default, AllowList) else str(default)
+            shown = ",".join(default) if isinstance(default, tuple) else shown
             lines.append(f"# {one.metadata['env']}={shown}")
     lines += [
         "",

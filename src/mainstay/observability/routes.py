@@ -40,7 +40,7 @@ def router(settings: Settings, regions: Regions, runway: Runway) -> APIRouter:
     async def ready() -> Answer:
         """200 while requests can be served, 503 with the failing check otherwise; `regions` that have databases of
         their own may be away while the others are served."""
-        told, is_ready = await _told(regions, runway)
+        told, is_ready = await _told(settings, regions, runway)
         return Answer(told, 200 if is_ready else 503)
 
     @routes.get("/healthz")
@@ -53,7 +53,7 @@ def router(settings: Settings, regions: Regions, runway: Runway) -> APIRouter:
     @routes.get("/internal/health")
     async def health(_: Operator) -> Answer:
         """The same for operators, always 200: which databases answer, and the regions that live in each."""
-        told, is_ready = await _told(regions, runway)
+        told, is_ready = await _told(settings, regions, runway)
         return Answer({**told, "isReady": is_ready})
 
     @routes.get("/internal/metrics")
@@ -80,11 +80,13 @@ def router(settings: Settings, regions: Regions, runway: Runway) -> APIRouter:
     return routes
 
 
-async def _told(regions: Regions, runway: Runway) -> tuple[dict[str, object], bool]:
-    """What every database says of itself, and whether home can serve."""
+async def _told(settings: Settings, regions: Regions, runway: Runway) -> tuple[dict[str, object], bool]:
+    """What every database says of itself, which settings are missing, and whether home can serve."""
     databases = [db for _, db in regions.all()]
     checked = await asyncio.gather(*(_checks(db, runway) for db in databases))
     home = checked[0]
+    if missing := [name for names in settings.missing.values() for name in names]:
+        home["settings"] = f"missing: {', '.join(missing)}"
     is_ready = all(check == "ok" for check in home.values())
     told: dict[str, object] = {"status": "ready" if is_ready else "unavailable", "checks": home}
     if not regions.are_one:
