@@ -35,7 +35,7 @@ def test_names_that_are_known_are_refused(password: str) -> None:
 @pytest.mark.parametrize(
     "password",
     ["8 chars.", "correct horse battery staple", "lovelace likes punched cards", "Пароль-пароль",
-     "ada ada ada!", "abcabcabx", "so long " * 128],
+     "a quiet ada!", "abcabcabx", "so long " * 128],
 )  # fmt: skip
 def test_anything_else_of_eight_characters_is_taken(password: str) -> None:
     passwords.check_password(password, context=CONTEXT)

@@ -22,6 +22,8 @@ from mainstay.kernel.telemetry import REGISTRY
 
 WAITING = Gauge("letters_waiting", "Letters that wait for a sender", ["kind"], registry=REGISTRY)
 KEPT: Final = timedelta(days=30)
+ENOUGH, ENOUGH_WITHIN = 5, timedelta(hours=1)
+"""Letters of one kind that somebody can have sent to a person, whoever asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,15 @@ async def write_letter(
     person_id: str | None = None,
     company_id: str | None = None,
     link_token: str | None = None,
+    letter_id: str | None = None,
 ) -> str:
-    """The letter waits for a sender, with its data and link sealed; its id.
+    """The letter waits for a sender, with its data and link sealed; its id. With an id of yours it is written once.
 
     Invalid where `to` is no address; ValueError where the data or the link that its words need are missing.
     """
     recipient = identity.names.check_email(to)[0]
     letter_words.check_data(kind, data, has_link=link_token is not None)
-    letter_id = ids.new_id()
+    letter_id = letter_id or ids.new_id()
     content = orjson.dumps({"data": dict(data), "token": link_token})
     row = {
         "id": letter_id,
@@ -67,6 +70,11 @@ async def write_letter(
     lifetime = None if link_token is None else LIFETIMES[cast(Purpose, kind)]
     await rows.insert_letter_everywhere(tx, row, lifetime)
     return letter_id
+
+
+async def is_enough(db: Connection, person_id: str, kind: Kind) -> bool:
+    """Whether the person was written five letters of the kind within the hour, and gets no more of them for now."""
+    return await rows.count_recent_letters_everywhere(db, person_id, kind, ENOUGH_WITHIN) >= ENOUGH
 
 
 async def list_letters(db: Connection, *, before: str | None = None, limit: int = 50) -> list[Letter]:

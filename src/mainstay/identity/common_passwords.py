@@ -14,7 +14,7 @@ from importlib.resources import files
 DIGEST_BYTES = 6
 _PRODUCT = "mainstay"
 _LEAST_LEFT = 8
-_LEAST_WORD = 4
+_LEAST_WORD = 3
 _LONGEST_REPEATED = 4
 
 
@@ -57,7 +57,7 @@ def _is_repeated(form: str, length: int) -> bool:
 
 
 def _words_of(context: Iterable[str]) -> set[str]:
-    """The names and their parts, of four characters and more."""
+    """The names and their parts, of three characters and more."""
     found: set[str] = set()
     for text in context:
         form = form_of(text)

@@ -1,0 +1,33 @@
+"""A password asked for once more of somebody who is signed in; guesses count like those at signing in."""
+
+from datetime import timedelta
+
+from mainstay import identity
+from mainstay.accounts.link_errors import TooManyGuesses, WrongPassword
+from mainstay.accounts.queries import credentials as rows
+from mainstay.kernel.crypto import digest_of
+from mainstay.kernel.db import Database, Record
+from mainstay.kernel.errors import Unauthenticated, Unavailable
+
+WINDOW = timedelta(minutes=10)
+MOST_GUESSES = 10
+
+
+async def prove_password(db: Database, passwords: identity.Passwords, person_id: str, password: str) -> Record:
+    """The person, whose password this is; WrongPassword, TooManyGuesses after ten wrong ones within ten minutes, at
+    signing in or here. The guess is counted before the password is looked at; no connection is held meanwhile."""
+    person = await rows.find_person_everywhere(db, person_id)
+    if person is None or person["suspended_at"] is not None:
+        raise Unauthenticated
+    subjects = [digest_of("email:" + person["email_key"])]
+    if max(await rows.count_tries_everywhere(db, subjects, WINDOW)) > MOST_GUESSES:
+        raise TooManyGuesses(headers={"Retry-After": str(int(WINDOW.total_seconds()))})
+    try:
+        verdict = await passwords.verify(person["password_hash"], password)
+    except Unavailable:
+        await rows.forgive_tries_everywhere(db, subjects)
+        raise
+    if not verdict.right:
+        raise WrongPassword
+    await rows.forgive_tries_everywhere(db, subjects)
+    return person
