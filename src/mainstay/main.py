@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from mainstay import (
     __version__,
+    accounts,
     archive,
     console,
     erasure,
@@ -102,6 +103,7 @@ def build_api(settings: Settings) -> Front:
         base.db,
         access_secret=settings.jwt_access_secret,
         previous_secrets=settings.jwt_access_secret_previous,
+        refresh_secrets=(settings.jwt_refresh_secret, *settings.jwt_refresh_secret_previous),
         internal_token=settings.internal_token,
         regions=regions,
     )
@@ -145,6 +147,7 @@ def build_api(settings: Settings) -> Front:
     )
     app.state.callers = who
     exporter = events.Exporter(regions, base.keyring, plans.Book.of(settings))
+    ground = accounts.Ground(base.db, base.keyring, passwords, who, settings)
     for routes in (
         keeping.join(app),
         events.tail_router(base.db, tails, plans.Book.of(settings)),
@@ -157,6 +160,7 @@ def build_api(settings: Settings) -> Front:
         templates.router(regions, cursors),
         identity.router(regions, who, passwords, cursors, workspace_figures(base)),
         webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace),
+        accounts.router(ground),
         incidents.router(base.db, base.keyring, cursors, watch.mode),
         members.router(regions, base.keyring, passwords, cursors),
         streams.router(regions, settings, base.keyring),
@@ -274,6 +278,7 @@ def build_console(
         keyring=base.keyring,
         cursors=cursors,
         sessions=sessions,
+        accounts=ground,
         frame=console.frame(),
         exporter=exporter,
         usage=plan_parts(base),
@@ -347,6 +352,7 @@ def tasks_of(
         *incidents.tasks(base.db),
         *limits.tasks(db),
         *mfa.tasks(db, base.keyring),
+        *accounts.tasks(base.db, base.keyring),
         *observability.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
@@ -372,6 +378,7 @@ def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
         *incidents.schedules(),
         *limits.schedules(),
         *mfa.schedules(),
+        *accounts.schedules(),
         *plans.schedules(),
         *observability.schedules(),
     ]
