@@ -52,18 +52,18 @@ def kind_wanted(settings: Settings) -> Kind:
     return "redis" if settings.rate_limit_redis_url or settings.redis_url else "by_nodes"
 
 
-def redis_of(settings: Settings) -> Redis:
+def redis_of(settings: Settings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Redis:
     """The Redis of limits: RATE_LIMIT_REDIS_URL with its token, else REDIS_URL."""
-    if settings.rate_limit_redis_url is not None:
-        return Redis(settings.rate_limit_redis_url, use="limits", token=settings.rate_limit_redis_token)
-    assert settings.redis_url is not None
-    return Redis(settings.redis_url, use="limits")
+    url, token = settings.rate_limit_redis_url, settings.rate_limit_redis_token
+    assert url or settings.redis_url
+    return Redis(url or settings.redis_url or "", use="limits", token=token, timeout_seconds=timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long what takes its time takes: alone before the table is left, answering before the store is back."""
+    """How long an answer may take, a store must answer before it is back, and a node be alone to leave the table."""
 
+    answer: timedelta = timedelta(seconds=TIMEOUT_SECONDS)
     beat: timedelta = BEAT
     alone: timedelta = timedelta(minutes=1)
     settled: timedelta = timedelta(seconds=5)
@@ -88,11 +88,12 @@ class Limits:
         self._closed = frozenset(name.lower() for name in settings.rate_limit_closed)
         self._wanted = kind_wanted(settings)
         self._memory = Memory(monotonic=self._clock.monotonic)
-        self._table = PostgreSQL(self._pool)
+        patience = self._pace.answer.total_seconds()
+        self._table = PostgreSQL(self._pool, timeout_seconds=patience)
         self._nodes = Nodes(home) if self._wanted == "by_nodes" else None
         self._store: Store = self._memory
         if self._wanted == "redis":
-            self._store = RedisStore(redis_of(settings))
+            self._store = RedisStore(redis_of(settings, timeout_seconds=patience))
         elif self._wanted == "postgresql":
             self._store = self._table
         self._moving: asyncio.Event | None = None
@@ -136,6 +137,7 @@ class Limits:
         if self._nodes is not None:
             try:
                 if await self._nodes.join():
+                    await self._pool.open()
                     self._store = self._table
             except Exception:
                 _log.warning("other API nodes are not known yet; limits are counted in memory", exc_info=True)
@@ -194,7 +196,7 @@ class Limits:
         """What the store answers; Away where it does not, or where a move takes too long."""
         if self._moving is not None:
             try:
-                await asyncio.wait_for(self._moving.wait(), TIMEOUT_SECONDS)
+                await asyncio.wait_for(self._moving.wait(), self._pace.answer.total_seconds())
             except TimeoutError as error:
                 raise Away("counters are being moved") from error
         store = self._store
@@ -250,6 +252,7 @@ class Limits:
     async def _share(self) -> None:
         """What memory counted counts in the table, and so does every call from then on."""
         assert self._nodes is not None
+        await self._pool.open()
         async with self._moved(), asyncio.timeout(_MOVE_SECONDS):
             async with self._home.begin() as tx:
                 await self._nodes.others_locked(tx)
