@@ -103,7 +103,6 @@ def build_api(settings: Settings) -> Front:
         base.db,
         access_secret=settings.jwt_access_secret,
         previous_secrets=settings.jwt_access_secret_previous,
-        refresh_secrets=(settings.jwt_refresh_secret, *settings.jwt_refresh_secret_previous),
         internal_token=settings.internal_token,
         regions=regions,
     )
@@ -149,6 +148,7 @@ def build_api(settings: Settings) -> Front:
     exporter = events.Exporter(regions, base.keyring, plans.Book.of(settings))
     ground = accounts.Ground(base.db, base.keyring, passwords, who, settings)
     for routes in (
+        accounts.keeping_router(ground),
         keeping.join(app),
         events.tail_router(base.db, tails, plans.Book.of(settings)),
         exporter.router(),
@@ -160,7 +160,6 @@ def build_api(settings: Settings) -> Front:
         templates.router(regions, cursors),
         identity.router(regions, who, passwords, cursors, workspace_figures(base)),
         webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace),
-        accounts.router(ground),
         incidents.router(base.db, base.keyring, cursors, watch.mode),
         members.router(regions, base.keyring, passwords, cursors),
         streams.router(regions, settings, base.keyring),
@@ -278,7 +277,6 @@ def build_console(
         keyring=base.keyring,
         cursors=cursors,
         sessions=sessions,
-        accounts=ground,
         frame=console.frame(),
         exporter=exporter,
         usage=plan_parts(base),
