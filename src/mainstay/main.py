@@ -103,6 +103,7 @@ def build_api(settings: Settings) -> Front:
         base.db,
         access_secret=settings.jwt_access_secret,
         previous_secrets=settings.jwt_access_secret_previous,
+        refresh_secrets=(settings.jwt_refresh_secret, *settings.jwt_refresh_secret_previous),
         internal_token=settings.internal_token,
         regions=regions,
     )
@@ -148,7 +149,6 @@ def build_api(settings: Settings) -> Front:
     exporter = events.Exporter(regions, base.keyring, plans.Book.of(settings))
     ground = accounts.Ground(base.db, base.keyring, passwords, who, settings)
     for routes in (
-        accounts.keeping_router(ground),
         keeping.join(app),
         events.tail_router(base.db, tails, plans.Book.of(settings)),
         exporter.router(),
@@ -160,6 +160,7 @@ def build_api(settings: Settings) -> Front:
         templates.router(regions, cursors),
         identity.router(regions, who, passwords, cursors, workspace_figures(base)),
         webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace),
+        accounts.router(ground),
         incidents.router(base.db, base.keyring, cursors, watch.mode),
         members.router(regions, base.keyring, passwords, cursors),
         streams.router(regions, settings, base.keyring),
@@ -169,7 +170,7 @@ def build_api(settings: Settings) -> Front:
         mfa.router(base.db, base.keyring, issuer=settings.brand),
     ):
         app.include_router(routes)
-    pages = app.state.console = build_console(base, passwords, cursors, exporter, watch.mode)
+    pages = app.state.console = build_console(base, ground, cursors, exporter, watch.mode)
     app.include_router(console.router(pages))
     app.include_router(reference.router(app, [events.describe]))
     hot = events.IngestRoutes(regions, ingestions, who, keeping.rates)
@@ -264,19 +265,20 @@ def chain_reader(db: Database) -> templates.ReadOn:
 
 def build_console(
     base: Foundation,
-    passwords: identity.Passwords,
+    ground: accounts.Ground,
     cursors: Cursors,
     exporter: events.Exporter,
     mode: incidents.Mode,
 ) -> console.Ground:
     """What the pages of one process stand on."""
-    sessions = identity.Sessions(base.db, passwords)
+    sessions = identity.Sessions(base.db, ground.who.tokens)
     return console.Ground(
         settings=base.settings,
         regions=base.regions,
         keyring=base.keyring,
         cursors=cursors,
         sessions=sessions,
+        accounts=ground,
         frame=console.frame(),
         exporter=exporter,
         usage=plan_parts(base),

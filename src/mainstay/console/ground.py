@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mainstay import events, functions, identity, incidents, plans
+from mainstay import accounts, events, functions, identity, incidents, plans
 from mainstay.console.frame import Frame
 from mainstay.console.live import Live
 from mainstay.kernel.crypto import Keyring
@@ -21,6 +21,7 @@ class Ground:
     keyring: Keyring
     cursors: Cursors
     sessions: identity.Sessions
+    accounts: accounts.Ground
     frame: Frame
     exporter: events.Exporter
     usage: plans.Parts

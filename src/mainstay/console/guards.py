@@ -24,10 +24,10 @@ from mainstay.console.ground import Ground
 from mainstay.identity import Session
 from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
-from mainstay.kernel.errors import Forbidden, Invalid, MainstayError, Unauthenticated
+from mainstay.kernel.errors import Forbidden, Invalid, MainstayError, MfaSetupRequired, Unauthenticated
 from mainstay.kernel.logs import logger
 from mainstay.web import bodies, front, refusals
-from mainstay.web.callers import READING, Caller
+from mainstay.web.callers import ACCESS_COOKIE, READING, Caller
 from mainstay.web.framework import invalid_of
 from mainstay.web.roles import ACTS
 
@@ -151,11 +151,12 @@ class PageMay:
 
     def __init__(self, act: str, *, operators_only: bool = False) -> None:
         self.act = ACTS[act]
+        self.needs_mfa = act != "account.use"
         self.operators_only = operators_only
 
     async def __call__(self, request: Request) -> Page:
         ground: Ground = request.app.state.console
-        session = await ground.sessions.read(request.cookies.get(ground.cookie, ""))
+        session = await read_session(ground, request)
         page = request.state.page = Page(request, ground, session)
         page.restriction = await ground.mode.current() if page.is_operator else None
         if request.method not in READING:
@@ -163,6 +164,8 @@ class PageMay:
             check_token(request, ground, csrf.of_session(session.id), page.form)
         if self.operators_only and not page.is_operator:
             raise Forbidden("This needs a person whom CONSOLE_OPERATORS names.")
+        if page.caller.must_set_up_mfa and self.needs_mfa:
+            raise MfaSetupRequired
         if not self.act.allows(page.caller.role, page.caller.features):
             raise Forbidden(f"Your role may not do this: {self.act.title}. You are {page.caller.role} here.")
         return page
@@ -170,6 +173,11 @@ class PageMay:
 
 AnyPage = Annotated[Page, Depends(PageMay("account.use"))]
 OperatorPage = Annotated[Page, Depends(PageMay("account.use", operators_only=True))]
+
+
+async def read_session(ground: Ground, request: Request) -> Session:
+    """The session of the console's cookie, else of the API's, whose value is an access token; SessionOver."""
+    return await ground.sessions.read(request.cookies.get(ground.cookie, ""), request.cookies.get(ACCESS_COOKIE, ""))
 
 
 async def read_form(request: Request) -> QueryParams:

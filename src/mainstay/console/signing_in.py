@@ -6,7 +6,7 @@ import secrets
 from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
-from mainstay import identity
+from mainstay import accounts, identity
 from mainstay.console import csrf
 from mainstay.console.frame import HEADERS
 from mainstay.console.ground import Ground
@@ -18,6 +18,7 @@ from mainstay.console.guards import (
     check_token,
     pages,
     read_form,
+    read_session,
     theme_of,
 )
 from mainstay.kernel.errors import MainstayError
@@ -25,6 +26,8 @@ from mainstay.web import refusals
 from mainstay.web.callers import address_of
 
 _START = "mainstay_start"
+_CHALLENGE = "mainstay_challenge"
+CODE = f"{SIGN_IN}/code"
 _HOME = "/console"
 _SAFE_NEXT = re.compile(r"/console(?:[/?][\w./?=&%:,+~@-]*)?", re.ASCII)
 _YEAR_SECONDS = 365 * 86_400
@@ -55,35 +58,54 @@ def routes(ground: Ground) -> APIRouter:
         href, email = _next_of(form.get("next", "")), form.get("email", "")
         check_token(request, ground, csrf.of_start(_bound(request)), form)
         try:
-            token = await ground.sessions.sign_in(
-                email=email,
-                password=form.get("password", ""),
-                address=address_of(request.scope.get("client")),
-                user_agent=request.headers.get("user-agent", ""),
+            outcome = await accounts.sign_in(
+                ground.accounts, _arrival(request), email=email, password=form.get("password", "")
             )
         except MainstayError as refusal:
             refusals.tell(request.scope, refusal)
             if refusal.status >= 500 and refusal.code != "too-many-logins":
                 raise
             return _form(ground, request, href=href, email=email, refusal=refusal)
-        answer = RedirectResponse(href, 303, HEADERS)
-        answer.set_cookie(
-            ground.cookie,
-            token,
-            max_age=int(identity.SESSION_LIFETIME.total_seconds()),
-            path="/",
-            httponly=True,
-            samesite="lax",
-            secure=ground.is_https,
-        )
-        return answer
+        if isinstance(outcome, accounts.Challenged):
+            answer = _code_form(ground, request, href=href)
+            seconds = int(accounts.CHALLENGE_LIFETIME.total_seconds())
+            answer.set_cookie(
+                _CHALLENGE, outcome.token, max_age=seconds, path=SIGN_IN, httponly=True, samesite="strict",
+                secure=ground.is_https,
+            )  # fmt: skip
+            return answer
+        return _enter(ground, href, outcome)
+
+    @router.post(CODE)
+    async def answer_challenge(request: Request) -> Response:
+        """The challenge and a code become a session."""
+        form = await read_form(request)
+        href = _next_of(form.get("next", ""))
+        check_token(request, ground, csrf.of_start(_bound(request)), form)
+        challenge = request.cookies.get(_CHALLENGE, "")
+        try:
+            signed_in = await accounts.answer_challenge(
+                ground.accounts, _arrival(request), challenge, form.get("code", "")
+            )
+        except MainstayError as refusal:
+            if refusal.status >= 500:
+                raise
+            if refusal.code == "challenge-over":
+                return _form(ground, request, href=href, refusal=refusal)
+            return _code_form(ground, request, href=href, refusal=refusal)
+        return _enter(ground, href, signed_in)
 
     @router.post("/console/sign-out")
     async def sign_out(page: AnyPage) -> Response:
         """The session is over; with `everywhere` all of the person's."""
-        await ground.sessions.sign_out(page.session, everywhere=bool(page.form.get("everywhere")))
+        async with ground.home.begin() as tx:
+            if page.form.get("everywhere"):
+                await accounts.end_sessions(tx, page.caller)
+            else:
+                await accounts.end_session(tx, page.caller, page.session.id)
         answer = page.go(SIGN_IN)
         answer.delete_cookie(ground.cookie, path="/", secure=ground.is_https, httponly=True, samesite="lax")
+        accounts.take_cookies(answer, is_https=ground.is_https)
         return answer
 
     @router.get("/console/place")
@@ -117,9 +139,25 @@ def routes(ground: Ground) -> APIRouter:
     return router
 
 
+def _arrival(request: Request) -> accounts.Arrival:
+    address = address_of(request.scope.get("client"))
+    return accounts.Arrival("console", address, request.headers.get("user-agent", ""))
+
+
+def _enter(ground: Ground, href: str, signed_in: accounts.SignedIn) -> Response:
+    """On to the page that was wanted, with the cookie of a new session; nothing that the browser sent before counts."""
+    answer = RedirectResponse(href, 303, HEADERS)
+    answer.set_cookie(
+        ground.cookie, signed_in.opened.token, expires=signed_in.opened.expires_at, path="/", httponly=True,
+        samesite="lax", secure=ground.is_https,
+    )  # fmt: skip
+    answer.delete_cookie(_CHALLENGE, path=SIGN_IN, httponly=True, samesite="strict", secure=ground.is_https)
+    return answer
+
+
 async def _is_signed_in(ground: Ground, request: Request) -> bool:
     try:
-        await ground.sessions.read(request.cookies.get(ground.cookie, ""))
+        await read_session(ground, request)
     except MainstayError:
         return False
     return True
@@ -128,14 +166,22 @@ async def _is_signed_in(ground: Ground, request: Request) -> bool:
 def _form(
     ground: Ground, request: Request, *, href: str, email: str = "", refusal: MainstayError | None = None
 ) -> Response:
+    return _page(ground, request, "sign_in.html", refusal, next=href, email=email)
+
+
+def _code_form(ground: Ground, request: Request, *, href: str, refusal: MainstayError | None = None) -> Response:
+    return _page(ground, request, "sign_in_code.html", refusal, next=href)
+
+
+def _page(ground: Ground, request: Request, template: str, refusal: MainstayError | None, **more: str) -> Response:
     bound = _bound(request) or secrets.token_urlsafe(24)
     context = {
         "page": None, "theme": theme_of(request), "said": "",
-        "csrf": csrf.token_of(ground.keyring, csrf.of_start(bound)), "next": href,
-        "email": email, "refusal": refusal, "brand": ground.settings.brand,
+        "csrf": csrf.token_of(ground.keyring, csrf.of_start(bound)),
+        "refusal": refusal, "brand": ground.settings.brand, **more,
     }  # fmt: skip
     answer = ground.frame.respond(
-        "sign_in.html", context, status=200 if refusal is None else refusal.status, headers=_retry_of(refusal)
+        template, context, status=200 if refusal is None else refusal.status, headers=_retry_of(refusal)
     )
     answer.set_cookie(_START, bound, path="/console", httponly=True, samesite="strict", secure=ground.is_https)
     return answer

@@ -46,12 +46,14 @@ from mainstay.identity.key_use import KeyUse, usage_5m
 from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
 from mainstay.identity.moving import move_company
 from mainstay.identity.passwords import Passwords
-from mainstay.identity.people import Person, add_person, log_in, recognise
+from mainstay.identity.people import Person, add_person, recognise
 from mainstay.identity.routes import router
 from mainstay.identity.sessions import SESSION_IDLE, SESSION_LIFETIME, Session, Sessions
 from mainstay.identity.tasks import schedules, tasks
+from mainstay.identity.tokens import LIFETIME as ACCESS_LIFETIME
 
 __all__ = [
+    "ACCESS_LIFETIME",
     "OPERATOR_COMPANY",
     "OPERATOR_WORKSPACE",
     "SESSION_IDLE",
@@ -76,7 +78,6 @@ __all__ = [
     "list_companies",
     "list_keys",
     "list_workspaces",
-    "log_in",
     "move_company",
     "names",
     "open_company",

@@ -13,7 +13,7 @@ from mainstay.identity.key_use import KeyUse
 from mainstay.identity.queries import keys as key_rows
 from mainstay.identity.queries import sessions as session_rows
 from mainstay.identity.sessions import FRESH, SESSION_IDLE, caller_of
-from mainstay.identity.tokens import AccessTokens
+from mainstay.identity.tokens import AccessTokens, RefreshTokens
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.kernel.crypto import digest_of, same
 from mainstay.kernel.db import Database, Record
@@ -55,6 +55,7 @@ class Identity:
         *,
         access_secret: str,
         previous_secrets: Sequence[str] = (),
+        refresh_secrets: Sequence[str] = (),
         internal_token: str | None = None,
         clock: Clock | None = None,
         regions: Regions | None = None,
@@ -64,6 +65,7 @@ class Identity:
         self._clock = clock or SystemClock()
         self._internal_token = internal_token
         self.tokens = AccessTokens((access_secret, *previous_secrets), self._clock)
+        self.refresh_tokens = RefreshTokens(refresh_secrets, self._clock)
         self._are_one = self._regions.are_one
         self.key_use = KeyUse()
         self._uses = self._regions.each(lambda one: self.key_use if one is self._regions.home else KeyUse())
@@ -85,6 +87,10 @@ class Identity:
         if row["is_stale"]:
             await session_rows.touch_session_everywhere(self._db, claims.session_id)
         return caller_of(row)
+
+    def is_csrf_of(self, session_id: str, token: str) -> bool:
+        """Whether the token is what requests by that session's cookie must show."""
+        return self.tokens.is_csrf_of(session_id, token)
 
     async def key(self, token: str, address: str) -> Caller:
         """The caller of an API key that works now, from that address; Unauthenticated, AddressNotAllowed. A use of it

@@ -1,27 +1,14 @@
-"""People: global, with memberships in companies, and how they log in."""
+"""People: global, with memberships in companies, recognised by email and password."""
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 
 from prometheus_client import Counter
 
 from mainstay.identity import companies, tries
-from mainstay.identity.companies import Company
-from mainstay.identity.errors import (
-    AlreadyMember,
-    CompanyNotFound,
-    LoginRefused,
-    NoCompany,
-    PersonSuspended,
-    SeveralCompanies,
-    TooManyLogins,
-)
+from mainstay.identity.errors import AlreadyMember, LoginRefused, PersonSuspended, TooManyLogins
 from mainstay.identity.names import check_email, check_name, find_email_key
 from mainstay.identity.passwords import Passwords
-from mainstay.identity.queries import sessions as session_rows
 from mainstay.identity.queries import tenants as tenant_rows
-from mainstay.identity.tokens import LIFETIME, AccessTokens
 from mainstay.kernel import ids, outbox, telemetry
 from mainstay.kernel.db import Database, Record, Tx
 from mainstay.kernel.outbox import Actor
@@ -29,8 +16,7 @@ from mainstay.web import refusals
 from mainstay.web.roles import Role
 
 LOGINS = Counter("logins_total", "Attempts to log in", ["outcome"], registry=telemetry.REGISTRY)
-_MOST_COMPANIES_SHOWN = 100
-SESSION_LIFETIME = timedelta(days=7)
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +27,6 @@ class Person:
     email: str
     name: str
     role: Role
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """What a successful login gives."""
-
-    access_token: str
-    expires_in: timedelta
-    person: Person
-    company: Company
 
 
 async def add_person(
@@ -78,36 +54,6 @@ async def add_person(
     return person
 
 
-async def log_in(
-    db: Database,
-    passwords: Passwords,
-    tokens: AccessTokens,
-    *,
-    email: str,
-    password: str,
-    company_id: str | None = None,
-    address: str = "",
-    user_agent: str = "",
-) -> Login:
-    """A token for the person in the company, and `session.opened` is announced.
-
-    What `recognise` raises. Only behind the right password: NoCompany, CompanyNotFound, SeveralCompanies.
-    """
-    found = await recognise(db, passwords, email=email, password=password, address=address)
-    membership = await _choose(db, str(found.row["id"]), company_id)
-    person, company = person_of(found.row, membership), companies.company_of(membership)
-    session_id = ids.new_id()
-    row = {
-        "id": session_id, "person_id": person.id, "kind": "api", "token_hash": None, "user_agent": user_agent,
-        "address": address, "is_strong": False,
-    }  # fmt: skip
-    async with db.begin() as tx:
-        await session_rows.insert_session(tx, company.id, row, SESSION_LIFETIME)
-        await welcome(tx, found, person, company.id, via="api")
-    token = tokens.sign(person_id=person.id, company_id=company.id, session_id=session_id)
-    return Login(token, LIFETIME, person, company)
-
-
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """Somebody who gave the right password."""
@@ -120,7 +66,8 @@ async def recognise(db: Database, passwords: Passwords, *, email: str, password:
     """The person with that email and password, not suspended.
 
     LoginRefused for an unknown email as for a wrong password, after the same work; PersonSuspended only behind the
-    right password; TooManyTries before any work. No connection is held while the hash is checked.
+    right password; TooManyTries before any work. No connection is held while the hash is checked. A wrong password of
+    somebody we know is announced as `login.failed`, where they signed in last.
     """
     key = find_email_key(email)
     refusals.about(email=email)
@@ -135,40 +82,22 @@ async def recognise(db: Database, passwords: Passwords, *, email: str, password:
         refusals.about(person_id=str(found["id"]))
     if found is None or not verdict.right:
         LOGINS.labels("refused").inc()
+        async with db.begin() as tx:
+            await _announce_failed(tx, found, address)
         raise LoginRefused
     await tries.forgive(db, tried)
     if found["suspended_at"] is not None:
         LOGINS.labels("suspended").inc()
         raise PersonSuspended
+    LOGINS.labels("recognised").inc()
     return Recognised(found, verdict.fresh_hash)
 
 
-async def welcome(tx: Tx, found: Recognised, person: Person, company_id: str, *, via: str) -> None:
-    """`session.opened` is announced, and a hash made with old parameters is replaced."""
-    if found.fresh_hash is not None:
-        await tenant_rows.replace_hash_everywhere(tx, person.id, old=found.row["password_hash"], new=found.fresh_hash)
-    actor = Actor(kind="person", id=person.id, name=person.name, email=person.email)
-    data: dict[str, Any] = {"personId": person.id, "role": person.role, "via": via}
-    await outbox.announce(tx, "session.opened", company_id=company_id, actor=actor, data=data)
-    LOGINS.labels("opened").inc()
-
-
-def person_of(row: Record, membership: Record) -> Person:
-    """A person as the company of the membership sees them."""
-    return Person(str(row["id"]), row["email"], row["name"], membership["role"])
-
-
-async def _choose(db: Database, person_id: str, company_id: str | None) -> Record:
-    """The membership that the login is for, with its company."""
-    if company_id is not None:
-        if ids.is_uuid(company_id):
-            for one in await tenant_rows.memberships_everywhere(db, person_id, company_id=company_id, most=1):
-                return one
-        raise CompanyNotFound
-    memberships = await tenant_rows.memberships_everywhere(db, person_id, company_id=None, most=_MOST_COMPANIES_SHOWN)
-    if not memberships:
-        raise NoCompany
-    if len(memberships) > 1:
-        shown = [{"id": str(m["id"]), "name": m["name"], "slug": m["slug"], "role": m["role"]} for m in memberships]
-        raise SeveralCompanies(extra={"companies": shown})
-    return memberships[0]
+async def _announce_failed(tx: Tx, found: Record | None, address: str) -> None:
+    """Nothing of a person is known by how long it takes: somebody unknown is asked for as well."""
+    person_id = _NOBODY if found is None else str(found["id"])
+    company_id = await tenant_rows.last_company_everywhere(tx, person_id)
+    if found is not None:
+        actor = Actor(kind="anonymous", id="", name="Somebody without the password")
+        data = {"personId": person_id, "address": address}
+        await outbox.announce(tx, "login.failed", company_id=company_id, actor=actor, data=data)

@@ -1,10 +1,10 @@
-"""HTTP of the identity room: logging in, and what a key may know about itself."""
+"""HTTP of the identity room: what a key may know about itself, and what it may do."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 
-from mainstay.identity import companies, key_health, keys, people
+from mainstay.identity import companies, key_health, keys
 from mainstay.identity.callers import Identity
 from mainstay.identity.key_routes import Figures, add_key_routes
 from mainstay.identity.passwords import Passwords
@@ -13,23 +13,19 @@ from mainstay.identity.schemas import (
     CompanyOfKey,
     KeyShown,
     ListMeta,
-    LoginAnswer,
-    LoginRequest,
     WorkspaceList,
     WorkspaceOfKey,
     company_shown,
     key_shown,
-    login_shown,
     workspace_shown,
 )
-from mainstay.identity.tokens import AccessTokens
 from mainstay.kernel import paging
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
-from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey, address_of
-from mainstay.web.json import json_body, openapi_body, refuse_unknown_query
+from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
+from mainstay.web.json import refuse_unknown_query
 
 _LIST_QUERY = frozenset({"limit", "cursor"})
 
@@ -44,17 +40,7 @@ _KEY_PROBLEMS = _problems(
     s401="The key is missing, unknown, expired or revoked.",
     s403="The key is of the other kind, or may not be used from this address.",
 )
-_LOGIN_PROBLEMS = _problems(
-    s400="The body is not valid.",
-    s401="The email or the password is wrong.",
-    s403="The person is suspended or belongs to no company.",
-    s404="The person is no member of that company.",
-    s409="The person has several companies and named none; `companies` lists them.",
-    s429="Too many wrong passwords for this email or from this address; `Retry-After` says when to come again.",
-    s503="Too many logins at this moment; `Retry-After` says when to come again.",
-)
 _LIST_PROBLEMS = {**_problems(s400="A parameter is not valid."), **_KEY_PROBLEMS}
-_LoginBody = Annotated[LoginRequest, Depends(json_body(LoginRequest, most=16_384))]
 _Limit = Annotated[str, Query(description=f"1 to {paging.MAX_LIMIT}")]
 _Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before")]
 
@@ -62,31 +48,11 @@ _Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page
 def router(regions: Regions, who: Identity, passwords: Passwords, cursors: Cursors, figures: Figures) -> APIRouter:
     """The room's routes: people and companies are at home, a key is in its region; `figures` asks rooms above."""
     routes = APIRouter()
-    _add_login(routes, regions.home, who.tokens, passwords)
     _add_key_itself(routes, regions)
     _add_workspace_list(routes, regions.home, cursors)
     add_key_routes(routes, regions, figures)
     add_person_key_routes(routes, regions, cursors)
     return routes
-
-
-def _add_login(routes: APIRouter, db: Database, tokens: AccessTokens, passwords: Passwords) -> None:
-    described = dict(openapi_body(LoginRequest))
-
-    @routes.post("/api/v1/auth/login", tags=["people"], openapi_extra=described, responses=_LOGIN_PROBLEMS)
-    async def log_in(request: Request, response: Response, body: _LoginBody) -> LoginAnswer:
-        """A person's email and password become an access token for 15 minutes."""
-        login = await people.log_in(
-            db,
-            passwords,
-            tokens,
-            email=body.email,
-            password=body.password,
-            company_id=body.company_id,
-            address=address_of(request.scope.get("client")),
-        )
-        response.headers["cache-control"] = "no-store"
-        return login_shown(login)
 
 
 def _add_key_itself(routes: APIRouter, regions: Regions) -> None:

@@ -1,9 +1,7 @@
 """Requests and answers of the identity room's routes."""
 
 from datetime import datetime
-from typing import Annotated, Literal
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -11,31 +9,12 @@ from mainstay.identity.companies import Company, Plan, Workspace
 from mainstay.identity.key_health import KeyHealth
 from mainstay.identity.key_health_schemas import HealthShown, health_shown
 from mainstay.identity.keys import ApiKey
-from mainstay.identity.people import Login
 from mainstay.kernel.clock import iso
 from mainstay.kernel.regions import Region
-from mainstay.web.roles import Role
-
-
-class LoginRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """Email and password, and the company to act for where the person has several."""
-
-    email: Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
-    password: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-    company_id: Annotated[str, msgspec.Meta(max_length=36)] | None = None
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class PersonShown(_Answer):
-    """A person as their company sees them."""
-
-    id: str
-    email: str
-    name: str
-    role: Role
 
 
 class CompanyShown(_Answer):
@@ -47,16 +26,6 @@ class CompanyShown(_Answer):
     data_region: Region
     plan: Plan
     created_at: str
-
-
-class LoginAnswer(_Answer):
-    """A bearer token with its holder and the company for which it acts."""
-
-    access_token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
-    expires_in: int
-    person: PersonShown
-    company: CompanyShown
 
 
 class KeyShown(_Answer):
@@ -112,17 +81,6 @@ class WorkspaceList(_Answer):
 
     data: list[WorkspaceShown]
     meta: ListMeta
-
-
-def login_shown(login: Login) -> LoginAnswer:
-    """A login as its answer shows it."""
-    person = login.person
-    return LoginAnswer(
-        access_token=login.access_token,
-        expires_in=int(login.expires_in.total_seconds()),
-        person=PersonShown(id=person.id, email=person.email, name=person.name, role=person.role),
-        company=company_shown(login.company),
-    )
 
 
 def company_shown(company: Company) -> CompanyShown:

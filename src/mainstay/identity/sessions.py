@@ -1,17 +1,18 @@
-"""Sessions of people at the console: an opaque token, of which the database keeps only the digest."""
+"""Sessions of people: an opaque token at the console, of which the database keeps the digest, or an access token."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mainstay.identity import companies, people, tries
+from mainstay.identity import companies, tries
 from mainstay.identity.companies import Company
-from mainstay.identity.errors import CompanyNotFound, NoCompany, SessionOver
-from mainstay.identity.passwords import Passwords
+from mainstay.identity.errors import CompanyNotFound, SessionOver
 from mainstay.identity.queries import sessions as session_rows
 from mainstay.identity.queries import tenants as tenant_rows
-from mainstay.kernel import ids, outbox
-from mainstay.kernel.crypto import digest_of, new_token
+from mainstay.identity.tokens import AccessTokens
+from mainstay.kernel import ids
+from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Connection, Database, Record
+from mainstay.kernel.errors import Unauthenticated
 from mainstay.web import refusals
 from mainstay.web.callers import Caller
 
@@ -23,7 +24,6 @@ FRESH = timedelta(minutes=15)
 KEPT = timedelta(days=30)
 _PREFIX = "ms_"
 _MOST_COMPANIES = 100
-_AGENT_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +38,20 @@ class Session:
 
 
 class Sessions:
-    """Opens, reads, moves and ends sessions."""
+    """Reads and moves sessions; the accounts room opens and ends them."""
 
-    def __init__(self, db: Database, passwords: Passwords) -> None:
+    def __init__(self, db: Database, tokens: AccessTokens) -> None:
         self._db = db
-        self._passwords = passwords
+        self._tokens = tokens
 
-    async def sign_in(self, *, email: str, password: str, address: str, user_agent: str) -> str:
-        """The token of a new session in the company that the person used last; `session.opened` is announced.
-
-        LoginRefused, TooManyTries, PersonSuspended, NoCompany, TooManyLogins. The token holds 32 random bytes and is
-        good for 7 days, or until nobody used it for 12 hours.
-        """
-        found = await people.recognise(self._db, self._passwords, email=email, password=password, address=address)
-        memberships = await tenant_rows.memberships_everywhere(
-            self._db, str(found.row["id"]), company_id=None, most=_MOST_COMPANIES
-        )
-        if not memberships:
-            raise NoCompany
-        last = await session_rows.last_company_everywhere(self._db, str(found.row["id"]))
-        membership = next((one for one in memberships if one["id"] == last), memberships[0])
-        person, company_id, token = people.person_of(found.row, membership), str(membership["id"]), new_token(_PREFIX)
-        row = {
-            "id": ids.new_id(),
-            "person_id": person.id,
-            "token_hash": digest_of(token),
-            "kind": "console",
-            "user_agent": agent_of(user_agent),
-            "address": address,
-            "is_strong": False,
-        }
-        async with self._db.begin() as tx:
-            await session_rows.insert_session(tx, company_id, row, SESSION_LIFETIME)
-            await people.welcome(tx, found, person, company_id, via="console")
-        return token
-
-    async def read(self, token: str) -> Session:
-        """The session of the token; SessionOver. Being read keeps it from going idle."""
+    async def read(self, token: str, access_token: str = "") -> Session:
+        """The session of the console's token, else of the access token; SessionOver. Being read keeps it from going
+        idle."""
         row = None
         if token.startswith(_PREFIX) and token.isascii():
             row = await session_rows.find_session_everywhere(self._db, digest_of(token), idle=SESSION_IDLE, fresh=FRESH)
+        if row is None and access_token:
+            row = await self._find_api_session(access_token)
         if row is None:
             raise SessionOver
         refusals.about(person_id=str(row["person_id"]), company_id=str(row["company_id"]))
@@ -85,6 +59,15 @@ class Sessions:
             await session_rows.touch_session_everywhere(self._db, str(row["id"]))
         workspace_id = "" if row["workspace_id"] is None else str(row["workspace_id"])
         return Session(str(row["id"]), caller_of(row), row["company_name"], workspace_id, row["workspace_name"])
+
+    async def _find_api_session(self, access_token: str) -> Record | None:
+        try:
+            claims = self._tokens.read(access_token)
+        except Unauthenticated:
+            return None
+        return await session_rows.find_api_session(
+            self._db, claims.company_id, claims.person_id, claims.session_id, idle=SESSION_IDLE, fresh=FRESH
+        )
 
     async def working(self, company_id: str, session_ids: list[str]) -> set[str]:
         """Those of the company's sessions that are not over, in one question."""
@@ -101,20 +84,6 @@ class Sessions:
         if not known or not await session_rows.move_session(self._db, session.id, company_id, workspace_id or None):
             raise CompanyNotFound
 
-    async def sign_out(self, session: Session, *, everywhere: bool = False) -> None:
-        """The session, or every session of the person, is over; `session.ended` is announced if it was not before."""
-        caller = session.caller
-        async with self._db.begin() as tx:
-            ended = await session_rows.end_sessions_everywhere(tx, caller.id, None if everywhere else session.id)
-            if ended:
-                data = {"personId": caller.id, "sessions": ended}
-                await outbox.announce(tx, "session.ended", company_id=caller.company_id, actor=caller.actor, data=data)
-
-
-def agent_of(user_agent: str) -> str:
-    """What is kept of a browser's name: 200 characters that can be shown."""
-    return "".join(one for one in user_agent if one.isprintable())[:_AGENT_CHARACTERS]
-
 
 def caller_of(row: Record) -> Caller:
     """The person of a session that works."""
@@ -129,6 +98,7 @@ def caller_of(row: Record) -> Caller:
         session_id=str(row["id"]),
         features=frozenset(row["features"]),
         is_fresh=row["is_fresh"],
+        must_set_up_mfa=row["must_set_up_mfa"],
     )
 
 

@@ -89,6 +89,18 @@ class OutsideScopes(KeyRefused):
     why = "scope"
 
 
+class MfaSetupRequired(Forbidden):
+    """Your company demands a second factor: set one up first, at `/api/v1/auth/mfa/setup`."""
+
+    code = "mfa-setup-required"
+
+
+class CsrfRefused(Forbidden):
+    """A request by cookie that changes something must show the session's CSRF token as `x-csrf-token`."""
+
+    code = "csrf-refused"
+
+
 class NotFound(MainstayError):
     """There is no such thing here."""
 

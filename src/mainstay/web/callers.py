@@ -10,9 +10,11 @@ from typing import Annotated, Literal, NamedTuple, Protocol, Self
 from fastapi import Depends, Request, params
 
 from mainstay.kernel.errors import (
+    CsrfRefused,
     Forbidden,
     KeyMayOnlyRead,
     KeyRefused,
+    MfaSetupRequired,
     OutsideScopes,
     StepUpRequired,
     Unauthenticated,
@@ -28,13 +30,15 @@ from mainstay.web.scopes import find_scope, is_within
 Kind = Literal["person", "workspace_key", "company_key", "operator"]
 NO_KEY = "Authentication required: send an API key as 'Authorization: Bearer', 'x-api-key' or 'x-hyrelog-key'."
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+ACCESS_COOKIE = "mainstay_access"
+CSRF_HEADER = "x-csrf-token"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """An authenticated caller. `company_id` is set for all but operators, `workspace_id` for workspace keys; `region`
-    is where the caller's data live. `session_id`, `features` and `is_fresh` (gave their credentials a short while ago)
-    are a person's; `scopes` are those of a key that is narrowed to some."""
+    is where the caller's data live. `session_id`, `features`, `is_fresh` (gave credentials a short while ago) and
+    `must_set_up_mfa` are a person's; `scopes` are those of a key that is narrowed to some."""
 
     kind: Kind
     id: str
@@ -48,6 +52,7 @@ class Caller:
     session_id: str = ""
     features: frozenset[str] = frozenset()
     is_fresh: bool = False
+    must_set_up_mfa: bool = False
     scopes: frozenset[str] | None = None
 
     @property
@@ -61,6 +66,8 @@ class Callers(Protocol):
     """Turns credentials into callers; raises Unauthenticated or Forbidden, never gives None."""
 
     async def person(self, token: str) -> Caller: ...
+
+    def is_csrf_of(self, session_id: str, token: str) -> bool: ...
 
     async def key(self, token: str, address: str) -> Caller: ...
 
@@ -110,6 +117,13 @@ def check_key(caller: Caller, kind: Kind, method: str, path: str) -> Caller:
     return caller
 
 
+def check_csrf(request: Request, callers: Callers, session_id: str) -> None:
+    """Passes a request that shows the CSRF token of the session whose cookie it came with; CsrfRefused otherwise."""
+    token = request.headers.get(CSRF_HEADER)
+    if token is None or not callers.is_csrf_of(session_id, token):
+        raise CsrfRefused
+
+
 class KeyGuard:
     """Admits API keys of one kind; a read-only key only on reading methods."""
 
@@ -146,19 +160,29 @@ class May:
         """`limit` names the limit that calls of this route are held to, too."""
         self.act = ACTS[act]
         self.fresh = fresh
+        self.needs_mfa = act != "account.use"
         self.limit = limit
 
     async def admit(self, request: Request) -> Caller:
-        """The person of the token, whatever their role."""
-        token = bearer_of(request.scope["headers"])
-        if token is None:
-            raise Unauthenticated("Authentication required: send the access token as 'Authorization: Bearer'.")
+        """The person of the token, whatever their role: that of the header, else that of the cookie, with which a
+        request that changes something shows the CSRF token, too."""
         callers: Callers = request.app.state.callers
-        return await callers.person(token)
+        token = bearer_of(request.scope["headers"])
+        if token is not None:
+            return await callers.person(token)
+        cookie = request.cookies.get(ACCESS_COOKIE)
+        if not cookie:
+            raise Unauthenticated("Authentication required: send the access token as 'Authorization: Bearer'.")
+        caller = await callers.person(cookie)
+        if request.method not in READING:
+            check_csrf(request, callers, caller.session_id)
+        return caller
 
     async def __call__(self, request: Request) -> Caller:
         caller = await self.admit(request)
         await limiting.hold_person(request, caller.company_id, caller.id, self.limit)
+        if caller.must_set_up_mfa and self.needs_mfa:
+            raise MfaSetupRequired
         if not self.act.allows(caller.role, caller.features):
             raise Forbidden(f"Your role may not do this: {self.act.title}.")
         if self.fresh and not caller.is_fresh:

@@ -1,10 +1,9 @@
 """Statements on sessions, and on how often a password was guessed wrong."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Sequence
+from datetime import timedelta
 
-from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
+from mainstay.kernel.db import Connection, Record, Sql, count_of
 
 _TRY = Sql(
     "identity.count_sign_in_try",
@@ -21,15 +20,6 @@ _FORGIVE = Sql(
 )
 _PRUNE_TRIES = Sql(
     "identity.prune_sign_in_tries", "delete from mainstay.sign_in_tries where since < mainstay.now() - $1::interval"
-)
-_OPEN_SESSION = Sql(
-    "identity.open_session",
-    """insert into mainstay.sessions (id, person_id, company_id, kind, token_hash, user_agent, address, strong_at,
-                                     expires_at)
-       select $2::uuid, $3::uuid, c.id, $4, $5::bytea, $6, $7, case when $8 then mainstay.now() end,
-              mainstay.now() + coalesce(make_interval(hours => c.session_lifetime_hours), $9::interval)
-       from mainstay.companies c where c.id = $1
-       returning expires_at""",
 )
 # A session works while it has not ended, nobody in it is suspended, and neither its own end nor what its company
 # sets since has come.
@@ -59,10 +49,6 @@ _WORKING_SESSIONS = Sql(
     "identity.working_sessions",
     f"select s.id from {_WORKING} where {_IN_TIME} and s.company_id = $2 and s.id = any($3::uuid[])",  # noqa: S608
 )
-_LAST_COMPANY = Sql(
-    "identity.last_company",
-    "select company_id from mainstay.sessions where person_id = $1 order by id desc limit 1",
-)
 _TOUCH_SESSION = Sql(
     "identity.touch_session", "update mainstay.sessions set last_used_at = mainstay.now() where id = $1"
 )
@@ -74,11 +60,6 @@ _MOVE_SESSION = Sql(
                      where m.person_id = s.person_id and m.company_id = $2 and m.suspended_at is null)
          and ($3::uuid is null
               or exists (select from mainstay.workspaces w where w.company_id = $2 and w.id = $3::uuid))""",
-)
-_END_SESSION = Sql(
-    "identity.end_sessions",
-    """update mainstay.sessions set ended_at = mainstay.now()
-       where person_id = $1 and ended_at is null and ($2::uuid is null or id = $2)""",
 )
 _PRUNE_SESSIONS = Sql(
     "identity.prune_sessions", "delete from mainstay.sessions where expires_at < mainstay.now() - $1::interval"
@@ -98,20 +79,6 @@ async def forgive_tries_everywhere(db: Connection, subjects: Sequence[bytes]) ->
 async def prune_tries_everywhere(db: Connection, older_than: timedelta) -> int:
     """How many windows that began longer ago are gone."""
     return count_of(await db.run(_PRUNE_TRIES, older_than))
-
-
-async def insert_session(tx: Tx, company_id: str, row: Mapping[str, Any], lifetime: timedelta) -> datetime:
-    """The session is stored; when it ends at the latest: after what its company sets, else the lifetime."""
-    ends_at: datetime = await tx.value(
-        _OPEN_SESSION, company_id, row["id"], row["person_id"], row["kind"], row["token_hash"], row["user_agent"],
-        row["address"], row["is_strong"], lifetime,
-    )  # fmt: skip
-    return ends_at
-
-
-async def last_company_everywhere(db: Connection, person_id: str) -> Any:
-    """The company that the person's newest session looks at, or None."""
-    return await db.value(_LAST_COMPANY, person_id)
 
 
 async def find_session_everywhere(
@@ -141,11 +108,6 @@ async def touch_session_everywhere(db: Connection, session_id: str) -> None:
 async def move_session(db: Connection, session_id: str, company_id: str, workspace_id: str | None) -> bool:
     """Whether the session stands in that company now; not where its person is no member or the workspace is not its."""
     return count_of(await db.run(_MOVE_SESSION, session_id, company_id, workspace_id)) == 1
-
-
-async def end_sessions_everywhere(tx: Tx, person_id: str, session_id: str | None) -> int:
-    """How many sessions of the person ended just now: the one, or all."""
-    return count_of(await tx.run(_END_SESSION, person_id, session_id))
 
 
 async def prune_sessions_everywhere(db: Connection, older_than: timedelta) -> int:

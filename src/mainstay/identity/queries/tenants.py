@@ -14,6 +14,12 @@ _COMPANY = (companies.c.id, companies.c.name, companies.c.slug, companies.c.data
 _WORKSPACE = (workspaces.c.id, workspaces.c.company_id, workspaces.c.name, workspaces.c.slug, workspaces.c.system,
               workspaces.c.created_at)  # fmt: skip
 _PERSON = (people.c.id, people.c.email, people.c.name, people.c.password_hash, people.c.suspended_at)
+_LAST_COMPANY = Sql(
+    "identity.last_company",
+    """select m.company_id::text from mainstay.memberships m where m.person_id = $1
+       order by (select s.id from mainstay.sessions s where s.person_id = $1 and s.company_id = m.company_id
+                 order by s.id desc limit 1) desc nulls last, m.company_id limit 1""",
+)
 _SYSTEM_WORKSPACES = Sql(
     "identity.system_workspaces",
     """select w.id, w.company_id, c.data_region from mainstay.workspaces w
@@ -35,11 +41,6 @@ _MEMBERSHIPS = Sql(
        join mainstay.companies c on c.id = m.company_id
        where m.person_id = $1 and m.suspended_at is null and ($2::uuid is null or m.company_id = $2)
        order by c.id limit $3""",
-)
-_REPLACE_HASH = Sql(
-    "identity.replace_hash",
-    """update mainstay.people set password_hash = $3, updated_at = mainstay.now()
-       where id = $1 and password_hash = $2""",
 )
 
 
@@ -116,9 +117,9 @@ async def find_person_everywhere(db: Connection, email_key: str) -> Record | Non
     return await db.row(*compose("identity.find_person", select(*_PERSON).where(people.c.email_key == email_key)))
 
 
-async def replace_hash_everywhere(tx: Tx, person_id: str, *, old: str, new: str) -> None:
-    """The person's password hash is the new one, unless it changed meanwhile."""
-    await tx.run(_REPLACE_HASH, person_id, old, new)
+async def last_company_everywhere(db: Connection, person_id: str) -> Any:
+    """The company where the person signed in last, else the first of theirs, or None."""
+    return await db.value(_LAST_COMPANY, person_id)
 
 
 async def insert_membership(tx: Tx, company_id: str, person_id: str, role: str) -> bool:
