@@ -1,12 +1,19 @@
 """Members: seen, given other rights, suspended, restored, removed, and leaving."""
 
 import asyncio
+import json
+from typing import Any
 
 import httpx
 import pytest
 
 from mainstay import identity
 from mainstay.kernel.db import Database
+from mainstay.kernel.errors import Forbidden
+from mainstay.kernel.outbox import Actor
+from mainstay.members import changing
+from mainstay.web.callers import Caller
+from tests.cli.running import SECRETS, called
 from tests.conftest import running_app
 from tests.members.conftest import COMPANY, MEMBERS, TOKEN, Crew, pointers, refused
 from tests.tenancy import OPERATOR, bearer, open_tenancy
@@ -200,7 +207,7 @@ async def test_suspension_acts_at_the_next_request_on_every_node(crew: Crew, fre
 
 async def identity_key(crew: Crew, name: str) -> str:
     """A key of the company that the person made."""
-    actor = OPERATOR.__class__(kind="person", id=crew.ids[name], name=name)
+    actor = Actor(kind="person", id=crew.ids[name], name=name)
     async with crew.db.begin() as tx:
         made = await identity.issue_key(tx, actor, crew.tenancy.company_id, kind="company", name="theirs")
     return made.secret
@@ -267,12 +274,31 @@ async def test_operators_suspend_a_whole_person(crew: Crew) -> None:
 
 async def test_who_was_owner_a_moment_ago_changes_nobody(crew: Crew, db: Database) -> None:
     """The role counts as it is when the change is made, not as it was when the request came in."""
-    from mainstay.kernel.errors import Forbidden
-    from mainstay.members import changing
-    from mainstay.web.callers import Caller
-
     caller = Caller("person", crew.ids["owner"], "Owner", crew.tenancy.company_id, role="owner", is_fresh=True)
     async with db.begin() as tx:
         await tx.connection.execute("update mainstay.memberships set role = 'staff' where person_id = $1", caller.id)
         with pytest.raises(Forbidden):
             await changing.change_role(tx, caller, crew.ids["staff"], role="manager", features=None, is_tried=False)
+
+
+async def test_operators_show_suspend_and_restore_a_person_by_command(crew: Crew) -> None:
+    async def told(*arguments: str) -> dict[str, Any]:
+        ran = await asyncio.to_thread(
+            called, "people", *arguments, "--json", env={**SECRETS, "DATABASE_URL": crew.db.dsn}
+        )
+        assert ran.code == 0, ran.err
+        shown: dict[str, Any] = json.loads(ran.out)
+        return {**shown, "told": ran.err}
+
+    suspended = await told("suspend", "OWNER@example.com")
+    assert (suspended["id"], suspended["suspendedAt"] is None) == (crew.ids["owner"], False)
+    assert "Test company" in suspended["told"]
+    refused(await crew.call("GET", COMPANY), 401)
+    assert await crew.letters("owner@example.com") == ["suspended"]
+    assert (await told("restore", crew.ids["owner"]))["suspendedAt"] is None
+    assert [one["role"] for one in (await told("show", "owner@example.com"))["companies"]] == ["owner"]
+    for command in ("show", "suspend", "restore"):
+        ran = await asyncio.to_thread(
+            called, "people", command, "nobody@x.org", env={**SECRETS, "DATABASE_URL": crew.db.dsn}
+        )
+        assert (ran.code, "no person 'nobody@x.org'" in ran.err) == (1, True)

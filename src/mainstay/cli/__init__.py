@@ -2,7 +2,7 @@
 
     run         up (everything on this machine) | api | worker | migrate | doctor
     administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
-                people                                   the same: who lost their second factor
+                people                                   the same: suspended, or without their second factor
                 queues | jobs | schedules                the same: what waits, runs, failed and comes
                 emitted                                  what SQL emitted and was refused
     use         events send, list, export, import        over HTTP with an API key

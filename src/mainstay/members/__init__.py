@@ -22,8 +22,18 @@ go on without them; answers say how many.
 
 from mainstay.members.company import read_stats
 from mainstay.members.inviting import invite
-from mainstay.members.people import find_person, restore_person, suspend_person
+from mainstay.members.people import Person, read_person, restore_person, suspend_person
 from mainstay.members.routes import router
-from mainstay.members.shown import stats_shown
+from mainstay.members.shown import person_shown, stats_shown
 
-__all__ = ["find_person", "invite", "read_stats", "restore_person", "router", "stats_shown", "suspend_person"]
+__all__ = [
+    "Person",
+    "invite",
+    "person_shown",
+    "read_person",
+    "read_stats",
+    "restore_person",
+    "router",
+    "stats_shown",
+    "suspend_person",
+]
