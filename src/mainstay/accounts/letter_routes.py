@@ -4,22 +4,11 @@ from fastapi import APIRouter
 
 from mainstay.accounts import letters
 from mainstay.accounts.change_schemas import LettersAnswer, LetterShown, LettersShown
-from mainstay.accounts.email_routes import add_email_routes
 from mainstay.accounts.ground import Ground
 from mainstay.accounts.letter_words import Written
 from mainstay.accounts.letters import Letter
-from mainstay.accounts.password_routes import add_password_routes
 from mainstay.kernel.clock import iso
 from mainstay.web.callers import Operator
-
-
-def keeping_router(ground: Ground) -> APIRouter:
-    """Everything by which people keep the account that they have, and what operators see of it."""
-    routes = APIRouter()
-    add_password_routes(routes, ground)
-    add_email_routes(routes, ground)
-    add_letter_routes(routes, ground)
-    return routes
 
 
 def add_letter_routes(routes: APIRouter, ground: Ground) -> None:

@@ -17,6 +17,7 @@ from mainstay.accounts.change_schemas import (
 from mainstay.accounts.ground import Ground
 from mainstay.web.callers import Caller, May, address_of
 from mainstay.web.json import json_body, openapi_body
+from mainstay.web.limiting import Limited
 
 _AT = "/api/v1/auth/password"
 _MOST_BYTES = 16_384
@@ -71,6 +72,7 @@ def add_password_routes(routes: APIRouter, ground: Ground) -> None:
         tags=["people"],
         openapi_extra=dict(openapi_body(AddressRequest)),
         responses=_FORGOT_PROBLEMS,
+        dependencies=[Depends(Limited("letters"))],
     )
     async def forget_password(request: Request, body: _Forgot) -> AcceptedAnswer:
         """A letter with a link to a new password goes to the address, if somebody has it; the answer does not tell."""
@@ -84,6 +86,7 @@ def add_password_routes(routes: APIRouter, ground: Ground) -> None:
         tags=["people"],
         openapi_extra=dict(openapi_body(PasswordReset)),
         responses=_RESET_PROBLEMS,
+        dependencies=[Depends(Limited("login"))],
     )
     async def reset_password(body: _Reset) -> Response:
         """The password is the new one and every session has ended. Signing in is another step, with its code."""
