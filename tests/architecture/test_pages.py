@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from mainstay import identity
 from mainstay.kernel.db import Database
+from mainstay.web.roles import FEATURES
 from tests.architecture.test_routes import OPERATOR, ROLES, TABLE, Route, Side, _furnish, _side, _standing, named
 from tests.conftest import cut_database, drop_database, running_app
 from tests.console.site import PASSWORD, csrf_of, sign_in
@@ -122,6 +123,24 @@ async def test_without_a_session_on_to_sign_in(route: Route, who: str, world: Wo
 async def test_with_a_role_that_does_not_suffice_403(route: Route, world: World) -> None:
     for role in set(ROLES) - route.roles if not route.operators_only else ROLES:
         assert_page(await world.open(route, role), 403)
+
+
+@each("route", [route for route in PAGES if route.feature and not route.path.startswith((ENDLESS, *FILES))], ids=named)
+async def test_staff_get_in_with_the_feature_assigned_and_with_all_others_they_do_not(
+    route: Route, world: World
+) -> None:
+    for features, status in (({route.feature}, 200), (set(FEATURES) - {route.feature}, 403)):
+        async with world.db.begin() as tx:
+            await tx.connection.execute(
+                "update mainstay.memberships set features = $1 where company_id = $2 and role = 'staff'",
+                sorted(str(one) for one in features),
+                world.ours.tenancy.company_id,
+            )
+        answer = await world.open(route, "staff")
+        if route.reads or status == 403:
+            assert_page(answer, status)
+        else:
+            assert answer.status_code in (303, 404), "the form names nothing that is there"
 
 
 @each("route", WRITING, ids=named)

@@ -17,6 +17,7 @@ import httpx
 
 from mainstay import identity
 from mainstay.kernel.db import Database, Sql
+from mainstay.web.roles import FEATURES
 from tests.cli.running import SECRETS
 from tests.tenancy import OPERATOR, Tenancy, open_tenancy
 from tests.warm import Warm
@@ -66,7 +67,7 @@ class Site:
 
 
 async def people_of(db: Database, company_id: str) -> dict[str, str]:
-    """One person for each role of the company, all with the same password; their emails."""
+    """One person for each role of the company, all with the same password, staff with every feature; their emails."""
     passwords = identity.Passwords(memory_kib=19 * 1024, passes=2)
     password_hash = await passwords.hash(PASSWORD)
     passwords.close()
@@ -78,6 +79,10 @@ async def people_of(db: Database, company_id: str) -> dict[str, str]:
                 tx, OPERATOR, company_id, email=emails[role], name=f"{role.title()} Person",
                 password_hash=password_hash, role=role,  # type: ignore[arg-type]
             )  # fmt: skip
+        await tx.connection.execute(
+            "update mainstay.memberships set features = $1 where company_id = $2 and role = 'staff'",
+            list(FEATURES), company_id,
+        )  # fmt: skip
     return emails
 
 
