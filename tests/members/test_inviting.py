@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from mainstay.members import members
-from tests.conftest import SqlClock
+from tests.conftest import SqlClock, running_app
 from tests.members.conftest import DEPARTMENTS, INVITES, PASSWORD, Crew, pointers, refused
 from tests.tenancy import bearer, open_tenancy
 
@@ -157,3 +157,17 @@ async def test_companies_with_like_things_see_their_own_alone(crew: Crew) -> Non
     for method, path in (("POST", f"{INVITES}/{ours['id']}/resend"), ("DELETE", f"{INVITES}/{ours['id']}")):
         refused(await other.call(method, path, "stranger"), 404)
     assert (await crew.done("GET", f"{INVITES}/{ours['id']}"))["timesSent"] == 1
+
+
+@pytest.mark.contract("NP-RL-02")
+async def test_the_eleventh_invitation_of_a_minute_waits(crew: Crew, fresh_url: str) -> None:
+    async with running_app(fresh_url, RATE_LIMITS="all=none,invites=10/60,login=5/60") as api:
+        held = Crew(api, crew.db, crew.tenancy, crew.ids, crew.headers)
+        made = [await held.done("POST", INVITES, json={"email": f"p{n}@x.org", "role": "staff"}) for n in range(10)]
+        answer = await held.call("POST", INVITES, json={"email": "p10@x.org", "role": "staff"})
+        refused(answer, 429)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert await crew.letters("p10@x.org") == []
+        for status in (400, 400, 400, 400, 400, 429):
+            assert (await api.get(f"{INVITES}/accept", params={"token": "ml_x"})).status_code == status
+        assert (await held.done("DELETE", f"{INVITES}/{made[0]['id']}"))["state"] == "withdrawn"

@@ -18,11 +18,13 @@ from mainstay.members.schemas import AcceptRequest, InviteRequest
 from mainstay.members.shown import invitation_shown, joined_shown, offer_shown
 from mainstay.web.callers import Caller, May, address_of
 from mainstay.web.json import Answer, json_body, openapi_body, refuse_unknown_query
+from mainstay.web.limiting import Limited
 
 _AT = "/api/v1/invites"
 _BODY = 16_384
 _NO_STORE = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 _Reader = Annotated[Caller, Depends(May("members.read"))]
+_Sender = Annotated[Caller, Depends(May("members.invite", limit="invites"))]
 _Inviter = Annotated[Caller, Depends(May("members.invite"))]
 _Invite = Annotated[InviteRequest, Depends(json_body(InviteRequest, most=_BODY))]
 _Accept = Annotated[AcceptRequest, Depends(json_body(AcceptRequest, most=_BODY))]
@@ -41,13 +43,17 @@ def add_invite_routes(
 
 
 def _add_accepting(routes: APIRouter, regions: Regions, passwords: identity.Passwords) -> None:
-    @routes.get(f"{_AT}/accept", tags=["members"])
+    limited = [Depends(Limited("login"))]
+
+    @routes.get(f"{_AT}/accept", tags=["members"], dependencies=limited)
     async def read_offer(request: Request, token: _Token) -> Answer:
         """What the link of a letter is an invitation to; looking at it changes nothing."""
         refuse_unknown_query(request, frozenset({"token"}))
         return Answer(offer_shown(await accepting.read_offer(regions.home, token)), headers=_NO_STORE)
 
-    @routes.post(f"{_AT}/accept", tags=["members"], openapi_extra=dict(openapi_body(AcceptRequest)))
+    @routes.post(
+        f"{_AT}/accept", tags=["members"], openapi_extra=dict(openapi_body(AcceptRequest)), dependencies=limited
+    )
     async def accept(request: Request, body: _Accept) -> Answer:
         """Joins the company: with a new account, or with the one that there is, signed in or by its password."""
         given = accepting.Answer(
@@ -81,7 +87,7 @@ def _add_reading(routes: APIRouter, regions: Regions, cursors: Cursors) -> None:
 
 def _add_inviting(routes: APIRouter, regions: Regions, keyring: Keyring) -> None:
     @routes.post(_AT, tags=["members"], status_code=201, openapi_extra=dict(openapi_body(InviteRequest)))
-    async def invite(caller: _Inviter, body: _Invite, once_key: _OnceKey = None) -> Answer:
+    async def invite(caller: _Sender, body: _Invite, once_key: _OnceKey = None) -> Answer:
         """Invites an address by letter, for 7 days; again renews the invitation."""
         key, content = once.header_key(once_key), msgspec.json.encode(body).decode()
         request = None if key is None else once.Request(f"members.invite:{caller.id}", key, content)
@@ -92,7 +98,7 @@ def _add_inviting(routes: APIRouter, regions: Regions, keyring: Keyring) -> None
         return Answer(invitation_shown(invitation), 201)
 
     @routes.post(_AT + "/{invitation_id}/resend", tags=["members"])
-    async def resend(caller: _Inviter, invitation_id: str) -> Answer:
+    async def resend(caller: _Sender, invitation_id: str) -> Answer:
         """Sends another letter, good for 7 days from now; the link of the older one is over."""
         async with regions.home.begin() as tx:
             return Answer(invitation_shown(await inviting.resend(tx, keyring, caller, invitation_id)))
