@@ -210,3 +210,32 @@ async def test_the_workers_metrics_are_closed_in_production(fresh_url: str, tmp_
         assert ask(f"{pages}/metrics")[0] == 401
         assert ask(f"{pages}/metrics", **{"x-internal-token": token})[0] == 200
         assert json.loads(ask(f"{pages}/live")[1]) == {"status": "live"}
+
+
+@pytest.mark.contract("DR-C-01", "HL-C-06", "NP-C-08")
+async def test_production_without_a_database_listens_on_port_and_says_what_is_missing(tmp_path: Path) -> None:
+    port = free_port()
+    env = {**SECRETS, "PROFILE": "production", "INTERNAL_TOKEN": "t" * 40, "PORT": str(port)}
+    env |= {"SERVICE_NAME": "novapulse-api", "OTEL_SERVICE_NAME": "hyrelog-api"}
+    with running("api", env=env, log=tmp_path / "api.log") as api:
+        assert api.url == f"http://127.0.0.1:{port}"
+        status, body = ask(f"{api.url}/api/v1/health/ready")
+        assert (status, json.loads(body)["checks"]) == (503, {"settings": "missing: DATABASE_URL"})
+        assert ask(f"{api.url}/api/v1/health/live")[0] == 200
+        api.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(api.process.wait, 60) == 0, api.log.read_text()
+    lines = [json.loads(line) for line in api.log.read_text().splitlines() if line.startswith("{")]
+    assert {line["service"] for line in lines} == {"hyrelog-api api"}
+
+
+@pytest.mark.contract("DR-C-01")
+async def test_development_without_a_database_starts_its_own_and_shares_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = {"PROFILE": "development", "XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    with running("api", "--port", "0", env=home, log=tmp_path / "api.log") as api:
+        assert "embedded PostgreSQL" in api.log.read_text()
+        assert ask(f"{api.url}/api/v1/health/ready")[0] == 200
+        with running("worker", env=home, log=tmp_path / "worker.log", until=re.compile("a worker (runs)")) as worker:
+            assert "uses the database of what already runs" in worker.log.read_text()

@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from mainstay.kernel import objects as kernel_objects
+from mainstay.kernel import settings
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.objects import PART_BYTES, WHOLE_BYTES, ObjectChanged, ObjectExists, ObjectNotFound, Objects
 from tests.objects import S3Server, s3_server
@@ -179,3 +183,59 @@ async def test_what_a_killed_writer_left_is_swept_after_a_day(tmp_path: Path) ->
     store = Objects.open(tmp_path.as_uri())
     assert [path.name for path in staging.iterdir()] == ["young"]
     assert await names(store) == []
+
+
+@pytest.mark.contract("HL-C-02", "HL-C-03", "HL-C-04", "HL-C-05")
+async def test_what_the_settings_of_amazon_say_signs_each_request(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    key_id, secret, asked = "AKIDOFOURS", "a-secret-that-nobody-logs", []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head)
+        length = next(
+            int(line.split(":")[1]) for line in head.splitlines() if line.lower().startswith("content-length")
+        )
+        await reader.readexactly(length)
+        writer.write(b'HTTP/1.1 200 OK\r\netag: "1"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n')
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    store = Objects.of(
+        settings.load(
+            {
+                "DATABASE_URL": "postgresql://u@127.0.0.1/x",
+                "PROFILE": "development",
+                "MAINSTAY_SECRET": "m" * 40,
+                "JWT_ACCESS_SECRET": "j" * 40,
+                "S3_ENDPOINT": endpoint,
+                "AWS_ACCESS_KEY_ID": key_id,
+                "AWS_SECRET_ACCESS_KEY": secret,
+                "AWS_REGION": "eu-west-3",
+                "AWS_S3_BUCKET": "events-of-ours",
+            }
+        )
+    )
+    assert store is not None
+    async with server:
+        await store.put("day/1", b"content", create_only=True)
+    (head,) = asked
+    assert head.startswith("PUT /events-of-ours/day/1 ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.splitlines()[1:])}
+    parts = dict(part.strip().split("=", 1) for part in headers["authorization"].partition(" ")[2].split(","))
+    assert parts["Credential"].split("/")[0] == key_id
+    assert parts["Credential"].split("/")[2:] == ["eu-west-3", "s3", "aws4_request"]
+    assert parts["Signature"] == signature_of(headers, parts, f"{endpoint}/events-of-ours/day/1", (key_id, secret))
+    assert secret not in head + caplog.text
+
+
+def signature_of(headers: dict[str, str], parts: dict[str, str], url: str, credentials: tuple[str, str]) -> str:
+    """What another implementation signs such a request with."""
+    signed = {name: headers[name] for name in parts["SignedHeaders"].split(";") if name != "host"}
+    request = AWSRequest("PUT", url, headers=signed)
+    request.context["timestamp"] = headers["x-amz-date"]
+    auth = S3SigV4Auth(Credentials(*credentials), "s3", parts["Credential"].split("/")[2])
+    text = auth.string_to_sign(request, auth.canonical_request(request))
+    return str(auth.signature(text, request))

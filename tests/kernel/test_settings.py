@@ -1,5 +1,6 @@
 """Settings: what is missing or wrong is named, never shown."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def test_the_least_settings_are_a_closed_production() -> None:
     assert [loaded.port, loaded.queue_concurrency] == [8080, None]
 
 
-@pytest.mark.contract("HL-A-03", "NP-C-05", "NP-C-06")
+@pytest.mark.contract("HL-A-03", "HL-C-01", "NP-C-05", "NP-C-06")
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -51,6 +52,8 @@ def test_the_least_settings_are_a_closed_production() -> None:
         ({"QUEUE_CONCURRENCY": "0.5"}, "QUEUE_CONCURRENCY"),
         ({"QUEUE_CONCURRENCY_OVERRIDES": "nova:webhook=many"}, "QUEUE_CONCURRENCY_OVERRIDES"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        ({"SHUTDOWN_SECONDS": "nan"}, "SHUTDOWN_SECONDS"),
+        ({"PARTS": "hidden"}, "PARTS must name some of"),
         ({"OBJECT_STORE": "hidden"}, "OBJECT_STORE must read"),
         ({"OBJECT_STORE": "file://hidden/x"}, "OBJECT_STORE must read"),
         ({"OBJECT_STORE": "file:///"}, "OBJECT_STORE must read"),
@@ -86,13 +89,14 @@ def test_development_makes_its_refresh_secret_of_the_master_secret() -> None:
     assert previous.jwt_refresh_secret_previous == ("p" * 32, "q" * 32)
 
 
-@pytest.mark.contract("HL-A-03")
+@pytest.mark.contract("HL-A-03", "HL-C-01")
 def test_a_token_of_thirty_two_characters_is_long_enough() -> None:
     assert settings.load(GOOD | {"INTERNAL_TOKEN": "t" * 32}).internal_token == "t" * 32
     with pytest.raises(settings.SettingsError):
         settings.load(GOOD | {"INTERNAL_TOKEN": "t" * 31})
 
 
+@pytest.mark.contract("NP-C-04")
 def test_a_mongodb_address_alone_points_to_postgresql() -> None:
     for profile in ("development", "production"):
         alone: dict[str, Any] = {"MONGO_URI": "mongodb://hidden", "PROFILE": profile}
@@ -100,6 +104,69 @@ def test_a_mongodb_address_alone_points_to_postgresql() -> None:
             settings.load(alone)
         assert "DATABASE_URL" in str(refused.value)
         assert "hidden" not in str(refused.value)
+        assert settings.load(GOOD | alone).database_url == GOOD["DATABASE_URL"]
+    assert settings.unused({"MONGO_URI": "mongodb://hidden"}) == ["MONGO_URI"]
+    assert settings.unused({"MONGO_URI": " "}) == []
+
+
+BAD = ("hidden", "hidden=1", "a=hidden,b=1/hidden", "hidden/99", "-hidden", "[hidden", "hidden://hidden:hidden@hidden")
+
+
+@pytest.mark.parametrize("env", [one.metadata["env"] for one in fields(settings.Settings)])
+def test_no_setting_whatever_it_holds_shows_it_when_refused(env: str) -> None:
+    (one,) = [one for one in fields(settings.Settings) if one.metadata["env"] == env]
+    for bad in BAD:
+        loaded, told = outcome_of(GOOD | {env: bad})
+        assert "hidden" not in told
+        assert loaded is not None or env in told
+        assert not one.metadata["secret"] or "hidden" not in repr(loaded)
+
+
+def outcome_of(environment: dict[str, str]) -> tuple[settings.Settings | None, str]:
+    """The settings, or what is said where they are refused."""
+    try:
+        return settings.load(environment), ""
+    except settings.SettingsError as refused:
+        return None, str(refused)
+
+
+def test_the_names_of_amazon_stand_in_for_ours() -> None:
+    loaded = settings.load(GOOD | {"AWS_S3_BUCKET": "events-1", "AWS_REGION": "eu-west-1"})
+    assert (loaded.object_store, loaded.s3_region) == ("s3://events-1", "eu-west-1")
+    own = {"OBJECT_STORE": "file:///srv/objects", "S3_REGION": "us-west-2"}
+    loaded = settings.load(GOOD | {"AWS_S3_BUCKET": "events-1", "AWS_REGION": "eu-west-1"} | own)
+    assert (loaded.object_store, loaded.s3_region) == ("file:///srv/objects", "us-west-2")
+    for bad in ("ab", "a" * 64, "Upper", "-a-", "a/b"):
+        with pytest.raises(settings.SettingsError, match="AWS_S3_BUCKET"):
+            settings.load(GOOD | {"AWS_S3_BUCKET": bad})
+    assert settings.load(GOOD | {"AWS_S3_BUCKET": "a" * 63}).object_store == "s3://" + "a" * 63
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, {"operators": ["INTERNAL_TOKEN"]}),
+        ({"PROFILE": "development", "PARTS": "functions"}, {}),
+        ({"PARTS": "none"}, {}),
+        ({"PARTS": "functions, archive"},
+         {"functions": ["INNGEST_EVENT_KEY", "INNGEST_SIGNING_KEY"], "archive": ["OBJECT_STORE"]}),
+        ({"PARTS": "archive", "OBJECT_STORE_EU": "s3://b"}, {}),
+        ({"PARTS": "archive", "AWS_S3_BUCKET": "bucket"}, {}),
+        ({"PARTS": "operators", "INTERNAL_TOKEN": "t" * 32}, {}),
+    ],
+)  # fmt: skip
+def test_production_lacks_what_its_parts_need(given: dict[str, str], missing: dict[str, list[str]]) -> None:
+    assert settings.load(GOOD | given).missing == missing
+
+
+def test_only_a_start_that_can_wait_does_without_a_database() -> None:
+    without = {name: value for name, value in GOOD.items() if name != "DATABASE_URL"}
+    with pytest.raises(settings.SettingsError, match="DATABASE_URL is missing"):
+        settings.load(without)
+    waiting = settings.load(without, needs_database=False)
+    assert waiting.missing["core"] == ["DATABASE_URL"]
+    with pytest.raises(settings.SettingsError, match="JWT_ACCESS_SECRET"):
+        settings.load(without | {"JWT_ACCESS_SECRET": "short"}, needs_database=False)
 
 
 def test_secrets_do_not_show_when_settings_are_printed() -> None:

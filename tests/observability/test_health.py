@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from mainstay import identity
+from mainstay import identity, main
+from mainstay.kernel import settings
 from mainstay.kernel.db import Database
 from tests.conftest import running_app
 from tests.tenancy import OPERATOR, open_tenancy
@@ -50,6 +51,39 @@ async def test_figures_are_open_in_development_and_ask_for_the_token_in_producti
             assert (await api.get(path, headers={"x-internal-token": TOKEN})).status_code == 200
     async with running_app(fresh_url, PROFILE="production", METRICS_PUBLIC="true") as api:
         assert (await api.get("/metrics")).status_code == 200
+
+
+async def test_production_is_not_ready_without_what_its_parts_need(fresh_url: str) -> None:
+    path = "/api/v1/health/ready"
+    async with running_app(fresh_url, PROFILE="production", PARTS="functions,archive", INTERNAL_TOKEN="") as api:
+        ready = await api.get(path)
+    told = "missing: INNGEST_EVENT_KEY, INNGEST_SIGNING_KEY, OBJECT_STORE"
+    assert (ready.status_code, ready.json()["checks"]["settings"]) == (503, told)
+    async with running_app(fresh_url, PARTS="functions,archive", INTERNAL_TOKEN="") as api:
+        assert (await api.get(path)).status_code == 200
+
+
+@pytest.mark.contract("DR-C-01")
+async def test_without_a_database_only_health_is_answered() -> None:
+    waiting = settings.load(
+        {
+            "MAINSTAY_SECRET": "a-test-secret-of-forty-characters-or-so-1",
+            "JWT_ACCESS_SECRET": "a-test-secret-of-forty-characters-or-so-2",
+            "JWT_REFRESH_SECRET": "a-test-secret-of-forty-characters-or-so-4",
+            "INTERNAL_TOKEN": TOKEN,
+        },
+        needs_database=False,
+    )
+    transport = httpx.ASGITransport(main.build_unready(waiting))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
+        for family in ("/api/v1/health", "/api/_health"):
+            assert (await api.get(f"{family}/live")).json()["status"] == "live"
+            ready = await api.get(f"{family}/ready")
+            assert (ready.status_code, ready.json()["checks"]) == (503, {"settings": "missing: DATABASE_URL"})
+        assert (await api.get("/healthz")).status_code == 503
+        other = await api.post("/v1/key/workspace/events", json={})
+        assert (other.status_code, other.json()["code"]) == (503, "settings-missing")
+        assert "DATABASE_URL" in other.json()["detail"]
 
 
 @pytest.mark.contract("HL-A-02")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -32,7 +33,13 @@ class Patient:
     place: Place | None
 
 
-def doctor(
+doctor = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+
+
+@doctor.callback()
+def examine_all(
+    context: typer.Context,
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data: Annotated[
         Path | None, typer.Option(help="Data directory of the 'mainstay up' to look at; used without DATABASE_URL.")
@@ -44,7 +51,10 @@ def doctor(
     Looks at DATABASE_URL and DATABASE_URL_US|EU|APAC, else at the 'mainstay up' that runs in the data directory.
       mainstay doctor
       mainstay doctor --json
+      mainstay doctor login
     """
+    if context.invoked_subcommand is not None:
+        return
     findings = output.run(examine(find_patient(data)))
     is_well = all(finding.verdict != "fail" for finding in findings)
     if as_json:
@@ -57,6 +67,47 @@ def doctor(
             typer.echo(f"{MARKS[finding.verdict]} {finding.name:<18} {finding.detail}")
             if finding.hint and finding.verdict == "fail":
                 typer.echo(f"     {'':<18} {finding.hint}")
+    raise typer.Exit(0 if is_well else 1)
+
+
+@doctor.command("login")
+def try_login(
+    *,
+    url: Annotated[
+        str | None, typer.Option("--url", envvar="MAINSTAY_URL", help="Where the API is; that of 'mainstay up' else.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Data directory of 'mainstay up'; without DATABASE_URL.")] = None,
+) -> None:
+    """Try logging in from end to end, as people do; exits with 1 where a step fails.
+
+    \b
+    A probe account is made in the operators' company on DATABASE_URL, used over HTTP, and removed again.
+      mainstay doctor login
+      mainstay doctor login --url https://audit.example.com --json
+    """
+    # Only here: looking after the installation needs no HTTP.
+    from mainstay.cli import login_probe  # noqa: PLC0415
+
+    environment = find_patient(data).environment
+    database_url = environment.get("DATABASE_URL", "").strip()
+    if not database_url:
+        hint = "Set DATABASE_URL, or run this where 'mainstay up' runs (or name its directory with --data)."
+        output.fail(CommandFailed("DATABASE_URL is missing, and no 'mainstay up' runs here", hint, code=USAGE))
+    base = (url or environment.get("PUBLIC_URL") or DEFAULT_URL).rstrip("/")
+    if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).hostname:
+        output.fail(CommandFailed("--url must begin with http:// or https:// and name a host", code=USAGE))
+    steps = output.run(login_probe.try_login(database_url, base))
+    is_well = all(one.verdict != "fail" for one in steps)
+    if as_json:
+        shown = [
+            {"name": one.name, "verdict": one.verdict, "detail": one.detail, "seconds": round(one.seconds, 4)}
+            for one in steps
+        ]
+        typer.echo(json.dumps({"ok": is_well, "url": base, "steps": shown}))
+    else:
+        for one in steps:
+            typer.echo(f"{MARKS[one.verdict]} {one.name:<18} {one.seconds * 1_000:>7.0f} ms  {one.detail}")
     raise typer.Exit(0 if is_well else 1)
 
 
@@ -146,7 +197,7 @@ def _settings(environment: Mapping[str, str]) -> Finding:
 
 
 def _logs(place: Place | None) -> Finding:
-    if place is None:
+    if place is None or not place.logs.exists():
         return passed("logs", "each process writes to its standard error")
     try:
         sizes = {path.name: path.stat().st_size for path in sorted(place.logs.glob("*.log"))}

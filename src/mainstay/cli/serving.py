@@ -215,7 +215,7 @@ def _listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror:
-        raise CommandFailed(f"HOST '{host}' is not an address of this machine", code=USAGE) from None
+        raise CommandFailed("HOST is not an address of this machine", code=USAGE) from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

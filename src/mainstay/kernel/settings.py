@@ -356,7 +356,7 @@ def _refuse_mongo(given: Mapping[str, str]) -> None:
 
 def _parse(name: str, kind: str, text: str) -> Any:
     if name == "outbound_allow":
-        return parse_allow_list(text)
+        return _allowed(text)
     if name == "queue_concurrency_overrides":
         pairs = [part.rpartition("=") for part in text.split(",")]
         return {queue.strip(): _whole(number, least=1) for queue, _, number in pairs}
@@ -400,6 +400,13 @@ def _rates_of(text: str) -> dict[str, tuple[int, int] | None]:
         if stroke and (int(calls) > _MOST_CALLS or int(seconds) > _MOST_WINDOW_SECONDS):
             raise ValueError(f"at most {_MOST_CALLS} calls in {_MOST_WINDOW_SECONDS} seconds")
     return found
+
+
+def _allowed(text: str) -> AllowList:
+    try:
+        return parse_allow_list(text)
+    except ValueError:
+        raise ValueError("must be networks, addresses and host names such as 127.0.0.0/8,localhost,::1") from None
 
 
 def _networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:

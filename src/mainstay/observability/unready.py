@@ -15,6 +15,12 @@ _READY = frozenset({"/api/v1/health/ready", "/api/_health/ready", "/healthz"})
 _HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 
 
+class SettingsMissing(Unavailable):
+    """Settings are missing that nothing can be done without."""
+
+    code = "settings-missing"
+
+
 def unready(missing: Sequence[str]) -> App:
     """An application that is alive and otherwise names these settings, with 503."""
     told = f"missing: {', '.join(missing)}"
@@ -28,7 +34,7 @@ def unready(missing: Sequence[str]) -> App:
             body = {"status": "unavailable", "checks": {"settings": told}, "version": __version__}
             await bodies.answer(send, 503, _HEADERS, orjson.dumps(body))
         else:
-            raise Unavailable(f"This service waits for settings ({told}).")
+            raise SettingsMissing(f"This service waits for settings ({told}).")
 
     return application
 
