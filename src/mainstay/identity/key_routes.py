@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from mainstay.identity import companies, granting, keys
 from mainstay.identity.granting import Wish
@@ -22,6 +22,7 @@ from mainstay.identity.key_schemas import (
     WorkspaceDetail,
     WorkspaceStats,
     issued_shown,
+    rate_shown,
     revoked_shown,
     rotated_shown,
 )
@@ -30,6 +31,7 @@ from mainstay.kernel import once
 from mainstay.kernel.db import Connection
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.regions import Regions
+from mainstay.web import limiting
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
 from mainstay.web.json import json_body, openapi_body
 
@@ -178,14 +180,16 @@ def _add_company_keys(routes: APIRouter, acts: _Acts) -> None:
 
 def _add_limits(routes: APIRouter) -> None:
     @routes.get("/v1/key/workspace/rate-limit", **_told(writes=False))
-    async def show_limit(_: WorkspaceKey) -> RateLimit:
-        """How often the key may call: nothing limits keys at present."""
-        return RateLimit()
+    async def show_limit(_: WorkspaceKey, request: Request, response: Response) -> RateLimit:
+        """How often the key may call, and how much of that is left after this call."""
+        _no_store(response)
+        return rate_shown(limiting.noted(request.scope))
 
     @routes.get("/v1/key/company/rate-limit", **_told(writes=False))
-    async def show_company_limit(_: CompanyKey) -> RateLimit:
-        """How often the key may call: nothing limits keys at present."""
-        return RateLimit()
+    async def show_company_limit(_: CompanyKey, request: Request, response: Response) -> RateLimit:
+        """How often the key may call, and how much of that is left after this call."""
+        _no_store(response)
+        return rate_shown(limiting.noted(request.scope))
 
 
 def overlap_of(*, revoke_old: bool, seconds: int | None) -> timedelta:

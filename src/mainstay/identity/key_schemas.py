@@ -1,7 +1,7 @@
 """Requests and answers of the routes by which keys make, rotate and revoke keys."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
 import msgspec
 from pydantic import Field
@@ -10,7 +10,8 @@ from mainstay.identity.key_health_schemas import KeyAnswer
 from mainstay.identity.key_tokens import KeyKind
 from mainstay.identity.keys import ApiKey, IssuedKey
 from mainstay.identity.schemas import WorkspaceShown
-from mainstay.kernel.clock import iso
+from mainstay.kernel.clock import SystemClock, iso
+from mainstay.web.limiting import Verdict
 from mainstay.web.scopes import Scope
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=36)]
@@ -87,14 +88,14 @@ class KeyRevoked(KeyAnswer):
 
 
 class RateLimit(KeyAnswer):
-    """How often the key may call. Nothing limits keys at present, and the figures are null."""
+    """How often the key may call; where nothing limits it the policy is `unlimited` and the figures are null."""
 
-    policy: Literal["unlimited"] = "unlimited"
+    policy: str = "unlimited"
     limit: int | None = Field(default=None, description="Calls a window")
-    remaining: int | None = None
-    reset_at: str | None = None
+    remaining: int | None = Field(default=None, description="Calls that are left after this one")
+    reset_at: str | None = Field(default=None, description="When all of them are there again if nobody calls")
     window_seconds: int | None = None
-    limited: bool = Field(default=False, description="Whether calls are refused at this moment")
+    limited: bool = Field(default=False, description="Whether the next call is refused at this moment")
 
 
 class LatestUsage(KeyAnswer):
@@ -117,6 +118,20 @@ class WorkspaceDetail(KeyAnswer):
 
     workspace: WorkspaceShown
     stats: WorkspaceStats
+
+
+def rate_shown(verdict: Verdict | None) -> RateLimit:
+    """What the limits said of the call that asks; nothing, where none holds it."""
+    if verdict is None:
+        return RateLimit()
+    return RateLimit(
+        policy=verdict.policy,
+        limit=verdict.allowance,
+        remaining=verdict.remaining,
+        reset_at=iso(SystemClock().now() + timedelta(seconds=verdict.frees_in_seconds)),
+        window_seconds=verdict.window_seconds,
+        limited=verdict.remaining == 0,
+    )
 
 
 def issued_shown(issued: IssuedKey) -> KeyIssued:

@@ -25,6 +25,7 @@ SHARE = 20
 """A node leases up to this part of an allowance at once: others may be refused that much early, nobody gains."""
 MOST_KEYS = 10_000
 _TIMES_SMALLER = 3
+_TRIES = 5
 
 
 @dataclass(slots=True)
@@ -79,8 +80,10 @@ class KeyLeases:
         return "lease"
 
     async def lease(self, key_id: str, company_id: str) -> Verdict | None:
-        """One call of the key, once the store was asked; simultaneous calls share one question."""
-        while True:
+        """One call of the key, once the store was asked; simultaneous calls share one question.
+
+        Where leases end before they can be spent, as answers take too long, the call passes unseen."""
+        for _ in range(_TRIES):
             lease = self._leases.get(key_id)
             if lease is None:
                 lease = self._leases[key_id] = _Lease(company_id)
@@ -94,6 +97,10 @@ class KeyLeases:
             verdict = self.spend(key_id)
             if verdict != "lease":
                 return verdict
+            if lease.is_refused and lease.figures is not None:
+                return self._told(lease, lease.figures, self._clock.monotonic(), allowed=False)
+        CHECKS.labels("key", "unseen").inc()
+        return None
 
     async def sweep(self) -> int:
         """Leases that are over are given back and forgotten; how many."""

@@ -183,28 +183,34 @@ def abide(scope: Scope, verdict: Verdict | None) -> None:
     """The answer will tell of the verdict; RateLimitExceeded where it is a refusal."""
     if verdict is None:
         return
-    noted = scope.get(_NOTED)
-    if noted is None:
+    held = scope.get(_NOTED)
+    if held is None:
         scope[_NOTED] = [verdict]
     else:
-        noted.append(verdict)
+        held.append(verdict)
     if not verdict.allowed:
         raise RateLimitExceeded(verdict)
 
 
+def noted(scope: Scope) -> Verdict | None:
+    """The last verdict on the request, or None where nothing held it."""
+    found: Sequence[Verdict] | None = scope.get(_NOTED)
+    return found[-1] if found else None
+
+
 def fields_of(scope: Scope, style: HeaderStyle) -> Headers:
     """The header fields that tell of every limit which the request was held to."""
-    noted: Sequence[Verdict] | None = scope.get(_NOTED)
-    if not noted or style == "none":
+    held: Sequence[Verdict] | None = scope.get(_NOTED)
+    if not held or style == "none":
         return []
     found: Headers = []
     if style != "legacy":
         found.append(
-            (b"ratelimit-policy", b", ".join(_policy_item(v.policy, v.allowance, v.window_seconds) for v in noted))
+            (b"ratelimit-policy", b", ".join(_policy_item(v.policy, v.allowance, v.window_seconds) for v in held))
         )
-        found.append((b"ratelimit", b", ".join(_limit_item(one) for one in noted)))
+        found.append((b"ratelimit", b", ".join(_limit_item(one) for one in held)))
     if style != "draft":
-        tightest = min(noted, key=lambda one: (one.allowed, one.remaining))
+        tightest = min(held, key=lambda one: (one.allowed, one.remaining))
         found.append((b"ratelimit-limit", b"%d" % tightest.allowance))
         found.append((b"ratelimit-remaining", b"%d" % tightest.remaining))
         found.append((b"ratelimit-reset", b"%d" % whole_seconds(tightest.frees_in_seconds)))
