@@ -9,6 +9,7 @@ from mainstay.console import (
     events,
     functions,
     holds,
+    outbox,
     overview,
     queues,
     schedules,
@@ -57,6 +58,7 @@ def router(ground: Ground) -> APIRouter:
         return Response(found.content, media_type=found.media_type, headers={"cache-control": _FOR_EVER})
 
     routes.include_router(signing_in.routes(ground))
+    routes.include_router(outbox.routes(ground))
     for module in AREAS:
         routes.include_router(module.routes(ground))
 
