@@ -70,7 +70,8 @@ _SESSION = Sql(
     "test.session",
     """insert into mainstay.sessions (id, person_id, company_id, kind, user_agent, authenticated_at, last_used_at,
                                      expires_at)
-       values ($1, $2, $3, 'api', 'test', mainstay.now() - $4::interval, 'infinity', 'infinity')""",
+       values ($1, $2, $3, 'api', 'test', mainstay.now() - $4::interval, mainstay.now() + interval '9000 days',
+               mainstay.now() + interval '9000 days')""",
 )
 
 

@@ -26,7 +26,7 @@ from mainstay.web.roles import FEATURES, Act, Feature, Role
 from tests.conftest import cut_database, drop_database, running_app
 from tests.events.tails import open_tail
 from tests.mfa import walk as factors
-from tests.tenancy import OPERATOR, Tenancy, bearer, open_tenancy, test_settings
+from tests.tenancy import OPERATOR, Tenancy, bearer, open_session, open_tenancy, test_settings
 
 PUBLIC = {
     ("GET", "/openapi.json"): "the description of the API",
@@ -39,7 +39,13 @@ PUBLIC = {
     ("GET", "/metrics"): "open in development; in production the token is asked for inside (C-37), see below",
     ("GET", "/api/v1/metrics"): "the same figures",
     ("GET", "/api/v1/queue/stats"): "open in development; otherwise asked for inside (C-37): tests/jobs/test_routes.py",
+    ("POST", "/api/v1/auth/register"): "makes the credential",
     ("POST", "/api/v1/auth/login"): "gives the credential",
+    ("POST", "/api/v1/auth/mfa/challenge"): "gives the credential for a challenge: tests/accounts/test_challenges.py",
+    ("POST", "/api/v1/auth/refresh"): "the refresh token is asked for inside: tests/accounts/test_refreshing.py",
+    ("POST", "/api/v1/auth/password/forgot"): "for whoever cannot sign in: tests/accounts/test_passwords.py",
+    ("POST", "/api/v1/auth/password/reset"): "the token of the letter is asked for inside: the same",
+    ("POST", "/api/v1/auth/email/confirm"): "the same: tests/accounts/test_emails.py",
     ("GET", "/api/v1/invites/accept"): "the token of the letter is asked for inside: tests/members/test_accepting.py",
     ("POST", "/api/v1/invites/accept"): "the same",
     ("GET", "/v1/pull/{pull_id}"): "the endpoint's own credential is asked for inside: tests/webhooks/test_pulling.py",
@@ -47,7 +53,9 @@ PUBLIC = {
     ("POST", "/fn/register"): "the hashed signing key is asked for inside: tests/functions/test_serving.py",
     ("GET", "/"): "leads to the console",
     ("GET", "/console/sign-in"): "the form that gives the session",
+    ("GET", "/console/outbox"): "who may see it is asked for inside: tests/accounts/test_outbox.py",
     ("POST", "/console/sign-in"): "gives the session; needs the token of the form, see tests/console",
+    ("POST", "/console/sign-in/code"): "the same, for a challenge",
     ("GET", "/console/static/{name}"): "what the sign-in page brings along, the same for everybody",
 }
 FAMILIES = (
@@ -57,6 +65,7 @@ FAMILIES = (
     ("/api/v1", "person"),
     ("/console", "session"),
 )
+OWN_PASSWORD = "correct horse battery staple"
 EVENT = {"action": "user.signed_in", "actor": {"id": "u-1"}}
 ENDPOINT = {"url": "http://127.0.0.1:9/hook", "events": ["never.sent"]}
 STREAM = {"name": "s", "destination": {"type": "https", "url": "http://127.0.0.1:9/in"}}
@@ -146,6 +155,18 @@ BODIES |= {
     ("POST", "/internal/people/{person_id}/mfa/reset"): None,
 }
 BODIES |= {
+    ("POST", "/api/v1/auth/logout"): None,
+    ("POST", "/api/v1/auth/logout-everywhere"): None,
+    ("POST", "/api/v1/auth/step-up"): {"password": OWN_PASSWORD},
+    ("POST", "/api/v1/auth/switch"): {"companyId": "{company_id}"},
+    ("PATCH", "/api/v1/auth/me"): {"title": "changed"},
+    ("POST", "/api/v1/auth/password"): {
+        "currentPassword": OWN_PASSWORD, "newPassword": "another horse battery staple",
+    },
+    ("POST", "/api/v1/auth/email"): {"email": f"{secrets.token_hex(6)}@example.com"},
+    ("POST", "/api/v1/auth/email/confirmation"): None,
+}  # fmt: skip
+BODIES |= {
     ("POST", "/internal/schedules/{schedule}/runs"): None,
     ("POST", "/api/v1/templates"): {"name": "t", "rules": {}},
     ("PATCH", "/api/v1/templates/{template_id}"): {"description": "changed"},
@@ -229,6 +250,8 @@ BODIES |= {
 }
 QUERIES = {("GET", "/internal/people"): {"email": "nobody@example.com"}}
 LEAVER = "leaver"
+ENDING = [f"/api/v1/auth/{act}" for act in ("logout", "logout-everywhere", "step-up", "switch", "password")]
+"""What ends the session that asks, or all: for each somebody of its own."""
 """Whoever leaves the company is not there afterwards."""
 BODIES |= {("PUT", "/internal/restriction"): {"reason": "a breach"}}
 UNDONE = {("PUT", "/internal/restriction"): "closes the routes of all others"}
@@ -337,6 +360,8 @@ class Side:
             return self.tenancy.company_auth
         if route.kind == "operator":
             return {"x-internal-token": INTERNAL_TOKEN}
+        if route.path in ENDING:
+            return self.people[route.path]
         return self.people[LEAVER if route.path.endswith("/leave") else sorted(route.roles)[0]]
 
 
@@ -357,9 +382,11 @@ class World:
                 if stream.status == 200:
                     return httpx.Response(200)
         body = BODIES.get((route.method, route.path))
-        if isinstance(body, dict) and "keyId" in body:
-            body = {"keyId": body["keyId"].format_map(with_ids or self.ours.ids)}
+        for name in ("keyId", "companyId"):
+            if isinstance(body, dict) and name in body:
+                body = {name: body[name].format_map(self.ours.ids | (with_ids or {}))}
         query = QUERIES.get((route.method, route.path))
+        self.api.cookies.clear()
         answer = await self.api.request(route.method, path, headers=headers, json=body, params=query)
         if (route.method, route.path) in UNDONE and answer.status_code < 300:
             await self.api.delete(path, headers=headers)
@@ -380,11 +407,14 @@ async def world(server_url: str, template_url: str, tmp_path_factory: pytest.Tem
 async def _side(api: httpx.AsyncClient, db: Database, store: str) -> Side:
     tenancy = await open_tenancy(db)
     people: dict[str, Headers] = {}
+    passwords = identity.Passwords()
+    password_hash = await passwords.hash(OWN_PASSWORD)
+    passwords.close()
     async with db.begin() as tx:
-        for who, (role, features) in (PEOPLE | {LEAVER: ("staff", frozenset())}).items():
+        for who, (role, features) in (PEOPLE | {who: ("staff", frozenset()) for who in (LEAVER, *ENDING)}).items():
             person = await identity.add_person(
                 tx, OPERATOR, tenancy.company_id, email=f"{secrets.token_hex(6)}@example.com", name="P",
-                password_hash="$argon2id$unused", role=role,
+                password_hash=password_hash, role=role,
             )  # fmt: skip
             people[who] = await bearer(tx, person.id, tenancy.company_id)
             await tx.connection.execute(
@@ -437,6 +467,7 @@ async def _furnish(api: httpx.AsyncClient, side: Side) -> None:
         "policy": "credit_charge",
         "schedule": "test.schedule",
         "threshold_id": threshold.json()["data"]["id"],
+        "session_id": await _other_session(side),
         "event_id": event.json()["id"],
         "endpoint_id": endpoint_id,
         "delivery_id": test.json()["deliveryId"],
@@ -460,6 +491,17 @@ async def _belonging(side: Side, earlier: dict[str, str]) -> dict[str, str]:
     async with side.db.begin() as tx:
         await tx.connection.execute(BELONGING, side.tenancy.company_id, *found.values())
     return found
+
+
+async def _other_session(side: Side) -> str:
+    """One more session of the person who may end one."""
+    async with side.db.begin() as tx:
+        person_id = await tx.connection.fetchval(
+            """select m.person_id from mainstay.memberships m where m.company_id = $1 and m.role = 'manager'
+               and m.features = '{}' order by m.person_id limit 1""",
+            side.tenancy.company_id,
+        )
+        return await open_session(tx, str(person_id), side.tenancy.company_id)
 
 
 async def _function_run(side: Side) -> str:

@@ -18,7 +18,11 @@ Describer = Callable[[Document], None]
 PAGE_PATH = "/docs"
 DOCUMENT_PATH = "/openapi.json"
 METHODS = ("get", "post", "put", "patch", "delete")
-_PUBLIC_PATHS = frozenset({"/api/v1/auth/login"})
+_PUBLIC_PATHS = frozenset(
+    f"/api/v1/{path}"
+    for path in ("auth/register", "auth/login", "auth/mfa/challenge", "auth/refresh", "auth/password/forgot",
+                 "auth/password/reset", "auth/email/confirm", "invites/accept")
+)  # fmt: skip
 _PUBLIC_TAG = "operations"
 _CREDENTIALS = (
     ("/v1/key/workspace", "workspaceKey"),
