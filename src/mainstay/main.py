@@ -410,7 +410,7 @@ def build_worker(settings: Settings) -> WorkerParts:
             shutdown_seconds=settings.shutdown_seconds,
             heard=waking(emitted),
         )
-        relay = reactions.relay_of(base.regions, db, registry)
+        relay = reactions.relay_of(base.regions, db, registry, base.keyring)
         parts.append(RegionParts(name, worker, relay, emissions_of(base.regions, db), emitted))
     return WorkerParts(parts, outbound, base, engines, serving)
 

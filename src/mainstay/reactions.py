@@ -9,9 +9,10 @@ company's region: what home announces of a company whose data live elsewhere is 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
-from mainstay import archive, events, functions, identity, templates, webhooks
+from mainstay import accounts, archive, events, functions, identity, templates, webhooks
 from mainstay.events import Place
 from mainstay.kernel import outbox
+from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection, Database, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.outbox import Announcement, Reaction, Relay
@@ -21,15 +22,22 @@ _OPENED = "workspace.opened"
 
 
 def reactions_on(
-    home: Database, db: Database, registry: functions.Registry | None = None
+    home: Database, db: Database, registry: functions.Registry | None = None, keyring: Keyring | None = None
 ) -> Mapping[str, Sequence[Reaction]]:
-    """Who reacts to what is announced in one of the databases; what concerns a function is sent to it as an event."""
+    """Who reacts to what is announced in one of the databases; what concerns a function is sent to it as an event.
+
+    Letters are written with a keyring, which seals them.
+    """
     retention = Retention(home, is_home=db is home)
     found: dict[str, list[Reaction]] = {
         "template.assigned": [retention.follow],
         "template.unassigned": [retention.follow],
         "template.changed": [retention.follow_all],
     }
+    if keyring is not None:
+        telling = Telling(home, keyring, is_home=db is home)
+        for name in accounts.MFA_CHANGES:
+            found.setdefault(name, []).append(telling.tell_of_mfa)
     for name in sorted(registry.event_names()) if registry is not None else ():
         found.setdefault(name, []).append(send_to_functions)
     return found
@@ -47,9 +55,11 @@ async def send_to_functions(tx: Tx, fact: Announcement) -> None:
     await functions.send(tx, [event], company_id=fact.company_id)
 
 
-def relay_of(regions: Regions, db: Database, registry: functions.Registry | None = None) -> Relay:
+def relay_of(
+    regions: Regions, db: Database, registry: functions.Registry | None = None, keyring: Keyring | None = None
+) -> Relay:
     """The relay of what is announced in one of the databases."""
-    reactions = reactions_on(regions.home, db, registry)
+    reactions = reactions_on(regions.home, db, registry, keyring)
     if regions.are_one:
         return Relay(db, reactions, record)
     if db is regions.home:
@@ -81,6 +91,23 @@ class Retention:
         async with nullcontext(tx) if self._is_home else self._home.begin() as home:
             for workspace_id, days in wanted.items():
                 await archive.override_retention(home, fact.actor, company_id, workspace_id, days=days)
+
+
+class Telling:
+    """Writes the letters that tell people of what was done to their accounts; people and letters are at home."""
+
+    def __init__(self, home: Database, keyring: Keyring, *, is_home: bool) -> None:
+        self._home = home
+        self._keyring = keyring
+        self._is_home = is_home
+
+    async def tell_of_mfa(self, tx: Tx, fact: Announcement) -> None:
+        """The person has a letter on their second factor, from one of their companies."""
+        if fact.data["tellPerson"]:
+            async with nullcontext(tx) if self._is_home else self._home.begin() as home:
+                await accounts.tell_of_mfa(
+                    home, self._keyring, fact.name, person_id=str(fact.data["personId"]), fact_id=fact.id
+                )
 
 
 async def record(tx: Tx, facts: Sequence[Announcement]) -> None:

@@ -41,9 +41,11 @@ from mainstay.accounts.signing_in import (
     switch,
 )
 from mainstay.accounts.tasks import schedules, tasks
+from mainstay.accounts.telling import MFA_CHANGES, tell_of_mfa
 
 __all__ = [
     "CHALLENGE_LIFETIME",
+    "MFA_CHANGES",
     "MOST_OPEN",
     "Arrival",
     "Challenged",
@@ -63,5 +65,6 @@ __all__ = [
     "switch",
     "take_cookies",
     "tasks",
+    "tell_of_mfa",
     "write_letter",
 ]
