@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from mainstay import cli, main
+from mainstay.cli.roles import matrix_markdown
 from mainstay.kernel import settings, telemetry
 from tests.architecture.sources import ROOT, shown
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
-_COMMAND = re.compile(r"\bmainstay ((?:[a-z]+)(?: [a-z]+)?)")
+_COMMAND = re.compile(r"\bmainstay ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)")
 _GROUPS = {"companies", "workspaces", "people", "keys", "events", "webhooks", "archive"}
 
 
@@ -47,3 +48,9 @@ def test_documents_speak_of_commands_that_exist() -> None:
     }
     assert spoken <= commands
     assert commands - {"companies", "workspaces"} <= spoken | _GROUPS
+
+
+def test_the_table_of_roles_is_the_one_that_guards_read() -> None:
+    text = (ROOT / "docs/reference/roles.md").read_text(encoding="utf-8")
+    found = text.partition("by `mainstay roles --markdown` -->\n\n")[2].partition("\n\n<!-- /roles -->")[0]
+    assert found == matrix_markdown(), "run `mainstay roles --markdown` and put what it prints there"

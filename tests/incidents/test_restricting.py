@@ -123,16 +123,20 @@ async def test_the_longest_reason_is_taken(api: httpx.AsyncClient) -> None:
     assert (await api.put(AT, json={"reason": "x" * 500}, headers=TOKEN)).status_code == 200
 
 
-async def test_a_database_that_is_away_leaves_what_was_known(db: Database, fresh_url: str) -> None:
+async def test_what_was_known_last_holds_where_the_database_does_not_tell(db: Database) -> None:
     clock = MovableClock(await db.value(Sql("test.now", "select mainstay.now()")))
-    own = Database(fresh_url, size=1)
-    mode = incidents.Mode(own, clock)
+    mode = incidents.Mode(db, clock)
     async with db.begin() as tx:
         await incidents.restrict(tx, OPERATOR, reason="a breach")
     assert (await mode.current()) is not None
-    await own.close()
+    await db.run(Sql("test.away", "alter table mainstay.restrictions rename to away"))
+    for _ in range(2):
+        clock.move(timedelta(seconds=FRESH_SECONDS))
+        assert (await mode.current()) is not None
+    await db.run(Sql("test.lift", "update mainstay.away set lifted_at = mainstay.now()"))
+    await db.run(Sql("test.back", "alter table mainstay.away rename to restrictions"))
     clock.move(timedelta(seconds=FRESH_SECONDS))
-    assert (await mode.current()) is not None
+    assert await mode.current() is None
 
 
 async def test_a_process_asks_at_most_each_half_second(db: Database) -> None:

@@ -2,8 +2,9 @@
 
     run         up (everything on this machine) | api | worker | migrate | doctor
     administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
-                people                                   the same: suspended, or without their second factor
+                people | letters                         the same: suspended, without second factor; what waits for them
                 queues | jobs | schedules                the same: what waits, runs, failed and comes
+                restrict | auth-log | roles              people's routes closed; what was refused; who may what
                 emitted                                  what SQL emitted and was refused
     use         events send, list, export, import        over HTTP with an API key
                 webhooks listen, doctor | verify         what a customer's developer or auditor needs
@@ -31,9 +32,13 @@ _COMMANDS = {
     "worker": ("serving", "worker"),
     "migrate": ("serving", "migrate"),
     "doctor": ("doctor", "doctor"),
+    "roles": ("roles", "roles"),
+    "restrict": ("restricting", "restrict"),
+    "auth-log": ("auth_log", "auth_log"),
     "companies": ("companies", "companies"),
     "workspaces": ("companies", "workspaces"),
     "people": ("people", "people"),
+    "letters": ("letters", "letters"),
     "keys": ("keys", "keys"),
     "emitted": ("emitted", "emitted"),
     "events": ("events", "events"),

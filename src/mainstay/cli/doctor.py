@@ -15,6 +15,7 @@ import typer
 
 from mainstay.cli import output, places
 from mainstay.cli.checks import CHECKS, Finding, explain_parts, failed, passed
+from mainstay.cli.output import USAGE, CommandFailed
 from mainstay.cli.places import Place
 from mainstay.kernel import settings
 from mainstay.kernel.db import Database
@@ -33,7 +34,7 @@ class Patient:
     place: Place | None
 
 
-doctor = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+doctor = typer.Typer(rich_markup_mode=None, add_completion=False, invoke_without_command=True)
 
 
 @doctor.callback()
@@ -88,6 +89,7 @@ def try_login(
     """
     # Only here: looking after the installation needs no HTTP.
     from mainstay.cli import login_probe  # noqa: PLC0415
+    from mainstay.cli.calling import DEFAULT_URL  # noqa: PLC0415
 
     environment = find_patient(data).environment
     database_url = environment.get("DATABASE_URL", "").strip()

@@ -25,6 +25,10 @@ _BY_CODE: dict[str, Kind] = {
     "person-suspended": "login_failed",
     "no-company": "login_failed",
     "proof-needed": "login_failed",
+    "wrong-password": "login_failed",
+    "refresh-refused": "bad_token",
+    "link-over": "bad_token",
+    "mfa-setup-required": "step_up_required",
     "wrong-code": "code_refused",
     "too-many-codes": "code_refused",
     "challenge-over": "code_refused",
@@ -63,7 +67,8 @@ def _of_unknown(refusal: Refusal) -> Kind | None:
         return "session_over" if has_token else None
     if not has_token:
         return "no_token"
-    return "session_over" if refusal.error.code == "session-over" else "bad_token"
+    # A token that told whose it is was good: what it stood for is not any more.
+    return "session_over" if refusal.subject.person_id else "bad_token"
 
 
 def _has_token(headers: Headers) -> bool:

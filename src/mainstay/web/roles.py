@@ -67,3 +67,13 @@ ACTS: Mapping[str, Act] = {
     "usage.change": _managers("change thresholds and what happens at the limit"),
     "queues.read": _managers("see what waits in the queues"),
 }
+
+
+def matrix() -> list[tuple[str, str, str, str, str]]:
+    """A row for each act: its name, what it is in words, and whether owner, manager and staff may do it."""
+    rows = []
+    for name, act in ACTS.items():
+        staff = "yes" if "staff" in act.roles else f"with `{act.feature}`" if act.feature else ""
+        owner, manager = ("yes" if role in act.roles else "" for role in ("owner", "manager"))
+        rows.append((name, act.title, owner, manager, staff))
+    return rows
