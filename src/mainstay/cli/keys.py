@@ -22,7 +22,8 @@ Company = Annotated[str, typer.Option(help="Slug or id of the company.")]
 _NAMES = {
     "company_id": "companyId", "workspace_id": "workspaceId", "read_only": "readOnly", "allow_list": "allowList",
     "expires_at": "expiresAt", "created_at": "createdAt", "created_by": "createdBy", "revoked_at": "revokedAt",
-    "overlap_ends_at": "overlapEndsAt", "last_used_at": "lastUsedAt",
+    "overlap_ends_at": "overlapEndsAt", "last_used_at": "lastUsedAt", "revoked_reason": "revokedReason",
+    "leaked_at": "leakedAt", "leaked_source": "leakedSource",
 }  # fmt: skip
 
 
@@ -36,6 +37,7 @@ def create(
     read_only: Annotated[bool, typer.Option("--read-only", help="The key may only read.")] = False,
     allow: Annotated[list[str] | None, typer.Option(help="Address or CIDR it may come from; repeatable.")] = None,
     expires: Annotated[str | None, typer.Option(help="When it ends: 90d, 12h, or an ISO time.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="What it may do alone; repeatable. Without one: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Issue a key; its secret is shown this once, on standard output and alone.
@@ -44,6 +46,7 @@ def create(
       export MAINSTAY_KEY=$(mainstay keys create --company acme --workspace production)
       mainstay keys create --company acme --name "audit reader" --read-only --expires 90d
       mainstay keys create --company acme --workspace production --allow 10.0.0.0/8 --json
+      mainstay keys create --company acme --workspace production --scope events.write
     """
 
     async def issue() -> identity.IssuedKey:
@@ -62,7 +65,7 @@ def create(
                 return await identity.issue_key(
                     tx, OPERATOR, owner.id, kind="workspace" if place else "company", name=name, read_only=read_only,
                     workspace_id=None if place is None else place.id, allow_list=allow or [], expires_at=expires_at,
-                    home=home,
+                    scopes=scope or None, home=home,
                 )  # fmt: skip
 
     issued = output.run(issue())
@@ -107,7 +110,7 @@ def list_keys(
         for one in found:
             output.show_json(_shown(one))
         return
-    columns = ("id", "begins", "kind", "name", "rights", "ends", "revoked", "last used")
+    columns = ("id", "begins", "kind", "name", "state", "rights", "ends", "revoked", "last used")
     output.show_table(columns, map(_row, found), empty="The company has no key.")
 
 
@@ -152,10 +155,12 @@ async def _revoke(regions: Regions, owner: identity.Company, key_id: str) -> ide
 
 
 def _row(key: identity.ApiKey) -> tuple[object, ...]:
-    rights = "read" if key.read_only else "read, write"
+    rights = (
+        ", ".join((*(() if key.scopes is None else key.scopes), *(("read only",) if key.read_only else ()))) or "all"
+    )
     ends = min((moment for moment in (key.expires_at, key.overlap_ends_at) if moment), default=None)
     return (
-        key.id, key.prefix, key.kind, key.name, rights, _time(ends), _time(key.revoked_at), _time(key.last_used_at),
+        key.id, key.prefix, key.kind, key.name, key.state, rights, _time(ends), _time(key.revoked_at), _time(key.last_used_at),
     )  # fmt: skip
 
 
