@@ -24,6 +24,7 @@ from mainstay.accounts.session_routes import add_session_routes, problems, token
 from mainstay.accounts.signing_in import CHALLENGE_LIFETIME, Challenged, SignedIn
 from mainstay.web.callers import address_of
 from mainstay.web.json import json_body, openapi_body
+from mainstay.web.limiting import FAILED_LOGINS, Limited
 
 _AT = "/api/v1/auth"
 _MOST_BYTES = 16_384
@@ -67,7 +68,12 @@ def _add_registering(routes: APIRouter, ground: Ground) -> None:
     described = dict(openapi_body(RegisterRequest))
 
     @routes.post(
-        f"{_AT}/register", tags=["people"], status_code=201, openapi_extra=described, responses=_REGISTER_PROBLEMS
+        f"{_AT}/register",
+        tags=["people"],
+        status_code=201,
+        openapi_extra=described,
+        responses=_REGISTER_PROBLEMS,
+        dependencies=[Depends(Limited("register"))],
     )
     async def register(request: Request, response: Response, body: _Register) -> LoginAnswer:
         """A company and its first owner, who is signed in; a letter asks them to confirm their address."""
@@ -78,7 +84,13 @@ def _add_registering(routes: APIRouter, ground: Ground) -> None:
 def _add_signing_in(routes: APIRouter, ground: Ground) -> None:
     login, challenge = dict(openapi_body(LoginRequest)), dict(openapi_body(ChallengeRequest))
 
-    @routes.post(f"{_AT}/login", tags=["people"], openapi_extra=login, responses=_LOGIN_PROBLEMS)
+    @routes.post(
+        f"{_AT}/login",
+        tags=["people"],
+        openapi_extra=login,
+        responses=_LOGIN_PROBLEMS,
+        dependencies=[Depends(Limited("login")), FAILED_LOGINS],
+    )
     async def log_in(request: Request, response: Response, body: _Login) -> LoginAnswer | ChallengeAnswer:
         """Email and password become tokens, or a challenge where a second factor is on: then there are none yet."""
         outcome = await signing_in.sign_in(
@@ -90,7 +102,13 @@ def _add_signing_in(routes: APIRouter, ground: Ground) -> None:
             return ChallengeAnswer(challenge=outcome.token, expires_in=seconds)
         return _welcome(ground, response, outcome)
 
-    @routes.post(f"{_AT}/mfa/challenge", tags=["people"], openapi_extra=challenge, responses=_CHALLENGE_PROBLEMS)
+    @routes.post(
+        f"{_AT}/mfa/challenge",
+        tags=["people"],
+        openapi_extra=challenge,
+        responses=_CHALLENGE_PROBLEMS,
+        dependencies=[Depends(Limited("codes"))],
+    )
     async def answer_challenge(request: Request, response: Response, body: _Challenge) -> LoginAnswer:
         """The challenge of a login and a code become tokens, once."""
         signed_in = await signing_in.answer_challenge(ground, arrival_of(request), body.challenge, body.code)

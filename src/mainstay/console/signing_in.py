@@ -22,7 +22,7 @@ from mainstay.console.guards import (
     theme_of,
 )
 from mainstay.kernel.errors import MainstayError
-from mainstay.web import refusals
+from mainstay.web import limiting, refusals
 from mainstay.web.callers import address_of
 
 _START = "mainstay_start"
@@ -58,9 +58,7 @@ def routes(ground: Ground) -> APIRouter:
         href, email = _next_of(form.get("next", "")), form.get("email", "")
         check_token(request, ground, csrf.of_start(_bound(request)), form)
         try:
-            outcome = await accounts.sign_in(
-                ground.accounts, _arrival(request), email=email, password=form.get("password", "")
-            )
+            outcome = await _sign_in(ground, request, email=email, password=form.get("password", ""))
         except MainstayError as refusal:
             refusals.tell(request.scope, refusal)
             if refusal.status >= 500 and refusal.code != "too-many-logins":
@@ -84,9 +82,7 @@ def routes(ground: Ground) -> APIRouter:
         check_token(request, ground, csrf.of_start(_bound(request)), form)
         challenge = request.cookies.get(_CHALLENGE, "")
         try:
-            signed_in = await accounts.answer_challenge(
-                ground.accounts, _arrival(request), challenge, form.get("code", "")
-            )
+            signed_in = await _answer(ground, request, challenge, form.get("code", ""))
         except MainstayError as refusal:
             if refusal.status >= 500:
                 raise
@@ -137,6 +133,21 @@ def routes(ground: Ground) -> APIRouter:
         return answer
 
     return router
+
+
+async def _sign_in(
+    ground: Ground, request: Request, *, email: str, password: str
+) -> accounts.SignedIn | accounts.Challenged:
+    """What `accounts.sign_in` gives, under the limits of logins."""
+    await limiting.hold(request, "login")
+    async with limiting.failing(request, "login_failures"):
+        return await accounts.sign_in(ground.accounts, _arrival(request), email=email, password=password)
+
+
+async def _answer(ground: Ground, request: Request, challenge: str, code: str) -> accounts.SignedIn:
+    """What `accounts.answer_challenge` gives, under the limit of codes."""
+    await limiting.hold(request, "codes")
+    return await accounts.answer_challenge(ground.accounts, _arrival(request), challenge, code)
 
 
 def _arrival(request: Request) -> accounts.Arrival:

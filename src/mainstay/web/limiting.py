@@ -7,6 +7,7 @@ theirs by themselves. The limits room fulfils `Limiter`; `main` puts it into the
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
@@ -125,23 +126,30 @@ class Limited:
 
 
 class Failing:
-    """Holds to a policy that counts only calls refused with 401; each is counted before it is looked at, and no longer
-    once it was no failure, so that simultaneous guesses cannot slip through. Take it with `scope="function"`."""
+    """Holds to a policy that counts only calls refused with 401. Take it with `scope="function"`."""
 
     def __init__(self, policy: str) -> None:
         self.policy = policy
 
     async def __call__(self, request: Request) -> AsyncIterator[None]:
-        started = time.monotonic()
-        await hold(request, self.policy)
-        try:
+        async with failing(request, self.policy):
             yield
-        except Unauthenticated:
-            raise
-        except BaseException:
-            await give_back(request, self.policy, since=started)
-            raise
-        await give_back(request, self.policy, since=started)
+
+
+@asynccontextmanager
+async def failing(request: Request, policy: str) -> AsyncIterator[None]:
+    """What happens inside is counted before it begins, so that simultaneous guesses cannot slip through, and counts no
+    longer once it ends otherwise than by Unauthenticated; RateLimitExceeded."""
+    started = time.monotonic()
+    await hold(request, policy)
+    try:
+        yield
+    except Unauthenticated:
+        raise
+    except BaseException:
+        await give_back(request, policy, since=started)
+        raise
+    await give_back(request, policy, since=started)
 
 
 FAILED_LOGINS: Any = Depends(Failing("login_failures"), scope="function")
