@@ -120,6 +120,26 @@ async def test_calls_that_come_while_counters_are_moved_are_counted_once(db: Dat
         assert (await one.take("k", rule, peek=True)).remaining == 100_000 - taken
 
 
+async def test_the_table_is_left_when_calls_under_way_have_ended(db: Database) -> None:
+    """More of them than there are connections, so that some have not reached the table when it would be left."""
+    one, other = limits_of(db), limits_of(db)
+    await other.open()
+    await one.open()
+    await other.close()
+    await passes(one, 1)
+    async with db.connection() as connection:
+        await connection.execute("begin")
+        await connection.execute("select 1 from mainstay.rate_limits for update")
+        calls = [asyncio.create_task(one.take("k", HUNDRED)) for _ in range(8)]
+        await asyncio.sleep(0)
+        leaves = asyncio.create_task(one._leave_the_table())
+        await asyncio.wait({leaves}, timeout=0.1)
+        await connection.execute("rollback")
+    await asyncio.gather(leaves, *calls)
+    assert (one.kind, (await one.take("k", HUNDRED, peek=True)).remaining) == ("memory", 91)
+    await one.close()
+
+
 async def test_two_nodes_that_start_at_once_share_from_their_first_call(db: Database) -> None:
     one, other = limits_of(db), limits_of(db)
     async with beating(one), beating(other):
