@@ -84,7 +84,7 @@ def test_a_key_has_the_rights_that_were_asked_for(fresh_url: str) -> None:
     key = shown(
         called(
             "keys", "create", "--company", "acme", "--name", "audit", "--read-only", "--allow", "10.0.0.0/8",
-            "--allow", "::1", "--expires", "90d", "--json", env=operator,
+            "--allow", "::1", "--expires", "90d", "--scope", "usage", "--scope", "exports", "--json", env=operator,
         )
     )  # fmt: skip
     assert (key["kind"], key["name"], key["readOnly"], key["allowList"]) == (
@@ -96,8 +96,10 @@ def test_a_key_has_the_rights_that_were_asked_for(fresh_url: str) -> None:
     days = (datetime.fromisoformat(key["expiresAt"]) - datetime.now(UTC)) / timedelta(days=1)
     assert 89.9 < days <= 90
     assert key["secret"].startswith("mk_co_")
+    assert (key["scopes"], key["state"], key["leakedAt"]) == (["exports", "usage"], "working", None)
     listed = called("keys", "list", "--company", "acme", env=operator)
     assert key["id"] in listed.out
+    assert "exports, usage, read only" in listed.out
     assert key["secret"] not in listed.out
 
 
@@ -114,6 +116,7 @@ def test_a_key_has_the_rights_that_were_asked_for(fresh_url: str) -> None:
         (("keys", "create", "--company", "operator", "--expires", "soon"), 2, "not a duration"),
         (("keys", "create", "--company", OPERATOR_COMPANY, "--expires", "2020-01-01"), 1, "in the future"),
         (("keys", "create", "--company", OPERATOR_COMPANY, "--allow", "10.0.0.1/8"), 1, "CIDR"),
+        (("keys", "create", "--company", OPERATOR_COMPANY, "--scope", "all"), 1, "#/scopes/0"),
         (("keys", "create", "--company", OPERATOR_COMPANY, "--workspace", "x"), 1, "has no workspace 'x'"),
         (("keys", "revoke", "mk_ws_secret"), 2, "by its id"),
         (("keys", "revoke", "00000000-0000-7000-8000-00000000dead"), 1, "there is no key"),

@@ -160,7 +160,8 @@ def _row(key: identity.ApiKey) -> tuple[object, ...]:
     )
     ends = min((moment for moment in (key.expires_at, key.overlap_ends_at) if moment), default=None)
     return (
-        key.id, key.prefix, key.kind, key.name, key.state, rights, _time(ends), _time(key.revoked_at), _time(key.last_used_at),
+        key.id, key.prefix, key.kind, key.name, key.state, rights, _time(ends), _time(key.revoked_at),
+        _time(key.last_used_at),
     )  # fmt: skip
 
 

@@ -14,12 +14,12 @@ there: the secret is one for all databases."""
 GOES_BY_ITSELF: Final = frozenset({"api_keys", "legal_holds", "rule_marks"})
 """Those that the verbs of their rooms carry: keys are merged, holds stand in both, marks tell of a change."""
 STAYS: Final = frozenset({
-    "alert_sends", "announcements", "api_key_addresses", "api_key_refusals", "api_key_uses",
-    "archive_totals", "chain_heads", "chain_starts", "checkpoints", "dead_jobs", "deliveries", "emitted_events", "endpoint_health", "endpoint_hours", "endpoint_minutes",
-    "endpoint_paces", "endpoint_slots", "erased_events", "erasure_steps", "event_flags", "event_minutes",
-    "event_samples", "events", "fifo_lines", "finished_jobs", "jobs", "messages", "meter_caps", "meter_counts",
-    "meter_openings", "pull_items", "replays", "stream_positions", "stream_refusals", "tail_streams",
-    "template_checks", "template_reports", "threshold_alerts", "usage_snapshots",
+    "alert_sends", "announcements", "api_key_addresses", "api_key_refusals", "api_key_uses", "archive_totals",
+    "chain_heads", "chain_starts", "checkpoints", "dead_jobs", "deliveries", "emitted_events", "endpoint_health",
+    "endpoint_hours", "endpoint_minutes", "endpoint_paces", "endpoint_slots", "erased_events", "erasure_steps",
+    "event_flags", "event_minutes", "event_samples", "events", "fifo_lines", "finished_jobs", "jobs", "messages",
+    "meter_caps", "meter_counts", "meter_openings", "pull_items", "replays", "stream_positions", "stream_refusals",
+    "tail_streams", "template_checks", "template_reports", "threshold_alerts", "usage_snapshots",
 })  # fmt: skip
 """Those with what happened, or what follows from it or from settings: it stays where it happened."""
 REFUSES: Final = {
