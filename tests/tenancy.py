@@ -105,6 +105,7 @@ def test_settings(url: str, **more: str) -> Settings:
             "INTERNAL_TOKEN": "a-test-token-of-forty-characters-or-more-3",
             "OUTBOUND_ALLOW": "127.0.0.0/8,localhost,::1",
             "RATE_LIMITS": "all=none",
+            "RATE_LIMIT_STORE": "memory",
             **more,
         }
     )

@@ -1,10 +1,27 @@
 """The stores of limits, each behind the same fixture."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from tests.limits.stores import Bench, Server, memory_bench, postgresql_bench, redis_bench, redis_server
+from mainstay.limits import choosing
+from tests.limits.stores import (
+    PATIENT_SECONDS,
+    Bench,
+    Server,
+    memory_bench,
+    postgresql_bench,
+    redis_bench,
+    redis_server,
+)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store may take its time unless a test says otherwise: on a slow machine nothing passes uncounted."""
+    monkeypatch.setattr(choosing, "Pace", partial(choosing.Pace, answer=timedelta(seconds=PATIENT_SECONDS)))
 
 
 @pytest.fixture(scope="session")

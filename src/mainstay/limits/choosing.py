@@ -134,13 +134,13 @@ class Limits:
 
     async def open(self) -> None:
         """The process is among the nodes, where their number matters, and counts where they do."""
-        if self._nodes is not None:
-            try:
-                if await self._nodes.join():
-                    await self._pool.open()
-                    self._store = self._table
-            except Exception:
-                _log.warning("other API nodes are not known yet; limits are counted in memory", exc_info=True)
+        try:
+            if self._nodes is not None and await self._nodes.join():
+                self._store = self._table
+            if self._store is self._table:
+                await self._pool.open()
+        except Exception as error:
+            _log.warning("the database does not answer yet", store=self.kind, error=type(error).__name__)
         self._tell_kind()
 
     async def run(self, stop: asyncio.Event) -> None:
