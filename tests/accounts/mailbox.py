@@ -30,15 +30,21 @@ class Someone:
 
 async def add(db: Database, tenancy: Tenancy, *, email: str | None = None, name: str = "Ada Lane") -> Someone:
     """A member who knows PASSWORD."""
-    passwords = identity.Passwords()
-    made = await passwords.hash(PASSWORD)
-    passwords.close()
+    made = await made_of(PASSWORD)
     email = email or f"{secrets.token_hex(6)}@example.com"
     async with db.begin() as tx:
         person = await identity.add_person(
             tx, OPERATOR, tenancy.company_id, email=email, name=name, role="manager", password_hash=made
         )
     return Someone(person.id, person.email, await bearer(db, person.id, tenancy.company_id))
+
+
+async def made_of(password: str) -> str:
+    """The hash of a password."""
+    passwords = identity.Passwords()
+    made = await passwords.hash(password)
+    passwords.close()
+    return made
 
 
 async def letters(db: Database, to: str | None = None) -> list[tuple[str, str, str | None]]:

@@ -63,7 +63,8 @@ async def test_a_change_needs_a_recent_proof_and_an_address_of_another_form(
     ada = await add(db, tenancy)
     stale = await bearer(db, ada.id, tenancy.company_id, is_fresh=False)
     assert (await ask(api, stale, "new@example.com")).json()["code"] == "step-up-required"
-    for bad in (ada.email, "no address", "a@b.example\r\nBcc: c@d.example", ""):
+    look_alike = "\u0430da@example.com", "ada@ex\u0430mple.com", "ad\u03b1@example.com"
+    for bad in (ada.email, "no address", "a@b.example\r\nBcc: c@d.example", "", *look_alike):
         answer = await ask(api, ada.headers, bad)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "#/email")
     assert (await ask(api, ada.headers, ada.email.upper())).status_code == 202

@@ -10,8 +10,20 @@ from mainstay import accounts
 from mainstay.accounts import resetting
 from mainstay.kernel.db import Database, Sql
 from tests.accounts import mailbox
-from tests.accounts.mailbox import KEYRING, OTHER, PASSWORD, add, announced, letters, sign_in, token_of, work
+from tests.accounts.mailbox import (
+    KEYRING,
+    OTHER,
+    PASSWORD,
+    add,
+    announced,
+    letters,
+    made_of,
+    sign_in,
+    token_of,
+    work,
+)
 from tests.conftest import SqlClock
+from tests.mfa.conftest import People
 from tests.tenancy import Tenancy, bearer
 
 AT = "/api/v1/auth/password"
@@ -199,3 +211,22 @@ async def test_a_newer_request_ends_the_older_link(api: httpx.AsyncClient, db: D
     await work(db)
     assert (await reset(api, older)).json()["code"] == "link-over"
     assert (await reset(api, await token_of(db, ada.email))).status_code == 204
+
+
+async def test_a_reset_does_not_go_past_the_second_factor(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, sql_clock: SqlClock
+) -> None:
+    people = People(db, KEYRING, tenancy, sql_clock, await sql_clock.stop())
+    ada = await people.with_factor(password_hash=await made_of(PASSWORD))
+    email = str(ada.caller.email)
+    before = (await sign_in(api, email, PASSWORD)).json()["challenge"]
+    async with db.begin() as tx:
+        token = await accounts.links.make_link(tx, "password_reset", ada.id, person_id=ada.id)
+    assert (await reset(api, token)).status_code == 204
+    answer = (await sign_in(api, email, OTHER)).json()
+    assert "challenge" in answer
+    assert "accessToken" not in answer
+    late = await api.post("/api/v1/auth/mfa/challenge", json={"challenge": before, "code": ada.recovery[0]})
+    assert late.status_code == 401
+    right = {"challenge": answer["challenge"], "code": ada.recovery[0]}
+    assert "accessToken" in (await api.post("/api/v1/auth/mfa/challenge", json=right)).json()

@@ -1,5 +1,6 @@
 """Letters to people: written in the transaction of what they tell, sealed, and waiting for a sender."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from mainstay.accounts.queries import letters as rows
 from mainstay.kernel import ids
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection, Record, Tx
+from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.settings import Settings
 from mainstay.kernel.telemetry import REGISTRY
 
@@ -55,14 +57,15 @@ async def write_letter(
 
     Invalid where `to` is no address; ValueError where the data or the link that its words need are missing.
     """
-    recipient = identity.names.check_email(to)[0]
+    if identity.names.find_email_key(to) is None:
+        raise Invalid(faults=[Fault("must be an email address", "#/to")])
     letter_words.check_data(kind, data, has_link=link_token is not None)
     letter_id = letter_id or ids.new_id()
     content = orjson.dumps({"data": dict(data), "token": link_token})
     row = {
         "id": letter_id,
         "kind": kind,
-        "recipient": recipient,
+        "recipient": unicodedata.normalize("NFKC", to.strip()),
         "person_id": person_id,
         "company_id": company_id,
         "data": keyring.seal(content, _context(letter_id)),

@@ -16,6 +16,7 @@ RESERVED_SLUGS = frozenset({"system"})
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LOCAL = re.compile(r"[^\s@\"(),:;<>\[\\\]]{1,64}")
+_LOOK_ALIKE = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC"}
 _LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?")
 
 
@@ -85,8 +86,18 @@ def find_email_key(text: str) -> str | None:
 
 
 def check_email(text: str) -> tuple[str, str]:
-    """The address as it was written, in NFKC, and the key under which it is unique; Invalid otherwise."""
+    """The address as it was written, in NFKC, and the key under which it is unique; Invalid otherwise.
+
+    No part may mix Latin, Greek and Cyrillic letters, of which many look alike.
+    """
     key = find_email_key(text)
     if key is None:
         raise Invalid(faults=[Fault("must be an email address of at most 254 characters", "#/email")])
+    if any(len(_scripts_of(part)) > 1 for part in re.split(r"[.@+_-]", key)):
+        raise Invalid(faults=[Fault("mixes letters of several alphabets in one word", "#/email")])
     return unicodedata.normalize("NFKC", text.strip()), key
+
+
+def _scripts_of(text: str) -> set[str]:
+    """Which of the alphabets that look alike have letters in the text."""
+    return {unicodedata.name(one, "").partition(" ")[0] for one in text if one.isalpha()} & _LOOK_ALIKE
