@@ -736,6 +736,7 @@ async def test_every_id_in_a_path_is_described_here(route: Route, world: World) 
 
 
 # Operators act for every company.
+@pytest.mark.contract("NP-A-09")
 @each("route", [route for route in WITH_IDS if route.kind != "operator"], ids=named)
 async def test_with_ids_of_another_company_404_and_nothing_happens(route: Route, world: World) -> None:
     await _furnish(world.api, world.ours)
@@ -746,6 +747,15 @@ async def test_with_ids_of_another_company_404_and_nothing_happens(route: Route,
         given = {name: side[name] for name, side in zip(route.parameters, mixture, strict=True)}
         assert_refused(await world.call(route, world.ours.credential(route), given), 404)
     assert await _standing(world) == before
+
+
+@pytest.mark.contract("NP-A-09")
+@each("route", [route for route in GUARDED if route.reads and route.kind != "operator"], ids=named)
+async def test_reading_shows_nothing_of_another_company(route: Route, world: World) -> None:
+    """Both companies have something of each kind, and each is shown its own."""
+    answer = await world.call(route, world.theirs.credential(route), world.theirs.ids)
+    assert answer.status_code == 200, answer.text
+    assert [name for name, value in world.ours.ids.items() if ids.is_uuid(value) and value in answer.text] == []
 
 
 @each("route", WITH_IDS, ids=named)

@@ -11,7 +11,8 @@ from mainstay import identity
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Forbidden
 from mainstay.kernel.outbox import Actor
-from mainstay.members import changing
+from mainstay.members import changing, leaving
+from mainstay.members.errors import LastOwner
 from mainstay.web.callers import Caller
 from tests.cli.running import SECRETS, called
 from tests.conftest import running_app
@@ -178,6 +179,34 @@ async def test_two_owners_at_once_do_not_leave_the_company_without(crew: Crew, a
             crew.tenancy.company_id,
         )
     assert left == 1
+
+
+async def test_who_leaves_waits_for_who_is_leaving(crew: Crew, db: Database) -> None:
+    await crew.add("second", "owner")
+    one, other = (
+        Caller("person", crew.ids[name], name, crew.tenancy.company_id, role="owner") for name in ("owner", "second")
+    )
+
+    async def leave_too() -> None:
+        async with db.begin() as tx:
+            await leaving.leave(tx, other)
+
+    async with db.begin() as tx:
+        await leaving.leave(tx, one)
+        second = asyncio.create_task(leave_too())
+        while not second.done() and not await _is_somebody_waiting(db):
+            await asyncio.sleep(0.01)
+    with pytest.raises(LastOwner):
+        await second
+
+
+async def _is_somebody_waiting(db: Database) -> bool:
+    async with db.connection() as connection:
+        found = await connection.fetchval(
+            """select exists (select from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock')"""
+        )
+    return bool(found)
 
 
 async def test_suspension_acts_at_the_next_request_on_every_node(crew: Crew, fresh_url: str) -> None:
