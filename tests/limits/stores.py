@@ -1,5 +1,6 @@
 """The three stores as tests open them: each beside a clock that the test moves, and anew for a second opener."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -43,6 +44,8 @@ def redis_server(*options: str, port: int | None = None) -> Iterator[Server]:
     """A server of the test's own on loopback that keeps nothing; the test is skipped where none is installed."""
     program = shutil.which("redis-server")
     if program is None:
+        if os.environ.get("MAINSTAY_REQUIRE_PEERS") == "1":
+            pytest.fail("MAINSTAY_REQUIRE_PEERS=1, but redis-server is not installed")
         pytest.skip("redis-server is not installed")
     with TemporaryDirectory(prefix="mainstay-redis-") as place:
         port = port or free_port()
