@@ -11,7 +11,8 @@ PYPROJECT = ROOT / "pyproject.toml"
 CONTRACTS = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 ORDER = [
     "cli", "main", "reactions", "modules", "console", "erasure", "streams", "archive", "events", "templates",
-    "members", "accounts", "mfa", "identity", "webhooks", "functions", "jobs", "plans", "limits", "observability", "web", "embedded", "kernel",
+    "members", "accounts", "mfa", "incidents", "identity", "webhooks", "functions", "jobs", "plans", "limits",
+    "observability", "web", "embedded", "kernel",
 ]  # fmt: skip
 
 
