@@ -365,7 +365,7 @@ def _parse(name: str, kind: str, text: str) -> Any:
     if name == "parts" and text == "none":
         return ()
     if name == "rate_limits":
-        return _rates_of(text)
+        return parse_rates(text)
     if name == "trusted_proxies":
         return _networks_of(text)
     if name.endswith("secret_previous") or name in ("console_operators", "modules", "parts", "rate_limit_closed"):
@@ -390,7 +390,8 @@ def _amounts_of(text: str) -> dict[str, int | None]:
     }
 
 
-def _rates_of(text: str) -> dict[str, tuple[int, int] | None]:
+def parse_rates(text: str) -> dict[str, tuple[int, int] | None]:
+    """The figures of RATE_LIMITS by name, as calls and seconds, None for no limit; ValueError."""
     found: dict[str, tuple[int, int] | None] = {}
     for name, sign, figures in (part.strip().rpartition("=") for part in text.split(",") if part.strip()):
         calls, stroke, seconds = figures.partition("/")

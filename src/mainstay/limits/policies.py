@@ -60,15 +60,20 @@ _DOCUMENTED: Final[Mapping[str, str]] = {one.documented: one.name for one in TAB
 
 def policies_of(settings: Settings) -> Mapping[str, Policy]:
     """Every policy by name with the figures that settings give it; SettingsError names what is no policy."""
+    return policies_with(settings.rate_limit_general, settings.rate_limits)
+
+
+def policies_with(general: int, rates: Mapping[str, tuple[int, int] | None]) -> Mapping[str, Policy]:
+    """The same from RATE_LIMIT_GENERAL and RATE_LIMITS alone."""
     found = {one.name: one for one in TABLE}
-    if settings.rate_limit_general != found[GENERAL].allowance:
-        found[GENERAL] = replace(found[GENERAL], allowance=settings.rate_limit_general, set_by="setting")
-    unknown = sorted(name for name in settings.rate_limits if name != EVERY and name_of(name) not in found)
+    if general != found[GENERAL].allowance:
+        found[GENERAL] = replace(found[GENERAL], allowance=general, set_by="setting")
+    unknown = sorted(name for name in rates if name != EVERY and name_of(name) not in found)
     if unknown:
         raise SettingsError(f"RATE_LIMITS names what is no limit; there are {', '.join(found)} and {EVERY}")
-    if EVERY in settings.rate_limits:
-        found = {name: _with(one, settings.rate_limits[EVERY]) for name, one in found.items()}
-    for name, figures in settings.rate_limits.items():
+    if EVERY in rates:
+        found = {name: _with(one, rates[EVERY]) for name, one in found.items()}
+    for name, figures in rates.items():
         if name != EVERY:
             found[name_of(name)] = _with(found[name_of(name)], figures)
     return found
