@@ -2,7 +2,7 @@
 
     key:     working --rotated, overlap ends--> ended     working --expires_at--> expired     any --revoked--> revoked
     person:  working --suspended--> refused at the next call, whatever tokens they hold
-    session: open --signed out, idle for 12 h, 7 days old, person suspended or no member any more--> over
+    session: open --ended, idle, too old, person or membership suspended--> over (opened and ended by accounts)
 
 Tenancy is company, then workspace. Every company has one reserved system workspace (D-04); the operator's own company
 and workspace have fixed ids. People are global; a membership gives a role in one company, and an access token names
@@ -13,7 +13,7 @@ SHA-256 digests; a key's secret is shown once. Once `revoke_key` has committed n
 readers ask the database, and writers that use the one-second cache re-check with `mainstay.key_is_valid` in the
 statement that writes. A login tells an unknown email from a wrong password neither by its answer nor by its work.
 Every change is announced with its actor: `company.opened`, `company.moved`, `workspace.opened`, `person.added`,
-`key.issued`, `key.rotated`, `key.changed`, `key.leaked`, `key.revoked`, `session.opened`, `session.ended`.
+`key.issued`, `key.rotated`, `key.changed`, `key.leaked`, `key.revoked`, `login.failed`.
 Where a region has a database of its own, its keys are there, companies and people at home; a key is looked for in both.
 
 A key may be narrowed to addresses, to reading and to scopes (`web.scopes`); how it is used and refused is counted; one

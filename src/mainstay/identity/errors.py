@@ -72,18 +72,6 @@ class PersonSuspended(Forbidden):
     code = "person-suspended"
 
 
-class NoCompany(Forbidden):
-    """This person is not a member of any company."""
-
-    code = "no-company"
-
-
-class SeveralCompanies(Conflict):
-    """This person is a member of several companies; send `companyId` with one of `companies`."""
-
-    code = "several-companies"
-
-
 class TooManyLogins(Unavailable):
     """Too many passwords are being checked at this moment; try again shortly."""
 
