@@ -282,7 +282,7 @@ def build_console(
         frame=console.frame(),
         exporter=exporter,
         usage=plan_parts(base),
-        live=console.Live(sessions.working),
+        live=console.Live(sessions.working, are_closed=mode.is_on),
         mode=mode,
         functions=functions_of(base, base.db),
     )

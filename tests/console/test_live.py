@@ -180,3 +180,22 @@ async def test_the_end_of_the_process_ends_every_reader(fast: Live, world: World
     assert kinds == ["away", "end"]
     with pytest.raises(Unavailable):
         fast.stream(SUBJECT, "s1", world.load)
+
+
+async def test_what_people_follow_ends_where_their_routes_are_closed_and_what_operators_follow_goes_on(
+    world: World,
+) -> None:
+    closed = False
+
+    async def are_closed() -> bool:
+        return closed
+
+    live = Live(world.working, every_seconds=0.02, heartbeat_seconds=5, are_closed=are_closed)
+    followed = live.stream(SUBJECT, "s1", world.load)
+    operated = live.stream(Subject("queues", "company"), "s2", world.load)
+    for answer in (followed, operated):
+        assert await news(answer) == ("patch", b'{"a":"1"}')
+    closed, world.parts = True, {"a": "2"}
+    assert [await news(followed), await news(followed)] == [("over", b""), ("end", b"")]
+    assert await news(operated) == ("patch", b'{"a":"2"}')
+    live.close()

@@ -28,6 +28,13 @@ MOST_OF_A_SESSION = 8
 Parts = Mapping[str, str]
 Load = Callable[[], Awaitable[Parts]]
 Working = Callable[[str, list[str]], Awaitable[set[str]]]
+Closed = Callable[[], Awaitable[bool]]
+OPERATORS_SUBJECTS = frozenset({"functions", "function-run", "queues", "queue", "bulk-act", "schedules"})
+"""What operators follow, also while people's routes are closed."""
+
+
+async def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,11 @@ class Live:
         every_seconds: float = EVERY_SECONDS,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         sessions_every_seconds: float = SESSIONS_EVERY_SECONDS,
+        are_closed: Closed = _never,
     ) -> None:
-        """`working` tells which of a company's sessions are not over."""
+        """`working` tells which of a company's sessions are not over, `are_closed` whether people's routes are."""
         self._working = working
+        self._are_closed = are_closed
         self._every = every_seconds
         self._heartbeat = heartbeat_seconds
         self._sessions_every = sessions_every_seconds
@@ -164,6 +173,11 @@ class Live:
         clock = asyncio.get_running_loop()
         while feed.readers:
             try:
+                if subject.name not in OPERATORS_SUBJECTS and await self._are_closed():
+                    for reader in list(feed.readers):
+                        reader.tell("over", b"")
+                        reader.end()
+                    break
                 parts = await feed.load()
                 changed = {name: text for name, text in parts.items() if feed.known.get(name) != text}
                 if changed:

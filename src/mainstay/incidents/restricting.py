@@ -60,6 +60,10 @@ class Mode:
             await asyncio.wait([self._asking], timeout=PATIENCE_SECONDS)
         return self._known
 
+    async def is_on(self) -> bool:
+        """Whether people's routes are closed."""
+        return await self.current() is not None
+
     async def check(self, scope: Scope) -> None:
         """Restricted where the request is for a person's route of the API and those are closed."""
         if is_of_people(scope["path"], is_operators=_has_operators_token(scope)) and await self.current() is not None:
