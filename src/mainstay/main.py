@@ -353,6 +353,7 @@ def tasks_of(
         *limits.tasks(db),
         *mfa.tasks(db, base.keyring),
         *accounts.tasks(base.db, base.keyring),
+        *members.tasks(base.db),
         *observability.tasks(db),
         *plans.tasks(base.db, db, plans.Book.of(base.settings), base.keyring, plans.senders_of(outbound)),
     ]
@@ -379,6 +380,7 @@ def schedules(registry: functions.Registry | None = None) -> list[Schedule]:
         *limits.schedules(),
         *mfa.schedules(),
         *accounts.schedules(),
+        *members.schedules(),
         *plans.schedules(),
         *observability.schedules(),
     ]

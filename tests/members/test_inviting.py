@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from mainstay.members import members
+from mainstay.members.tasks import PRUNE, tasks
 from tests.conftest import SqlClock, running_app
 from tests.members.conftest import DEPARTMENTS, INVITES, PASSWORD, Crew, pointers, refused
 from tests.tenancy import bearer, open_tenancy
@@ -90,6 +91,13 @@ async def test_invitations_are_listed_by_state_newest_first(crew: Crew, sql_cloc
     refused(await crew.call("POST", f"{at}/resend"), 409, "already-member")
     assert [data["email"] for _, data in await crew.announced("invitation.withdrawn")] == ["gone@example.com"]
     assert (await crew.done("POST", f"{INVITES}/{late['id']}/resend"))["state"] == "open"
+
+    prune = next(one.run for one in tasks(crew.db) if one.kind == PRUNE)
+    assert prune is not None
+    for later, left in ((timedelta(days=89), 4), (timedelta(days=1, hours=1), 2), (timedelta(days=7), 0)):
+        await sql_clock.move(later)
+        await prune(None)  # type: ignore[arg-type]
+        assert (await crew.done("GET", INVITES))["meta"]["total"] == left
 
 
 async def test_who_may_invite_whom(crew: Crew) -> None:

@@ -1,7 +1,7 @@
 """Who belongs to a company: invitations, members and their roles, departments, and the company itself.
 
     invitation: open --accepted, once--> accepted     open --7 days--> expired --invited again, resent--> open
-                open, expired --withdrawn--> withdrawn
+                open, expired --withdrawn--> withdrawn     an ended one --90 days--> gone
     member:     acting --suspend--> suspended --restore--> acting     either --remove, leave--> gone
     person:     acting --operators suspend--> suspended in every company --operators restore--> acting
     department: open --close--> gone, its history stays in the company's events
@@ -25,6 +25,7 @@ from mainstay.members.inviting import invite
 from mainstay.members.people import Person, read_person, restore_person, suspend_person
 from mainstay.members.routes import router
 from mainstay.members.shown import person_shown, stats_shown
+from mainstay.members.tasks import schedules, tasks
 
 __all__ = [
     "Person",
@@ -34,6 +35,8 @@ __all__ = [
     "read_stats",
     "restore_person",
     "router",
+    "schedules",
     "stats_shown",
     "suspend_person",
+    "tasks",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import orjson
@@ -22,6 +22,8 @@ from mainstay.web.roles import Role
 
 State = Literal["open", "accepted", "expired", "withdrawn"]
 LIFETIME: Final = accounts.links.LIFETIMES["invitation"]
+KEPT: Final = timedelta(days=90)
+"""How long an invitation that was accepted, withdrawn or over is listed; its events stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ async def get_invitation(db: Connection, company_id: str, invitation_id: str) ->
     if row is None:
         raise InvitationNotFound
     return invitation_of(row)
+
+
+async def prune(db: Connection) -> int:
+    """Invitations that were accepted, withdrawn or over 90 days ago are gone; how many went."""
+    return await rows.prune_invitations_everywhere(db, KEPT)
 
 
 async def _admit(tx: Tx, caller: Caller, invitation_id: str) -> Invitation:

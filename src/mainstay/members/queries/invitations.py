@@ -58,6 +58,11 @@ _COUNT = Sql(
     f"""select count(*) from mainstay.invitations i
         where i.company_id = $1 and ($2::text is null or {_STATE} = $2)""",  # noqa: S608 (constants)
 )
+_PRUNE = Sql(
+    "members.prune_invitations",
+    """delete from mainstay.invitations
+       where coalesce(accepted_at, withdrawn_at, expires_at) < mainstay.now() - $1::interval""",
+)
 _IS_MEMBER = Sql(
     "members.is_member_by_email",
     """select true from mainstay.memberships m join mainstay.people p on p.id = m.person_id
@@ -113,3 +118,8 @@ async def count_invitations(db: Connection, company_id: str, state: str | None) 
 async def is_member_by_email(db: Connection, company_id: str, email_key: str) -> bool:
     """Whether somebody with that address is a member."""
     return await db.value(_IS_MEMBER, company_id, email_key) is True
+
+
+async def prune_invitations_everywhere(db: Connection, older_than: timedelta) -> int:
+    """How many invitations are gone that were accepted, withdrawn or over longer ago."""
+    return count_of(await db.run(_PRUNE, older_than))
