@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 
 import httpx
-import pytest
 
 from mainstay import accounts
 from mainstay.accounts import confirming
@@ -71,19 +70,21 @@ async def test_a_change_needs_a_recent_proof_and_an_address_of_another_form(
     assert (await confirm(api, await token_of(db, ada.email.upper()))).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "form",
-    ["bob@example.com", "BOB@Example.COM", "\uff22ob@example.com", "bob@\uff25xample.com", "b\u2134b@example.com"],
-)
 async def test_an_address_that_somebody_has_is_taken_in_any_form_and_asking_does_not_tell(
-    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, form: str
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
 ) -> None:
     ada, bob = await add(db, tenancy), await add(db, tenancy, email="bob@example.com")
-    assert (await ask(api, ada.headers, form)).status_code == 202
-    (to,) = [to for kind, to, _ in await letters(db) if kind == "email_change"]
-    token = await token_of(db, to)
-    answer = await confirm(api, token)
-    assert (answer.status_code, answer.json()["code"]) == (409, "email-taken")
+    for form in (
+        "bob@example.com",
+        "BOB@Example.COM",
+        "\uff22ob@example.com",
+        "bob@\uff25xample.com",
+        "b\u2134b@example.com",
+    ):
+        answer = await ask(api, ada.headers, form)
+        assert answer.status_code == 202
+        answer = await confirm(api, await token_of(db, answer.json()["data"]["email"]))
+        assert (answer.status_code, answer.json()["code"]) == (409, "email-taken")
     assert (await mailbox.row_of(db, ada.id))["email"] == ada.email
     assert (await mailbox.row_of(db, bob.id))["email"] == "bob@example.com"
     assert await announced(db, "email.changed") == []

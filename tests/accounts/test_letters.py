@@ -83,11 +83,11 @@ def test_words_that_lack_something_are_refused_when_written() -> None:
         letter_words.check_data("mfa_changed", {"name": "Ada", "change": "lost"}, has_link=False)
 
 
-@pytest.mark.parametrize("to", ["ada@example.com\r\nBcc: b@example.com", "ada", "a b@example.com", "@example.com"])
-async def test_a_letter_goes_to_an_address(db: Database, to: str) -> None:
-    with pytest.raises(Invalid):
-        async with db.begin() as tx:
-            await accounts.write_letter(tx, KEYRING, to=to, kind="password_changed", data={"name": "Ada"})
+async def test_a_letter_goes_to_an_address(db: Database) -> None:
+    for to in ("ada@example.com\r\nBcc: b@example.com", "ada", "a b@example.com", "@example.com"):
+        with pytest.raises(Invalid):
+            async with db.begin() as tx:
+                await accounts.write_letter(tx, KEYRING, to=to, kind="password_changed", data={"name": "Ada"})
     assert await accounts.letters.count_letters(db) == {}
 
 

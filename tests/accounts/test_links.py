@@ -84,9 +84,7 @@ async def test_a_newer_link_ends_the_older_of_its_purpose_and_subject(db: Databa
         assert await accounts.links.end_links(tx, "password_reset", SUBJECT) == 1
 
 
-@pytest.mark.parametrize(
-    "token", ["", "ml_", "ml_" + "a" * 43, "mk_ws_x", "ml_\u00e9", "ml_\x00", "ml_" + "a" * 10_000]
-)
-async def test_what_is_no_link_is_refused_like_one_that_is_over(db: Database, token: str) -> None:
-    with pytest.raises(LinkOver):
-        await use(db, token)
+async def test_what_is_no_link_is_refused_like_one_that_is_over(db: Database) -> None:
+    for token in ("", "ml_", "ml_" + "a" * 43, "mk_ws_x", "ml_\u00e9", "ml_\x00", "ml_" + "a" * 10_000):
+        with pytest.raises(LinkOver):
+            await use(db, token)
