@@ -29,6 +29,13 @@ def email_of(one: Someone) -> str:
     return one.caller.email
 
 
+async def ask(api: httpx.AsyncClient, one: Someone) -> httpx.Response:
+    """The form of the code, to which the right password leads."""
+    led = await sign_in(api, email_of(one))
+    assert (led.status_code, led.headers["location"]) == (303, "/console/sign-in/code?next=%2Fconsole")
+    return await api.get(led.headers["location"])
+
+
 async def give(api: httpx.AsyncClient, form: httpx.Response, code: str) -> httpx.Response:
     return await api.post("/console/sign-in/code", data={"csrf": csrf_of(form.text), "code": code, "next": "/console"})
 
@@ -36,13 +43,14 @@ async def give(api: httpx.AsyncClient, form: httpx.Response, code: str) -> httpx
 async def test_the_console_asks_for_a_code_before_there_is_a_session(
     api: httpx.AsyncClient, db: Database, ada: Someone
 ) -> None:
-    form = await sign_in(api, email_of(ada))
+    form = await ask(api, ada)
     assert (form.status_code, "one-time-code" in form.text) == (200, True)
+    assert "one-time-code" not in (await api.get("/console/sign-in/code?recovery=1")).text
     assert "mainstay_session" not in api.cookies
     assert await announced(db, "session.opened") == []
     assert (await api.get("/console")).status_code == 303
     wrong = await give(api, form, ada.wrong())
-    assert (wrong.status_code, 'role="alert"' in wrong.text) == (401, True)
+    assert (wrong.status_code, 'aria-invalid="true"' in wrong.text) == (401, True)
     right = await give(api, wrong, ada.code())
     assert (right.status_code, right.headers["location"]) == (303, "/console")
     assert "mainstay_challenge" not in api.cookies
@@ -52,10 +60,11 @@ async def test_the_console_asks_for_a_code_before_there_is_a_session(
 
 
 async def test_without_a_challenge_or_the_token_of_the_form_no_code_opens(api: httpx.AsyncClient, ada: Someone) -> None:
-    form = await sign_in(api, email_of(ada))
+    form = await ask(api, ada)
     refused = await api.post("/console/sign-in/code", data={"csrf": "x", "code": ada.code()})
     assert refused.status_code == 403
     del api.cookies["mainstay_challenge"]
+    assert (await api.get("/console/sign-in/code")).headers["location"] == "/console/sign-in?next=%2Fconsole"
     again = await give(api, form, ada.code())
     assert (again.status_code, 'name="password"' in again.text) == (401, True)
 

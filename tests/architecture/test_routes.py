@@ -55,6 +55,7 @@ PUBLIC = {
     ("GET", "/console/sign-in"): "the form that gives the session",
     ("GET", "/console/outbox"): "who may see it is asked for inside: tests/accounts/test_outbox.py",
     ("POST", "/console/sign-in"): "gives the session; needs the token of the form, see tests/console",
+    ("GET", "/console/sign-in/code"): "the form of a code",
     ("POST", "/console/sign-in/code"): "the same, for a challenge",
     ("GET", "/console/static/{name}"): "what the sign-in page brings along, the same for everybody",
 }

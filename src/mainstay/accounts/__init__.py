@@ -24,13 +24,14 @@ Refuses: a second account for an email in any case or form (409), an unsafe requ
 Tables: letters, one_time_links. Kept elsewhere: sessions, people, memberships (identity).
 """
 
-from mainstay.accounts import letters, links
+from mainstay.accounts import confirming, emails, letters, links, passwords_changing, profiles, registering, resetting
+from mainstay.accounts.cookies import give_anew as give_cookies
 from mainstay.accounts.cookies import take_away as take_cookies
 from mainstay.accounts.ground import Arrival, Ground
 from mainstay.accounts.letters import write_letter
 from mainstay.accounts.link_errors import LinkOver
 from mainstay.accounts.routes import router
-from mainstay.accounts.sessions import MOST_OPEN, end_session, end_sessions, list_sessions
+from mainstay.accounts.sessions import MOST_OPEN, Opened, end_session, end_sessions, list_sessions
 from mainstay.accounts.signing_in import (
     CHALLENGE_LIFETIME,
     Challenged,
@@ -51,13 +52,21 @@ __all__ = [
     "Challenged",
     "Ground",
     "LinkOver",
+    "Opened",
     "SignedIn",
     "answer_challenge",
+    "confirming",
+    "emails",
     "end_session",
     "end_sessions",
+    "give_cookies",
     "letters",
     "links",
     "list_sessions",
+    "passwords_changing",
+    "profiles",
+    "registering",
+    "resetting",
     "router",
     "schedules",
     "sign_in",

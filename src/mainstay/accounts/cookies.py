@@ -2,9 +2,11 @@
 
 from fastapi import Request, Response
 
-from mainstay.accounts.sessions import Tokens
+from mainstay.accounts import sessions
+from mainstay.accounts.ground import Ground
+from mainstay.accounts.sessions import Opened, Tokens
 from mainstay.identity import ACCESS_LIFETIME
-from mainstay.web.callers import ACCESS_COOKIE
+from mainstay.web.callers import ACCESS_COOKIE, Caller
 
 REFRESH_COOKIE = "mainstay_refresh"
 REFRESH_PATH = "/api/v1/auth"
@@ -21,6 +23,11 @@ def give(response: Response, tokens: Tokens, *, is_https: bool) -> None:
         REFRESH_COOKIE, tokens.refresh, expires=tokens.expires_at, path=REFRESH_PATH,
         httponly=True, samesite="lax", secure=is_https,
     )  # fmt: skip
+
+
+def give_anew(response: Response, ground: Ground, caller: Caller, opened: Opened) -> None:
+    """The browser has the tokens of the session that stands in the place of the caller's."""
+    give(response, sessions.tokens_of(ground, caller.id, caller.company_id, opened), is_https=ground.is_https)
 
 
 def take_away(response: Response, *, is_https: bool) -> None:

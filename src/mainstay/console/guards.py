@@ -2,13 +2,12 @@
 
 A route takes `page: Annotated[Page, Depends(PageMay("webhooks.change"))]`, an act of `web.roles`, `AnyPage` (whoever is
 signed in) or `OperatorPage` (people that CONSOLE_OPERATORS names) and stands in a router made by `pages()`. A guard
-of a POST has checked the CSRF token.
+of a POST has checked the CSRF token. With `fresh=True` somebody whose proof is old gives another and goes on.
 """
 
-import base64
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,15 +15,21 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
 from starlette.responses import RedirectResponse
 
-from mainstay import incidents
-from mainstay.console import csrf
+from mainstay import incidents, mfa
+from mainstay.console import csrf, explaining, onward
 from mainstay.console.assets import PREFIX
 from mainstay.console.frame import HEADERS, Area
 from mainstay.console.ground import Ground
+from mainstay.console.onward import PROVE, SECOND_FACTOR, Wish
 from mainstay.identity import Session
-from mainstay.kernel import telemetry
 from mainstay.kernel.db import Database
-from mainstay.kernel.errors import Forbidden, Invalid, MainstayError, MfaSetupRequired, Unauthenticated
+from mainstay.kernel.errors import (
+    Forbidden,
+    Invalid,
+    MfaSetupRequired,
+    StepUpRequired,
+    Unauthenticated,
+)
 from mainstay.kernel.logs import logger
 from mainstay.web import bodies, front, refusals
 from mainstay.web.callers import ACCESS_COOKIE, READING, Caller
@@ -32,14 +37,8 @@ from mainstay.web.framework import invalid_of
 from mainstay.web.roles import ACTS
 
 _log = logger(__name__)
-SIGN_IN = "/console/sign-in"
 MAX_FORM_BYTES = 65_536
-SAID = "mainstay_said"
-THEME = "mainstay_theme"
-Theme = Literal["system", "light", "dark"]
-THEMES: tuple[Theme, ...] = ("system", "light", "dark")
 _FORM_TYPE = "application/x-www-form-urlencoded"
-_SAID_CHARACTERS = 200
 
 
 @dataclass(slots=True)
@@ -104,7 +103,9 @@ class Page:
 
     @property
     def areas(self) -> list[Area]:
-        """The areas that the person may open."""
+        """The areas that the person may open; none before a second factor that is demanded."""
+        if self.caller.must_set_up_mfa:
+            return []
         return [
             area
             for area in self.ground.frame.areas
@@ -114,13 +115,12 @@ class Page:
     def show(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """The page; to htmx only the block that it asked for by the id of its target (`panel` or `rows`)."""
         layout = f"only_{self.wanted}.html" if self.wanted in ("panel", "rows") else "base.html"
-        said = _said_of(self.request)
+        said = explaining.said_of(self.request)
         shown = {
-            "page": self, "layout": layout, "said": said, "theme": theme_of(self.request), **context,
+            "page": self, "layout": layout, "said": said, "theme": explaining.theme_of(self.request), **context,
         }  # fmt: skip
         answer = self.ground.frame.respond(template, shown, status=status)
-        if said:
-            answer.delete_cookie(SAID, path="/console")
+        explaining.take_said(self.request, answer)
         return answer
 
     def go(self, href: str, *, said: str = "") -> Response:
@@ -130,11 +130,7 @@ class Page:
             answer = Response(status_code=200, headers={**HEADERS, "hx-redirect": href})
         else:
             answer = RedirectResponse(href, 303, HEADERS)
-        if said:
-            text = base64.urlsafe_b64encode(said[:_SAID_CHARACTERS].encode()).decode()
-            answer.set_cookie(
-                SAID, text, max_age=60, path="/console", httponly=True, samesite="lax", secure=self.ground.is_https
-            )
+        explaining.say(answer, said, is_https=self.ground.is_https)
         return answer
 
 
@@ -145,14 +141,16 @@ class FormRefused(Forbidden):
 
 
 class PageMay:
-    """Admits people who are signed in, may do the act of `web.roles` and, where asked, operate the service."""
+    """Admits people who are signed in, may do the act of `web.roles` and, where asked, operate the service, or proved
+    who they are within the last 15 minutes (`fresh`)."""
 
     kind = "session"
 
-    def __init__(self, act: str, *, operators_only: bool = False) -> None:
+    def __init__(self, act: str, *, operators_only: bool = False, fresh: bool = False) -> None:
         self.act = ACTS[act]
-        self.needs_mfa = act != "account.use"
+        self.needs_mfa = act != "account.use" or operators_only
         self.operators_only = operators_only
+        self.fresh = fresh
 
     async def __call__(self, request: Request) -> Page:
         ground: Ground = request.app.state.console
@@ -168,6 +166,8 @@ class PageMay:
             raise MfaSetupRequired
         if not self.act.allows(page.caller.role, page.caller.features):
             raise Forbidden(f"Your role may not do this: {self.act.title}. You are {page.caller.role} here.")
+        if self.fresh and not page.caller.is_fresh:
+            raise StepUpRequired
         return page
 
 
@@ -197,12 +197,6 @@ def check_token(request: Request, ground: Ground, bound_to: str, form: QueryPara
         raise FormRefused
 
 
-def theme_of(request: Request) -> Theme:
-    """The colours that the browser's cookie asks for."""
-    wanted = request.cookies.get(THEME)
-    return next((theme for theme in THEMES if theme == wanted), "system")
-
-
 def pages() -> APIRouter:
     """A router for pages: whatever goes wrong in it is answered as a page."""
     return APIRouter(route_class=_PageRoute, include_in_schema=False)
@@ -223,50 +217,35 @@ class _PageRoute(APIRoute):
             except bodies.ClientGone:
                 raise
             except Unauthenticated as error:
-                return _to_sign_in(request, error)
+                return explaining.lead_to_sign_in(request, error)
+            except StepUpRequired as error:
+                return await _ask_for_proof(request, error)
+            except MfaSetupRequired as error:
+                refusals.tell(request.scope, error)
+                return explaining.lead(request, SECOND_FACTOR)
             except RequestValidationError as error:
-                return _explain(request, invalid_of(error))
+                return explaining.explain(request, invalid_of(error))
             except Exception as error:
                 known = front.as_known(error)
                 if known.status == 500:
                     _log.exception("page failed", method=request.method, path=request.url.path)
-                return _explain(request, known)
+                return explaining.explain(request, known)
 
         return handle_as_page
 
 
-def _to_sign_in(request: Request, error: Unauthenticated) -> Response:
+async def _ask_for_proof(request: Request, error: StepUpRequired) -> Response:
+    """A page is opened once the proof was given; a form that was sent waits in the page that asks for it."""
     refusals.tell(request.scope, error)
-    if "text/event-stream" in request.headers.get("accept", ""):
-        raise error
-    query = f"?{request.url.query}" if request.url.query else ""
-    wanted = request.url.path + query if request.method in READING else "/console"
-    href = f"{SIGN_IN}?{QueryParams({'next': wanted})}"
-    if request.headers.get("hx-request"):
-        return Response(status_code=401, headers={**HEADERS, "hx-redirect": href})
-    return RedirectResponse(href, 303, HEADERS)
+    href, page = explaining.asked_for(request), onward.path_of(request.headers.get("referer", ""))
+    if request.headers.get("hx-request") or request.method in READING:
+        wanted = href if request.method in READING else onward.safe(page)
+        return explaining.lead(request, f"{PROVE}?{QueryParams({'next': wanted})}")
+    asks: Page = request.state.page
+    return await show_proof(asks, onward.wish_of(href, asks.form.multi_items(), page=page), status=403)
 
 
-def _explain(request: Request, error: MainstayError) -> Response:
-    """What happened, what was not lost, what to do, and the request id to quote."""
-    ground: Ground = request.app.state.console
-    refusals.tell(request.scope, error)
-    context = {
-        "page": getattr(request.state, "page", None), "theme": theme_of(request), "said": "", "error": error,
-        "request_id": telemetry.current_trace().request_id, "is_reading": request.method in READING,
-        "back": request.url.path if request.method in READING else "/console",
-    }  # fmt: skip
-    headers = dict(error.headers)
-    if request.headers.get("hx-request"):
-        headers |= {"hx-retarget": "#notice", "hx-reswap": "innerHTML"}
-        return ground.frame.respond("only_error.html", context, status=error.status, headers=headers)
-    template = "error.html" if context["page"] is not None else "error_plain.html"
-    return ground.frame.respond(template, {**context, "layout": "base.html"}, status=error.status, headers=headers)
-
-
-def _said_of(request: Request) -> str:
-    given = request.cookies.get(SAID, "")
-    try:
-        return base64.urlsafe_b64decode(given.encode()).decode()[:_SAID_CHARACTERS]
-    except ValueError:
-        return ""
+async def show_proof(page: Page, wish: Wish, *, status: int = 200, refusal: str = "") -> Response:
+    """The page that asks for a proof, with what somebody wanted in it."""
+    by_code = await mfa.is_on(page.ground.home, page.caller.id)
+    return page.show("prove.html", status=status, wish=wish, refusal=refusal, by_code=by_code, prefix=onward.FIELD)

@@ -5,8 +5,9 @@ from ipaddress import ip_address
 from fastapi import APIRouter, Request, Response
 
 from mainstay import accounts
+from mainstay.console.explaining import theme_of
 from mainstay.console.ground import Ground
-from mainstay.console.guards import pages, read_session, theme_of
+from mainstay.console.guards import pages, read_session
 from mainstay.kernel.errors import Forbidden
 from mainstay.web.callers import address_of
 

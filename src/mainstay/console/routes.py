@@ -11,6 +11,7 @@ from mainstay.console import (
     holds,
     outbox,
     overview,
+    proving,
     queues,
     schedules,
     schemas,
@@ -58,7 +59,8 @@ def router(ground: Ground) -> APIRouter:
         return Response(found.content, media_type=found.media_type, headers={"cache-control": _FOR_EVER})
 
     routes.include_router(signing_in.routes(ground))
-    routes.include_router(outbox.routes(ground))
+    for unlisted in (proving, outbox):
+        routes.include_router(unlisted.routes(ground))
     for module in AREAS:
         routes.include_router(module.routes(ground))
 

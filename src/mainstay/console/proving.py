@@ -1,0 +1,65 @@
+"""Proving oneself once more, where an act needs a proof that is younger than 15 minutes."""
+
+from fastapi import APIRouter, Response
+from starlette.responses import RedirectResponse
+
+from mainstay import accounts
+from mainstay.console import csrf, onward
+from mainstay.console.frame import HEADERS
+from mainstay.console.ground import Ground
+from mainstay.console.guards import AnyPage, Page, pages, show_proof
+from mainstay.console.onward import PROVE, Wish
+from mainstay.console.visiting import words_of
+from mainstay.kernel.errors import MainstayError
+from mainstay.web import refusals
+
+
+def routes(ground: Ground) -> APIRouter:
+    """The routes."""
+    router = pages()
+
+    @router.get(PROVE)
+    async def ask(page: AnyPage) -> Response:
+        """The form, or on where the proof is young enough."""
+        href = onward.safe(page.request.query_params.get("next", ""), onward.ACCOUNT)
+        if page.caller.is_fresh:
+            return RedirectResponse(href, 303, HEADERS)
+        return await show_proof(page, Wish(href))
+
+    @router.post(PROVE)
+    async def prove(page: AnyPage) -> Response:
+        """A new session is in this one's place, and what was wanted goes on."""
+        form = page.form
+        wish = onward.read_wish(form.multi_items())
+        try:
+            opened = await accounts.step_up(
+                ground.accounts, page.caller, password=form.get("password"), code=form.get("code")
+            )
+        except MainstayError as refusal:
+            if refusal.status >= 500 or refusal.status == 401:
+                raise
+            refusals.tell(page.request.scope, refusal)
+            words = "; ".join(fault.detail for fault in refusal.faults) or words_of(refusal)
+            return await show_proof(page, wish, status=refusal.status, refusal=words[:1].upper() + words[1:])
+        return _keep(ground, page, opened, _go_on(ground, page, wish, opened))
+
+    return router
+
+
+def _go_on(ground: Ground, page: Page, wish: Wish, opened: accounts.Opened) -> Response:
+    if wish.fields is None:
+        return page.go(wish.href)
+    token = csrf.token_of(ground.keyring, csrf.of_session(opened.id))
+    return page.show("prove_on.html", wish=wish, token=token)
+
+
+def _keep(ground: Ground, page: Page, opened: accounts.Opened, answer: Response) -> Response:
+    """The answer, with which the browser has the new session."""
+    if not opened.token:
+        accounts.give_cookies(answer, ground.accounts, page.caller, opened)
+        return answer
+    answer.set_cookie(
+        ground.cookie, opened.token, expires=opened.expires_at, path="/", httponly=True, samesite="lax",
+        secure=ground.is_https,
+    )  # fmt: skip
+    return answer
