@@ -30,10 +30,6 @@ async def test_operators_change_and_see_limits(fresh_url: str, tenancy: Tenancy)
     everybody, own = await _listed(fresh_url), await _listed(fresh_url, *company)
     assert (everybody["invites"]["allowance"], own["invites"]["allowance"]) == (10, 100)
     assert own["invites"]["of"] == "company"
-        10,
-        100,
-        "company",
-    )
     assert (everybody["credit_charge"]["allowance"], everybody["credit_charge"]["windowSeconds"]) == (20, 30)
     assert everybody["general"]["mode"] == "shadow"
     assert (everybody["refund"]["allowance"], everybody["refund"]["setBy"]) == (9, "setting")
