@@ -158,7 +158,7 @@ def build_api(settings: Settings) -> Front:
         plans.router(plan_parts(base)),
         plans.operator_router(regions, plans.Book.of(settings)),
         templates.router(regions, cursors),
-        identity.router(regions, who, passwords, cursors, workspace_figures(base)),
+        identity.router(regions, cursors, workspace_figures(base)),
         webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace),
         accounts.router(ground),
         incidents.router(base.db, base.keyring, cursors, watch.mode),

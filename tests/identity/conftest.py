@@ -55,11 +55,11 @@ async def no_figures(_: Caller, workspace_id: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def app(db: Database, callers: identity.Identity, passwords: identity.Passwords) -> Front:
+def app(db: Database, callers: identity.Identity) -> Front:
     """The room's routes, and one route for every guard that the room fulfils."""
     inner = FastAPI()
     cursors = Cursors(Keyring("a master secret of 32 characters or more"))
-    inner.include_router(identity.router(Regions(db, {}), callers, passwords, cursors, no_figures))
+    inner.include_router(identity.router(Regions(db, {}), cursors, no_figures))
     inner.state.callers = callers
     inner.state.limiter = inner.state.key_rates = Unlimited()
 

@@ -5,9 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from mainstay.identity import companies, key_health, keys
-from mainstay.identity.callers import Identity
 from mainstay.identity.key_routes import Figures, add_key_routes
-from mainstay.identity.passwords import Passwords
 from mainstay.identity.person_key_routes import add_person_key_routes
 from mainstay.identity.schemas import (
     CompanyOfKey,
@@ -45,7 +43,7 @@ _Limit = Annotated[str, Query(description=f"1 to {paging.MAX_LIMIT}")]
 _Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before")]
 
 
-def router(regions: Regions, who: Identity, passwords: Passwords, cursors: Cursors, figures: Figures) -> APIRouter:
+def router(regions: Regions, cursors: Cursors, figures: Figures) -> APIRouter:
     """The room's routes: people and companies are at home, a key is in its region; `figures` asks rooms above."""
     routes = APIRouter()
     _add_key_itself(routes, regions)
