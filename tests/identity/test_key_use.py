@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from mainstay import identity
+from mainstay.identity.key_use import KeyUse
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
@@ -54,7 +55,7 @@ async def test_refused_calls_are_no_use(
 
 async def test_processes_that_count_at_the_same_moment_lose_nothing(db: Database, workspace_key: KeyMaker) -> None:
     keys = [(await workspace_key()).record for _ in range(5)]
-    processes = [identity.KeyUse() for _ in range(6)]
+    processes = [KeyUse() for _ in range(6)]
     for number, process in enumerate(processes):
         for key in keys if number % 2 else reversed(keys):
             for _ in range(7):
@@ -67,7 +68,7 @@ async def test_processes_that_count_at_the_same_moment_lose_nothing(db: Database
 
 async def test_counts_wait_for_a_database_that_is_away(db: Database, workspace_key: KeyMaker) -> None:
     key = (await workspace_key()).record
-    use = identity.KeyUse()
+    use = KeyUse()
     use.count(key.id)
     gone = Database("postgresql://nobody@127.0.0.1:1/nothing", acquire_seconds=0.5)
     with pytest.raises(Unavailable):
@@ -80,7 +81,7 @@ async def test_counts_wait_for_a_database_that_is_away(db: Database, workspace_k
 
 async def test_the_loop_writes_what_is_left_when_it_is_stopped(db: Database, workspace_key: KeyMaker) -> None:
     key = (await workspace_key()).record
-    use, stopping = identity.KeyUse(), asyncio.Event()
+    use, stopping = KeyUse(), asyncio.Event()
     running = asyncio.create_task(use.run(db, stopping))
     await asyncio.sleep(0)
     use.count(key.id)

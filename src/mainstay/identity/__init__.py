@@ -25,7 +25,7 @@ system workspace, a login for whom no thread is free (503), the eleventh wrong p
 fifty-first from an address within ten minutes (429).
 """
 
-from mainstay.identity import names
+from mainstay.identity import key_health, names
 from mainstay.identity.callers import Identity
 from mainstay.identity.companies import (
     OPERATOR_COMPANY,
@@ -42,7 +42,7 @@ from mainstay.identity.companies import (
     open_workspace,
     system_workspaces,
 )
-from mainstay.identity.key_use import KeyUse, usage_5m
+from mainstay.identity.key_use import usage_5m
 from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
 from mainstay.identity.moving import move_company
 from mainstay.identity.passwords import Passwords
@@ -62,7 +62,6 @@ __all__ = [
     "Company",
     "Identity",
     "IssuedKey",
-    "KeyUse",
     "Passwords",
     "Person",
     "Session",
@@ -75,6 +74,7 @@ __all__ = [
     "get_key",
     "get_workspace",
     "issue_key",
+    "key_health",
     "list_companies",
     "list_keys",
     "list_workspaces",

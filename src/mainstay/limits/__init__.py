@@ -25,14 +25,24 @@ sum over all nodes than allowed. Announced: `limit.changed`, `limit.mode_changed
 
 from mainstay.limits.choosing import Limits
 from mainstay.limits.keeping import Keeping
-from mainstay.limits.overrides import Current, Mode, drop_mode, drop_override, known_policy, set_mode, set_override
+from mainstay.limits.overrides import (
+    Current,
+    Figures,
+    Mode,
+    drop_mode,
+    drop_override,
+    known_policy,
+    set_mode,
+    set_override,
+)
 from mainstay.limits.policies import Policy, policies_of, policies_with
-from mainstay.limits.report import report
+from mainstay.limits.report import of_company, report
 from mainstay.limits.store import Rule, Store, Taken
 from mainstay.limits.tasks import schedules, tasks
 
 __all__ = [
     "Current",
+    "Figures",
     "Keeping",
     "Limits",
     "Mode",
@@ -43,6 +53,7 @@ __all__ = [
     "drop_mode",
     "drop_override",
     "known_policy",
+    "of_company",
     "policies_of",
     "policies_with",
     "report",

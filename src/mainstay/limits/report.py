@@ -1,7 +1,7 @@
 """Who was refused, or would have been: counted by each node, stored by the hour, told to operators and companies."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import asyncpg
@@ -11,6 +11,8 @@ from mainstay.kernel import telemetry
 from mainstay.kernel.db import Connection, Database, Record
 from mainstay.kernel.errors import MainstayError
 from mainstay.kernel.logs import logger
+from mainstay.limits.overrides import Current, Figures, plan_of
+from mainstay.limits.policies import Policy, key_policy
 from mainstay.limits.queries import refusals
 
 FLUSH_SECONDS = 2.0
@@ -79,6 +81,21 @@ async def report(db: Connection, policy: str, *, since: datetime) -> list[Record
 async def refused_today(db: Connection, company_id: str) -> dict[str, Record]:
     """What the company was refused on this day (UTC), by policy."""
     return {row["policy"]: row for row in await refusals.today(db, company_id)}
+
+
+async def of_company(
+    db: Database, policies: Mapping[str, Policy], company_id: str
+) -> list[tuple[Figures, Record | None]]:
+    """What holds for the company under each limit that counts its calls, and what that refused today; CompanyUnknown.
+
+    Of limits of keys there is that of its plan."""
+    plan = await plan_of(db, company_id)
+    snapshot, refused = await Current(db, policies).now(), await refused_today(db, company_id)
+    return [
+        (snapshot.of(name, company_id), refused.get(name))
+        for name, policy in policies.items()
+        if policy.counted != "address" and (policy.counted != "key" or name == key_policy(plan))
+    ]
 
 
 async def prune(db: Connection) -> int:

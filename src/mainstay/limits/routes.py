@@ -11,7 +11,7 @@ from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.limits import overrides, report
 from mainstay.limits.overrides import Current, Snapshot
-from mainstay.limits.policies import Policy, key_policy
+from mainstay.limits.policies import Policy
 from mainstay.limits.report import Tally
 from mainstay.limits.schemas import (
     CompanyLimitList,
@@ -59,17 +59,11 @@ class _Desk:
 
     async def of_company(self, company_id: str) -> CompanyLimitList:
         """The limits that count the company's calls, and what they refused today; CompanyUnknown."""
-        plan = await overrides.plan_of(self.home, company_id)
         await self.tally.flush()
-        snapshot, refused = await self.snapshot(), await report.refused_today(self.home, company_id)
         data = []
-        for name, policy in self.policies.items():
-            if policy.counted == "address" or (policy.counted == "key" and name != key_policy(plan)):
-                continue
-            found = refused.get(name)
+        for figures, found in await report.of_company(self.home, self.policies, company_id):
             last = None if found is None else iso(found["last_at"])
-            members = members_of(snapshot.of(name, company_id))
-            data.append(LimitOfCompany(**members, refused_today=calls_of(found), last_refused_at=last))
+            data.append(LimitOfCompany(**members_of(figures), refused_today=calls_of(found), last_refused_at=last))
         return CompanyLimitList(data=data)
 
     async def report(self, policy: Policy, since: datetime) -> LimitReport:

@@ -20,6 +20,7 @@ Tables, all at home: invitations, departments, department_members. API keys that
 go on without them; answers say how many.
 """
 
+from mainstay.members import accepting, changing, company, departments, inviting, leaving, members
 from mainstay.members.company import read_stats
 from mainstay.members.inviting import invite
 from mainstay.members.people import Person, read_person, restore_person, suspend_person
@@ -29,7 +30,14 @@ from mainstay.members.tasks import schedules, tasks
 
 __all__ = [
     "Person",
+    "accepting",
+    "changing",
+    "company",
+    "departments",
     "invite",
+    "inviting",
+    "leaving",
+    "members",
     "person_shown",
     "read_person",
     "read_stats",

@@ -49,6 +49,7 @@ class Wanted:
     suspended: bool | None = None
     search: str | None = None
     department_id: str | None = None
+    has_mfa: bool | None = None
 
 
 async def list_members(
@@ -60,7 +61,7 @@ async def list_members(
         known = ids.is_uuid(wanted.department_id)
         if not known or await department_rows.find_department(db, company_id, wanted.department_id) is None:
             raise DepartmentNotFound
-    given = (wanted.role, wanted.suspended, _pattern(wanted.search), wanted.department_id)
+    given = (wanted.role, wanted.suspended, _pattern(wanted.search), wanted.department_id, wanted.has_mfa)
     found = await rows.list_members(db, company_id, given, after, limit)
     return [_member_of(row) for row in found], await rows.count_members(db, company_id, given)
 

@@ -15,7 +15,8 @@ _WANTED = """from mainstay.memberships m join mainstay.people p on p.id = m.pers
          and ($3::boolean is null or (m.suspended_at is not null or p.suspended_at is not null) = $3)
          and ($4::text is null or p.name ilike $4 or p.email ilike $4)
          and ($5::uuid is null or exists (select from mainstay.department_members d
-               where d.company_id = $1 and d.department_id = $5 and d.person_id = m.person_id))"""
+               where d.company_id = $1 and d.department_id = $5 and d.person_id = m.person_id))
+         and ($6::boolean is null or (p.mfa_enabled_at is not null) = $6)"""
 _LOCK_COMPANY = Sql("members.lock_company", "select id from mainstay.companies where id = $1 for no key update")
 _LOCK_MEMBERS = Sql(
     "members.lock_members",
@@ -25,7 +26,7 @@ _LOCK_MEMBERS = Sql(
 )
 _LIST = Sql(
     "members.list_members",
-    f"select {_SHOWN} {_WANTED} and ($6::uuid is null or m.person_id > $6) order by m.person_id limit $7",
+    f"select {_SHOWN} {_WANTED} and ($7::uuid is null or m.person_id > $7) order by m.person_id limit $8",
 )
 _COUNT = Sql("members.count_members", f"select count(*) {_WANTED}")
 _GET = Sql(
@@ -90,7 +91,7 @@ async def lock_members(tx: Tx, company_id: str, person_ids: Sequence[str]) -> di
 
 
 async def list_members(db: Connection, company_id: str, wanted: Sequence[Any], after: str | None, limit: int) -> Any:
-    """Members in the order of their ids: those of `wanted` role, state, pattern and department."""
+    """Members in the order of their ids: those of `wanted` role, state, pattern, department and factor."""
     return await db.rows(_LIST, company_id, *wanted, after, limit)
 
 
