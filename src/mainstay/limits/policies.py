@@ -49,11 +49,11 @@ TABLE: Final[tuple[Policy, ...]] = (
     Policy("purge", "purges", 3, _HOUR, "user", "PURGE"),
     Policy("file_upload", "files uploaded", 20, _MINUTE, "user", "FILE_UPLOAD"),
     Policy("stripe_webhook", "webhooks from Stripe", 100, _MINUTE, "address", "STRIPE_WEBHOOK"),
-    Policy("key_free", "calls of an API key on the plan free", 600, _MINUTE, "key"),
-    Policy("key_starter", "calls of an API key on the plan starter", 3_000, _MINUTE, "key"),
-    Policy("key_growth", "calls of an API key on the plan growth", 15_000, _MINUTE, "key"),
-    Policy("key_scale", "calls of an API key on the plan scale", 60_000, _MINUTE, "key"),
-    Policy("key_enterprise", "calls of an API key on the plan enterprise", 600_000, _MINUTE, "key"),
+    Policy("key_free", "calls of an API key on the plan free", 6_000, _MINUTE, "key"),
+    Policy("key_starter", "calls of an API key on the plan starter", 60_000, _MINUTE, "key"),
+    Policy("key_growth", "calls of an API key on the plan growth", 600_000, _MINUTE, "key"),
+    Policy("key_scale", "calls of an API key on the plan scale", 2_000_000, _MINUTE, "key"),
+    Policy("key_enterprise", "calls of an API key on the plan enterprise", 6_000_000, _MINUTE, "key"),
 )
 _DOCUMENTED: Final[Mapping[str, str]] = {one.documented: one.name for one in TABLE if one.documented}
 
