@@ -57,6 +57,17 @@ PUBLIC = {
     ("POST", "/console/sign-in"): "gives the session; needs the token of the form, see tests/console",
     ("GET", "/console/sign-in/code"): "the form of a code",
     ("POST", "/console/sign-in/code"): "the same, for a challenge",
+    **{
+        (method, f"/console/{page}"): why
+        for page, why in (
+            ("register", "makes the credential; needs the token of the form"),
+            ("forgot-password", "for whoever cannot sign in; the same"),
+            ("reset-password", "the token of the letter is asked for inside, and that of the form"),
+            ("confirm-email", "the same"),
+            ("accept-invitation", "the same"),
+        )
+        for method in ("GET", "POST")
+    },
     ("GET", "/console/static/{name}"): "what the sign-in page brings along, the same for everybody",
 }
 FAMILIES = (

@@ -29,11 +29,16 @@ class Draft:
 
     def take(self, error: MainstayError, at: Mapping[str, str] | None = None) -> bool:
         """Whether what was refused is of fields, and stands there now; `at` has the fields of errors by their code."""
+        if at and error.code in at:
+            self.wrong[at[error.code]] = _sentence(error.faults[0].detail if error.faults else error.detail)
+            return True
         for fault in error.faults:
             name = fault.pointer.removeprefix("#/").partition("/")[0]
             if name not in self.typed:
                 return False
-            self.wrong.setdefault(name, fault.detail[:1].upper() + fault.detail[1:])
-        if not error.faults and at and error.code in at:
-            self.wrong[at[error.code]] = error.detail
+            self.wrong.setdefault(name, _sentence(fault.detail))
         return bool(self.wrong)
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -1,11 +1,9 @@
 """Proving oneself once more, where an act needs a proof that is younger than 15 minutes."""
 
 from fastapi import APIRouter, Response
-from starlette.responses import RedirectResponse
 
 from mainstay import accounts
 from mainstay.console import csrf, onward
-from mainstay.console.frame import HEADERS
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, Page, pages, show_proof
 from mainstay.console.onward import PROVE, Wish
@@ -20,11 +18,8 @@ def routes(ground: Ground) -> APIRouter:
 
     @router.get(PROVE)
     async def ask(page: AnyPage) -> Response:
-        """The form, or on where the proof is young enough."""
-        href = onward.safe(page.request.query_params.get("next", ""), onward.ACCOUNT)
-        if page.caller.is_fresh:
-            return RedirectResponse(href, 303, HEADERS)
-        return await show_proof(page, Wish(href))
+        """The form."""
+        return await show_proof(page, Wish(onward.safe(page.request.query_params.get("next", ""), onward.ACCOUNT)))
 
     @router.post(PROVE)
     async def prove(page: AnyPage) -> Response:

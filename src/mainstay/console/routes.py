@@ -4,15 +4,22 @@ from fastapi import APIRouter, Response
 from starlette.responses import RedirectResponse
 
 from mainstay.console import (
+    account,
+    account_access,
+    account_factor,
+    account_sessions,
     archive,
     erasures,
     events,
     functions,
     holds,
+    joining,
     outbox,
     overview,
     proving,
     queues,
+    registering,
+    resetting,
     schedules,
     schemas,
     signing_in,
@@ -32,6 +39,12 @@ AREAS = (
     usage,
 )  # fmt: skip
 """The modules of the areas: each has its `AREA` and `routes(ground)`. A new area is a module and a name here."""
+
+UNLISTED = (
+    signing_in, registering, resetting, joining, proving, account, account_access, account_factor, account_sessions,
+    outbox,
+)  # fmt: skip
+"""What no navigation shows: the ways in, and a person's own account."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -58,10 +71,7 @@ def router(ground: Ground) -> APIRouter:
             raise NotFound("There is no such file.")
         return Response(found.content, media_type=found.media_type, headers={"cache-control": _FOR_EVER})
 
-    routes.include_router(signing_in.routes(ground))
-    for unlisted in (proving, outbox):
-        routes.include_router(unlisted.routes(ground))
-    for module in AREAS:
+    for module in (*UNLISTED, *AREAS):
         routes.include_router(module.routes(ground))
 
     @routes.get("/console/{rest:path}")

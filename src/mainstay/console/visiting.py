@@ -119,6 +119,11 @@ def enter(ground: Ground, href: str, signed_in: accounts.SignedIn, *, said: str 
     return answer
 
 
+def lead_visitor(href: str) -> Response:
+    """On to another page after something was done."""
+    return RedirectResponse(href, 303, HEADERS)
+
+
 def land(ground: Ground, request: Request) -> Response | None:
     """On to the same page without the token of a letter's link, which a cookie of that page holds: so it stays in no
     history and no address bar. None where the address has none."""

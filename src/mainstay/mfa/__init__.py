@@ -22,6 +22,7 @@ from mainstay.mfa.challenges import FEW_CODES, Answered, answer, challenge, end_
 from mainstay.mfa.demanding import Demand, demand, forecast, relent
 from mainstay.mfa.errors import AlreadyOn, ChallengeOver, CodeRefused, NotOn, NotSetUp, TooManyCodes, WrongCode
 from mainstay.mfa.factors import Setup, State, disable, is_on, renew_codes, set_up, state, verify
+from mainstay.mfa.pictures import draw
 from mainstay.mfa.proving import Method, prove
 from mainstay.mfa.resetting import find_person_id, reset_by_operator, reset_member
 from mainstay.mfa.routes import router
@@ -45,6 +46,7 @@ __all__ = [
     "challenge",
     "demand",
     "disable",
+    "draw",
     "end_challenges",
     "find_person_id",
     "forecast",

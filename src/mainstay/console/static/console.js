@@ -125,6 +125,7 @@
     if (option) { location.href = option.dataset.href; return; }
     if (palette() && event.target === palette()) palette().close();
     if (event.target.closest("[data-close]")) closePanel(event);
+    if (event.target.closest("[data-print]")) return print();
     const copy = event.target.closest("[data-copy]");
     if (copy) {
       await navigator.clipboard.writeText(copy.dataset.copy);
