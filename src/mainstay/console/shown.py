@@ -28,7 +28,10 @@ _STATES = {
     "off": ("neutral", "power"), "sent": ("good", "circle-check"), "recorded": ("neutral", "check"),
     "done": ("good", "circle-check"), "held": ("warning", "lock"), "stands": ("accent", "lock"),
     "queued": ("waiting", "hourglass"), "skipped": ("neutral", "circle-minus"), "parked": ("waiting", "circle-pause"),
-    "overlapping": ("warning", "layers"),
+    "overlapping": ("warning", "layers"), "suspended": ("bad", "ban"), "accepted": ("good", "circle-check"),
+    "withdrawn": ("neutral", "ban"), "invited": ("waiting", "hourglass"), "working": ("good", "circle-check"),
+    "ending": ("warning", "clock"), "revoked": ("neutral", "ban"), "enforced": ("good", "shield-check"),
+    "shadow": ("waiting", "circle-dot"),
     "lifted": ("neutral", "check"), "counted": ("neutral", "list-checks"), "expired": ("neutral", "clock"),
 }  # fmt: skip
 _STEPS = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (86_400 * 60, 86_400, "d"))
