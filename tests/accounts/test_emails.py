@@ -147,3 +147,20 @@ async def test_a_confirmation_of_an_older_address_is_over(
     assert (await confirm(api, await token_of(db, "new@example.com"))).status_code == 200
     assert (await confirm(api, older)).json()["code"] == "link-over"
     assert await accounts.links.find_link(db, "password_reset", reset) is None
+
+
+async def test_another_password_ends_a_change_of_address_that_somebody_else_may_have_asked_for(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy
+) -> None:
+    ada = await add(db, tenancy)
+    assert (await ask(api, ada.headers, "thief@example.com")).status_code == 202
+    change = {"currentPassword": PASSWORD, "newPassword": mailbox.OTHER}
+    assert (await api.post("/api/v1/auth/password", json=change, headers=ada.headers)).status_code == 200
+    assert (await confirm(api, await token_of(db, "thief@example.com"))).json()["code"] == "link-over"
+    assert (await ask(api, ada.headers, "thief@example.com")).status_code == 202
+    async with db.begin() as tx:
+        token = await accounts.links.make_link(tx, "password_reset", ada.id, person_id=ada.id)
+    reset = {"token": token, "newPassword": "a third horse in a field"}
+    assert (await api.post("/api/v1/auth/password/reset", json=reset)).status_code == 204
+    assert (await confirm(api, await token_of(db, "thief@example.com"))).json()["code"] == "link-over"
+    assert (await mailbox.row_of(db, ada.id))["email"] == ada.email

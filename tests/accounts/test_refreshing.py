@@ -104,6 +104,7 @@ async def test_the_cookie_refreshes_too_and_asks_for_the_csrf_token(
 ) -> None:
     api.cookies.set("mainstay_refresh", signed_in.refresh, path=AUTH)
     assert (await api.post(f"{AUTH}/refresh", json={})).status_code == 403
+    assert (await api.post(f"{AUTH}/refresh", json={"refreshToken": ""})).status_code == 401, "no way around the token"
     answer = await api.post(f"{AUTH}/refresh", json={}, headers={"x-csrf-token": signed_in.csrf})
     assert SignedIn.of(answer).csrf == signed_in.csrf
     api.cookies.clear()

@@ -1,9 +1,12 @@
 """Another password, chosen by somebody who is signed in and knows the current one."""
 
+from typing import Final
+
 from mainstay import mfa
 from mainstay.accounts import announcing, letters, links
 from mainstay.accounts.ground import Ground
 from mainstay.accounts.link_errors import PasswordChangedMeanwhile
+from mainstay.accounts.links import Purpose
 from mainstay.accounts.proving import prove_password
 from mainstay.accounts.queries import credentials as rows
 from mainstay.kernel.db import Connection, Record, Tx
@@ -11,13 +14,15 @@ from mainstay.kernel.errors import Fault, Invalid
 from mainstay.web.callers import Caller
 
 NEW = "#/newPassword"
+_OVER: Final[tuple[Purpose, ...]] = ("password_reset", "email_change")
 
 
 async def change_password(ground: Ground, caller: Caller, *, current: str, new: str, keeps_others: bool) -> int:
     """The person's password is the new one; how many other sessions ended: all, unless they are to be kept.
 
-    The session that asks goes on. Open links to a new password and challenges are over, a letter tells the person, and
-    `password.changed` is announced. WrongPassword, TooManyGuesses, Invalid, PasswordChangedMeanwhile.
+    The session that asks goes on. Open links to a new password and to another address, and challenges are over, a
+    letter tells the person, and `password.changed` is announced. WrongPassword, TooManyGuesses, Invalid,
+    PasswordChangedMeanwhile.
     """
     person = await prove_password(ground.db, ground.passwords, caller.id, current)
     if new == current:
@@ -38,8 +43,8 @@ async def change_password(ground: Ground, caller: Caller, *, current: str, new: 
 
 
 async def replace_password(tx: Tx, ground: Ground, person: Record, made: str) -> int:
-    """The password is the one of that hash, every session has ended (how many), and a letter tells the person;
-    PasswordChangedMeanwhile where the person is suspended."""
+    """The password is the one of that hash, every session has ended (how many), as have links and challenges, and a
+    letter tells the person; PasswordChangedMeanwhile where the person is suspended."""
     person_id = str(person["id"])
     if not await rows.set_password_everywhere(tx, person_id, made, old_hash=None):
         raise PasswordChangedMeanwhile
@@ -56,7 +61,9 @@ async def known_names(db: Connection, person: Record, ground: Ground) -> list[st
 
 async def _follow(tx: Tx, ground: Ground, person: Record) -> None:
     person_id = str(person["id"])
-    await links.end_links(tx, "password_reset", person_id)
+    # Whoever held the account before may have asked for their own address, which would give it back to them.
+    for purpose in _OVER:
+        await links.end_links(tx, purpose, person_id)
     await mfa.end_challenges(tx, person_id)
     await letters.write_letter(
         tx,

@@ -61,7 +61,7 @@ def _add_refreshing(routes: APIRouter, ground: Ground) -> None:
     @routes.post(f"{_AT}/refresh", tags=["people"], openapi_extra=described, responses=_REFRESH_PROBLEMS)
     async def refresh(request: Request, response: Response, body: _Refresh) -> TokensAnswer:
         """A refresh token becomes the next tokens of its session, once; a second use ends the session."""
-        token = body.refresh_token or cookies.refresh_token_of(request)
+        token = cookies.refresh_token_of(request) if body.refresh_token is None else body.refresh_token
         if not token:
             raise RefreshRefused("Authentication required: send `refreshToken`, or its cookie.")
         if body.refresh_token is None:
