@@ -107,6 +107,22 @@ async def test_the_first_code_turns_it_on_and_wrong_ones_do_not(
         assert await connection.fetchval(strong, one.id) == 1
 
 
+async def test_sessions_that_a_password_alone_opened_end_when_it_is_turned_on(
+    api: httpx.AsyncClient, owners: People, db: Database
+) -> None:
+    one = await owners.begin(await owners.add())
+    this, weak, strong = [await owners.headers(one) for _ in range(3)]
+    async with db.connection() as connection:
+        await connection.execute(
+            """update mainstay.sessions set strong_at = mainstay.now()
+               where id = (select id from mainstay.sessions where person_id = $1 order by id desc limit 1)""",
+            one.id,
+        )
+    assert (await post(api, this, "verify", one.code())).status_code == 200
+    assert [(await api.get(AT, headers=headers)).status_code for headers in (this, weak, strong)] == [200, 401, 200]
+    assert [data["sessionsEnded"] for _, data in await announced(db, "mfa.enabled")] == [1]
+
+
 async def test_the_code_that_turned_it_on_is_used_up(people: People) -> None:
     one = await people.begin(await people.add())
     await mfa.verify(people.db, people.keyring, one.caller, one.code())

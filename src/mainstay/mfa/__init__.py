@@ -7,9 +7,10 @@
 
 Guarantees: a secret is stored sealed, beside its row alone, and is sealed anew each night where the master secret has
 changed; recovery codes are stored as SHA-256 digests. Of two simultaneous uses of one code, one wins. A try is counted
-before its code is looked at. Every act is announced in each company of the person, and asks in one of them alone that
-the person be told (`tellPerson`): `mfa.enabled`, `mfa.disabled`, `mfa.codes_renewed`, `mfa.reset`; `mfa.code_refused`
-tells once of ten wrong codes; `company.secured` when a company demands a second factor, or does not any more.
+before its code is looked at. Turning a factor on ends the person's other sessions that a password alone opened. Every
+act is announced in each company of the person, and asks in one of them alone that the person be told (`tellPerson`):
+`mfa.enabled`, `mfa.disabled`, `mfa.codes_renewed`, `mfa.reset`; `mfa.code_refused` tells once of ten wrong codes;
+`company.secured` when a company demands a second factor, or does not any more.
 
 Refuses: a wrong code (`answer` and `prove` with 401, routes of a person who is signed in with 400), a second factor
 beside the first (409), the eleventh code after ten wrong ones within 15 minutes even if it is right (429), resetting

@@ -71,14 +71,21 @@ async def set_up(db: Database, keyring: Keyring, caller: Caller, *, issuer: str)
 
 
 async def verify(db: Database, keyring: Keyring, caller: Caller, code: str) -> State:
-    """The factor that waited is on, and `mfa.enabled` is announced; CodeRefused, TooManyCodes, AlreadyOn, NotSetUp."""
+    """The factor that waited is on, the person's other sessions that a password alone opened are over, and
+    `mfa.enabled` is announced; CodeRefused, TooManyCodes, AlreadyOn, NotSetUp."""
 
     async def enable(tx: Tx, _: Method) -> None:
         await rows.confirm_factor_everywhere(tx, caller.id)
         if caller.session_id:
             await people_rows.strengthen_session_everywhere(tx, caller.id, caller.session_id)
+        ended = await people_rows.end_weak_sessions_everywhere(tx, caller.id, but=caller.session_id or None)
         await announce(
-            tx, "mfa.enabled", actor=caller.actor, person=await _person(tx, caller), company_id=caller.company_id
+            tx,
+            "mfa.enabled",
+            actor=caller.actor,
+            person=await _person(tx, caller),
+            data={"sessionsEnded": ended},
+            company_id=caller.company_id,
         )
 
     guess = Guess(caller.id, code, caller.company_id, is_waiting=True)

@@ -29,6 +29,11 @@ _END_SESSIONS = Sql(
     """update mainstay.sessions s set ended_at = mainstay.now(), ended_reason = 'mfa_reset'
        where s.person_id = $1 and s.ended_at is null""",
 )
+_END_WEAK = Sql(
+    "mfa.end_weak_sessions",
+    """update mainstay.sessions s set ended_at = mainstay.now(), ended_reason = 'mfa_enabled'
+       where s.person_id = $1 and s.ended_at is null and s.strong_at is null and ($2::uuid is null or s.id <> $2)""",
+)
 _STRENGTHEN = Sql(
     "mfa.strengthen_session",
     """update mainstay.sessions s set strong_at = mainstay.now()
@@ -85,6 +90,11 @@ async def find_member(tx: Tx, company_id: str, person_id: str) -> Record | None:
 async def end_sessions_everywhere(tx: Tx, person_id: str) -> int:
     """How many sessions of the person ended just now."""
     return count_of(await tx.run(_END_SESSIONS, person_id))
+
+
+async def end_weak_sessions_everywhere(tx: Tx, person_id: str, *, but: str | None) -> int:
+    """How many sessions of the person ended just now in which no second factor was ever shown."""
+    return count_of(await tx.run(_END_WEAK, person_id, but))
 
 
 async def strengthen_session_everywhere(tx: Tx, person_id: str, session_id: str) -> None:
