@@ -77,9 +77,7 @@ async def _listed(page: Page) -> dict[str, Any]:
         "search": search,
         "show": chosen,
         "is_filtered": bool(search or chosen),
-        "choices": [
-            (words, address(PATH, show=name, search=search), name == chosen) for name, words in _WORDS.items()
-        ],
+        "choices": [(words, address(PATH, show=name, search=search), name == chosen) for name, words in _WORDS.items()],
         "first": address(PATH, show=chosen, search=search) if after else "",
         "following": address(PATH, show=chosen, search=search, after=following) if following else "",
     }
@@ -102,5 +100,3 @@ async def _told_of(page: Page, one: members.members.Member) -> dict[str, Any]:
         "roles": [(role, told) for role, told in ROLES_TOLD.items() if role != "owner" or page.may("owners.change")],
         "features": FEATURES_TOLD,
     }
-
-

@@ -9,11 +9,14 @@ from mainstay.console import (
     account_factor,
     account_sessions,
     archive,
+    departments,
     erasures,
     events,
     functions,
     holds,
     joining,
+    keys,
+    members,
     outbox,
     overview,
     proving,
@@ -36,7 +39,7 @@ from mainstay.kernel.errors import NotFound
 
 AREAS = (
     overview, events, archive, templates, schemas, streams, erasures, holds, webhooks, queues, schedules, functions,
-    usage,
+    usage, members, departments, keys,
 )  # fmt: skip
 """The modules of the areas: each has its `AREA` and `routes(ground)`. A new area is a module and a name here."""
 
