@@ -7,6 +7,9 @@ from typing import Self
 from mainstay.kernel.errors import MainstayError
 
 
+_OF_A_FIELD = ("is ", "must ", "mixes ", "repeats ", "consists ")
+
+
 @dataclass(slots=True)
 class Draft:
     """The fields of a form in their order; those that no page shows again are empty in `typed`."""
@@ -41,4 +44,6 @@ class Draft:
 
 
 def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
+    """What is wrong, said of the field at which it stands."""
+    whole = f"This {words}" if words.startswith(_OF_A_FIELD) else words[:1].upper() + words[1:]
+    return whole if whole.endswith(".") else f"{whole}."

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from mainstay import accounts
 from mainstay.console import csrf, onward
+from mainstay.console.drafts import Draft
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, Page, pages, show_proof
 from mainstay.console.onward import PROVE, Wish
@@ -34,8 +35,10 @@ def routes(ground: Ground) -> APIRouter:
             if refusal.status >= 500 or refusal.status == 401:
                 raise
             refusals.tell(page.request.scope, refusal)
-            words = "; ".join(fault.detail for fault in refusal.faults) or words_of(refusal)
-            return await show_proof(page, wish, status=refusal.status, refusal=words[:1].upper() + words[1:])
+            draft = Draft({"code": "", "password": ""})
+            draft.take(refusal)
+            words = draft.wrong.get(draft.first_wrong, "") or words_of(refusal)
+            return await show_proof(page, wish, status=refusal.status, refusal=words)
         return _keep(ground, page, opened, _go_on(ground, page, wish, opened))
 
     return router
