@@ -1,5 +1,6 @@
 """Logging in: what opens, what refusals tell, cookies and the CSRF token that goes with them."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -234,3 +235,24 @@ async def test_suspended_people_are_told_behind_the_right_password_alone(
 
 def test_a_refusal_names_its_scheme() -> None:
     assert Unauthenticated().headers == {"WWW-Authenticate": "Bearer"}
+
+
+async def test_a_login_under_way_counts_what_changes_before_its_session_stands(
+    api: httpx.AsyncClient, db: Database, ada: str
+) -> None:
+    async def begun(change: str) -> httpx.Response:
+        """The answer of a login that waits while the person is changed so."""
+        body = {"email": ADA, "password": PASSWORD}
+        async with asyncio.timeout(20), db.begin() as tx:
+            await tx.run(Sql("t", "select from mainstay.people where id = $1 for update"), ada)
+            login = asyncio.create_task(api.post(f"{AUTH}/login", json=body))
+            waiting = Sql("t", "select exists (select from pg_locks where not granted)")
+            while not await db.value(waiting):
+                await asyncio.sleep(0.01)
+            await tx.run(Sql("t", f"update mainstay.people set {change} = mainstay.now() where id = $1"), ada)
+        return await login
+
+    changed = await begun("password_changed_at")
+    assert (changed.status_code, changed.json()["code"]) == (409, "password-changed-meanwhile")
+    assert "accessToken" not in (await begun("mfa_enabled_at")).json()
+    assert await db.value(Sql("t", "select count(*) from mainstay.sessions")) == 0

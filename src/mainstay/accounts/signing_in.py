@@ -9,6 +9,7 @@ from mainstay import identity, mfa
 from mainstay.accounts import sessions
 from mainstay.accounts.errors import NoCompany, NoSuchCompany, SeveralCompanies
 from mainstay.accounts.ground import Arrival, Ground
+from mainstay.accounts.link_errors import PasswordChangedMeanwhile
 from mainstay.accounts.proving import prove_password
 from mainstay.accounts.queries import people as rows
 from mainstay.accounts.queries import sessions as session_rows
@@ -51,19 +52,23 @@ async def sign_in(
 ) -> SignedIn | Challenged:
     """The person has a session, or a challenge where their second factor is on: never both.
 
-    What `identity.recognise` raises. Only behind the right password: NoCompany, NoSuchCompany, SeveralCompanies. The
-    console takes the company that was looked at last where none is named.
+    What `identity.recognise` raises. Only behind the right password: NoCompany, NoSuchCompany, SeveralCompanies, and
+    PasswordChangedMeanwhile where it is not the right one any more. The console takes the company that was looked at
+    last where none is named.
     """
     found = await identity.recognise(
         ground.db, ground.passwords, email=email, password=password, address=arrival.address
     )
     member = await _choose(ground, arrival, str(found.row["id"]), company_id)
     async with ground.db.begin() as tx:
+        person = await rows.hold_person_everywhere(tx, str(found.row["id"]))
+        if person is None or person["password_changed_at"] != found.row["password_changed_at"]:
+            raise PasswordChangedMeanwhile
         if found.fresh_hash is not None:
             await rows.replace_hash_everywhere(
                 tx, str(found.row["id"]), old=found.row["password_hash"], new=found.fresh_hash
             )
-        if member["mfa_enabled_at"] is not None:
+        if person["mfa_enabled_at"] is not None:
             challenge = await mfa.challenge(tx, str(member["person_id"]), str(member["id"]), via=arrival.via)
             outcome: SignedIn | Challenged = Challenged(challenge)
         else:

@@ -29,6 +29,10 @@ _REPLACE_HASH = Sql(
     """update mainstay.people set password_hash = $3, updated_at = mainstay.now()
        where id = $1 and password_hash = $2""",
 )
+_HOLD_PERSON = Sql(
+    "accounts.hold_person",
+    "select password_changed_at, mfa_enabled_at from mainstay.people where id = $1 for no key update",
+)
 _READ_ACCOUNT = Sql(
     "accounts.read_account",
     """select p.id, p.email, p.name, p.email_confirmed_at, p.mfa_enabled_at, p.password_changed_at, p.profile::text,
@@ -66,6 +70,11 @@ async def insert_owner(tx: Tx, company_id: str, person_id: str) -> None:
 async def is_registered_everywhere(db: Connection, email_key: str) -> bool:
     """Whether somebody has that email."""
     return bool(await db.value(_IS_REGISTERED, email_key))
+
+
+async def hold_person_everywhere(tx: Tx, person_id: str) -> Record | None:
+    """Since when the person has their password and a second factor; neither changes meanwhile."""
+    return await tx.row(_HOLD_PERSON, person_id)
 
 
 async def replace_hash_everywhere(tx: Tx, person_id: str, *, old: str, new: str) -> None:

@@ -13,7 +13,8 @@ _COMPANY = (companies.c.id, companies.c.name, companies.c.slug, companies.c.data
             companies.c.created_at)  # fmt: skip
 _WORKSPACE = (workspaces.c.id, workspaces.c.company_id, workspaces.c.name, workspaces.c.slug, workspaces.c.system,
               workspaces.c.created_at)  # fmt: skip
-_PERSON = (people.c.id, people.c.email, people.c.name, people.c.password_hash, people.c.suspended_at)
+_PERSON = (people.c.id, people.c.email, people.c.name, people.c.password_hash, people.c.suspended_at,
+           people.c.password_changed_at)  # fmt: skip
 _LAST_COMPANY = Sql(
     "identity.last_company",
     """select m.company_id::text from mainstay.memberships m where m.person_id = $1
