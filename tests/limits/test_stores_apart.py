@@ -183,3 +183,34 @@ async def test_memory_and_table_take_over_from_each_other(db: Database, sql_cloc
     assert (await memory.take("m", MANY, peek=True)).remaining == 400
     hands.move(timedelta(seconds=20))
     assert (await memory.take("a", FIVE, peek=True)).remaining == 5
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+async def test_calls_of_one_moment_on_many_keys_and_rules_share_a_round_trip(
+    kind: str, db: Database, redis: Server
+) -> None:
+    """Each is held to its own rule, in the order in which they came, and is answered as if it were alone."""
+    client = Redis(redis.url, use="tests", timeout_seconds=PATIENT_SECONDS)
+    await client.ask("FLUSHALL")
+    store: Store = RedisStore(client) if kind == "redis" else table(db)
+    await store.take("b", FIVE, 4)
+    asked = [("b", FIVE, 2), ("a", MANY, 600), ("b", FIVE, 1), ("c", FIVE, 6), ("a", MANY, 600), ("b", FIVE, 1)]
+    taken = await asyncio.gather(*(store.take(key, rule, cost) for key, rule, cost in asked))
+    assert [one.allowed for one in taken] == [False, True, True, False, False, False]
+    assert [one.remaining for one in taken] == [1, 400, 0, 5, 400, 0]
+    assert [one.allowance for one in taken] == [5, 1_000, 5, 5, 1_000, 5]
+    peeks = await asyncio.gather(*(store.take("a", MANY, peek=True) for _ in range(3)))
+    assert [one.remaining for one in peeks] == [400] * 3
+    await client.close()
+
+
+async def test_what_is_no_counter_in_redis_counts_as_nothing_and_harms_nobody(redis: Server) -> None:
+    client = Redis(redis.url, use="tests", timeout_seconds=PATIENT_SECONDS)
+    await client.ask("FLUSHALL")
+    await client.ask("LPUSH", "list", "x")
+    await client.ask("SET", "text", "x")
+    store = RedisStore(client)
+    taken = await asyncio.gather(*(store.take(key, FIVE) for key in ("list", "text", "other")))
+    assert [one.remaining for one in taken] == [4] * 3
+    assert (await store.take("list", FIVE)).remaining == 3
+    await client.close()

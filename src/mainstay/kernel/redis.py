@@ -4,14 +4,15 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import Gauge
 from redis.asyncio import ConnectionPool
-from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from mainstay.kernel.logs import logger
 from mainstay.kernel.telemetry import REGISTRY
@@ -86,29 +87,33 @@ class Redis:
         pool = ConnectionPool.from_url(
             url,
             protocol=2,
-            socket_timeout=timeout_seconds,
+            socket_timeout=None,
             socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 1),
+            retry=Retry(NoBackoff(), 0),
             driver_info=None,
         )
         if token is not None:
             pool.connection_kwargs["password"] = token
         self.prefix = prefix
-        self._client = Client(connection_pool=pool)
+        self._pool = pool
+        self._free: list[Any] = []
         self._use = use
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._breaker = breaker or Breaker()
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._is_up: bool | None = None
 
     async def ask(self, *command: str | bytes | int | float) -> Any:
         """The answer to one command; Away unless it comes in time. Keys are given with `key`."""
-        return await self._within(lambda: self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+        return await self._within(lambda: self._converse(*command))
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        """The answer of the script, run as one step on those keys (the prefix is put before them); Away as with ask."""
+    async def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | int], *, within_seconds: float | None = None
+    ) -> Any:
+        """The answer of the script, run as one step on those keys (the prefix is put before them); Away as with ask,
+        or where it takes longer than told."""
         given = (len(keys), *(self.key(one) for one in keys), *args)
-        return await self._within(lambda: self._evaluate(script, given))
+        return await self._within(lambda: self._evaluate(script, given), within_seconds)
 
     def key(self, name: str) -> str:
         """The key as it stands in Redis."""
@@ -116,20 +121,45 @@ class Redis:
 
     async def close(self) -> None:
         """Every connection is closed."""
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        while self._free:
+            await self._free.pop().disconnect()
 
     async def _evaluate(self, script: Script, given: tuple[str | int, ...]) -> Any:
         try:
-            return await self._client.execute_command("EVALSHA", script.digest, *given)  # type: ignore[no-untyped-call]
+            return await self._converse("EVALSHA", script.digest, *given)
         except NoScriptError:
-            return await self._client.execute_command("EVAL", script.text, *given)  # type: ignore[no-untyped-call]
+            return await self._converse("EVAL", script.text, *given)
 
-    async def _within(self, call: Callable[[], Any]) -> Any:
+    async def _converse(self, *command: str | bytes | int | float) -> Any:
+        """The answer over a connection that nobody else uses meanwhile: what stood idle is tried, then a new one.
+
+        The client's own way from a command to its answer takes three times as long.
+        """
+        while self._free:
+            connection = self._free.pop()
+            with suppress(Lost):
+                return await self._exchange(connection, command)
+        connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        return await self._exchange(connection, command)
+
+    async def _exchange(self, connection: Any, command: tuple[str | bytes | int | float, ...]) -> Any:
+        try:
+            await connection.send_packed_command(_packed(command), check_health=False)
+            answer = await connection.read_response(disable_decoding=True)
+        except ResponseError:
+            self._free.append(connection)
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._free.append(connection)
+        return answer
+
+    async def _within(self, call: Callable[[], Any], seconds: float | None = None) -> Any:
         if not self._breaker.enter():
             raise Away(f"Redis for {self._use} is left alone for a moment")
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._turns:
+            async with asyncio.timeout(self.timeout_seconds if seconds is None else seconds), self._turns:
                 answer = await call()
         except (RedisError, OSError, TimeoutError) as error:
             self._breaker.failed()
@@ -151,3 +181,12 @@ class Redis:
         elif self._is_up is False:
             _log.info("Redis answers again", use=self._use)
         self._is_up = is_up
+
+
+def _packed(command: Sequence[str | bytes | int | float]) -> bytes:
+    """The command as it goes over the wire; the client's own way takes four times as long."""
+    parts = [b"*%d\r\n" % len(command)]
+    for one in command:
+        text = one if isinstance(one, bytes) else str(one).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
+    return b"".join(parts)
