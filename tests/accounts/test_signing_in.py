@@ -8,6 +8,8 @@ import argon2
 import httpx
 import pytest
 
+from mainstay.identity import tries
+from mainstay.identity.errors import TooManyTries
 from mainstay.kernel.db import Database, Sql
 from mainstay.kernel.errors import Unauthenticated
 from tests.accounts.mailbox import announced, letters
@@ -139,6 +141,36 @@ async def test_ten_thousand_tries_are_cheap_after_the_tenth(
         (await api.post(f"{AUTH}/login", json={"email": ADA, "password": f"guess {n}"})).status_code for n in range(40)
     ]
     assert (statuses, len(work)) == ([401] * 10 + [429] * 30, 10)
+
+
+async def test_strangers_who_guess_lock_nobody_out_of_where_they_are_at_home(
+    api: httpx.AsyncClient, db: Database, ada: str
+) -> None:
+    at_home = await log_in(api, ADA)
+
+    async def guess(address: str) -> None:
+        await tries.begin(db, email_key=ADA, address=address)
+
+    for n in range(tries.MOST_FOR_AN_EMAIL):
+        await guess(f"192.0.2.{n}")
+    for address in ("192.0.2.99", "2001:db8::1", ""):
+        with pytest.raises(TooManyTries):
+            await guess(address)
+    await log_in(api, ADA)
+    proof = {"password": PASSWORD}
+    assert (await api.post(f"{AUTH}/step-up", json=proof, headers=at_home.auth)).status_code == 200
+    for _ in range(tries.MOST_FOR_AN_EMAIL):
+        await guess("127.0.0.1")
+    with pytest.raises(TooManyTries):
+        await guess("127.0.0.1")
+
+
+async def test_the_addresses_of_one_ipv6_host_are_one(db: Database) -> None:
+    for n in range(tries.MOST_FROM_AN_ADDRESS):
+        await tries.begin(db, email_key=f"p-{n}@example.com", address=f"2001:db8::{n + 1:x}")
+    with pytest.raises(TooManyTries):
+        await tries.begin(db, email_key="other@example.com", address="2001:db8::ffff")
+    await tries.begin(db, email_key="other@example.com", address="2001:db8:0:1::1")
 
 
 @pytest.mark.contract("DR-A-01")

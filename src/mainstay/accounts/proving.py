@@ -1,4 +1,4 @@
-"""A password asked for once more of somebody who is signed in; guesses count like those at signing in."""
+"""A password asked for once more of somebody who is signed in; guesses count apart from those at signing in."""
 
 from datetime import timedelta
 
@@ -14,12 +14,15 @@ MOST_GUESSES = 10
 
 
 async def prove_password(db: Database, passwords: identity.Passwords, person_id: str, password: str) -> Record:
-    """The person, whose password this is; WrongPassword, TooManyGuesses after ten wrong ones within ten minutes, at
-    signing in or here. The guess is counted before the password is looked at; no connection is held meanwhile."""
+    """The person, whose password this is; WrongPassword, TooManyGuesses after ten wrong ones within ten minutes.
+
+    What strangers guess at signing in does not count here, and nothing here keeps anybody from signing in. The guess is
+    counted before the password is looked at; no connection is held meanwhile.
+    """
     person = await rows.find_person_everywhere(db, person_id)
     if person is None or person["suspended_at"] is not None:
         raise Unauthenticated
-    subjects = [digest_of("email:" + person["email_key"])]
+    subjects = [digest_of(f"person:{person_id}")]
     if max(await rows.count_tries_everywhere(db, subjects, WINDOW)) > MOST_GUESSES:
         raise TooManyGuesses(headers={"Retry-After": str(int(WINDOW.total_seconds()))})
     try:

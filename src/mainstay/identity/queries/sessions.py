@@ -18,6 +18,13 @@ _FORGIVE = Sql(
     "identity.forgive_sign_in_try",
     "update mainstay.sign_in_tries set tries = greatest(tries - 1, 0) where subject = any($1::bytea[])",
 )
+_SEEN_ADDRESSES = Sql(
+    "identity.seen_addresses",
+    """select distinct seen.address from (
+         select s.address from mainstay.people p join mainstay.sessions s on s.person_id = p.id
+         where p.email_key = $1 order by s.id desc limit $2
+       ) seen where seen.address <> ''""",
+)
 _PRUNE_TRIES = Sql(
     "identity.prune_sign_in_tries", "delete from mainstay.sign_in_tries where since < mainstay.now() - $1::interval"
 )
@@ -69,6 +76,11 @@ _PRUNE_SESSIONS = Sql(
 async def count_tries_everywhere(db: Connection, subjects: Sequence[bytes], window: timedelta) -> dict[bytes, int]:
     """One more try of each subject is counted; how many that makes since its window began."""
     return {row["subject"]: row["tries"] for row in await db.rows(_TRY, subjects, window)}
+
+
+async def seen_addresses_everywhere(db: Connection, email_key: str, *, most: int) -> list[str]:
+    """From where whoever has that email opened their newest sessions."""
+    return [row["address"] for row in await db.rows(_SEEN_ADDRESSES, email_key, most)]
 
 
 async def forgive_tries_everywhere(db: Connection, subjects: Sequence[bytes]) -> None:
