@@ -143,7 +143,8 @@ with person as (
   on conflict do nothing
 )
 insert into mainstay.invitations (company_id, id, email, email_key, role, invited_by, expires_at)
-values ($1, $4, 'i@example.com', 'i@example.com', 'staff', '{"kind": "operator", "id": "o"}', 'infinity')
+values ($1, $4, 'i@example.com', 'i@example.com', 'staff', '{"kind": "operator", "id": "o"}',
+  mainstay.now() + interval '7 days')
 on conflict (id) do update set withdrawn_at = null"""
 STREAMS = {("GET", "/v1/key/workspace/events/tail"): "goes on until the client leaves: only its head is looked at"}
 _COMPANY = "/internal/companies/{company_id}"

@@ -9,6 +9,7 @@ from mainstay.console import (
     account_factor,
     account_sessions,
     archive,
+    company,
     departments,
     erasures,
     events,
@@ -16,6 +17,8 @@ from mainstay.console import (
     holds,
     joining,
     keys,
+    limits,
+    limits_of_all,
     members,
     outbox,
     overview,
@@ -23,6 +26,7 @@ from mainstay.console import (
     queues,
     registering,
     resetting,
+    restriction,
     schedules,
     schemas,
     signing_in,
@@ -39,7 +43,7 @@ from mainstay.kernel.errors import NotFound
 
 AREAS = (
     overview, events, archive, templates, schemas, streams, erasures, holds, webhooks, queues, schedules, functions,
-    usage, members, departments, keys,
+    usage, limits, limits_of_all, members, departments, keys, company, restriction,
 )  # fmt: skip
 """The modules of the areas: each has its `AREA` and `routes(ground)`. A new area is a module and a name here."""
 

@@ -20,7 +20,7 @@ _View = Annotated[Page, Depends(PageMay("usage.read"))]
 _Edit = Annotated[Page, Depends(PageMay("usage.change"))]
 
 PATH = "/console/usage"
-AREA = Area("Usage", PATH, "gauge", "Plan", act="usage.read")
+AREA = Area("Usage", PATH, "gauge", "Limits and plans", act="usage.read")
 WIDTH = 1_000
 """Units of the drawn bar."""
 _MOST_WORKSPACES = 200
