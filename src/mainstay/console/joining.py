@@ -94,8 +94,9 @@ async def _form(
     session = await _session(ground, request)
     try:
         offer = await members.accepting.read_offer(ground.home, token)
-    except MainstayError as error:
-        return visiting.show(ground, request, "join.html", refusal=refusal or error, offer=None, broad=True)
+    except accounts.LinkOver:
+        refused = None if isinstance(refusal, accounts.LinkOver) else refusal
+        return visiting.show(ground, request, "join.html", refusal=refused, offer=None, broad=True)
     key = "" if session is None else identity.names.check_email(session.caller.email or "")[1]
     is_me = offer.has_account and key == offer.invitation.email_key
     other = "" if session is None or is_me else session.caller.email

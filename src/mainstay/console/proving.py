@@ -1,9 +1,11 @@
 """Proving oneself once more, where an act needs a proof that is younger than 15 minutes."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Response
 
 from mainstay import accounts
-from mainstay.console import csrf, onward
+from mainstay.console import onward
 from mainstay.console.drafts import Draft
 from mainstay.console.ground import Ground
 from mainstay.console.guards import AnyPage, Page, pages, show_proof
@@ -39,16 +41,16 @@ def routes(ground: Ground) -> APIRouter:
             draft.take(refusal)
             words = draft.wrong.get(draft.first_wrong, "") or words_of(refusal)
             return await show_proof(page, wish, status=refusal.status, refusal=words)
-        return _keep(ground, page, opened, _go_on(ground, page, wish, opened))
+        return _keep(ground, page, opened, _go_on(page, wish, opened))
 
     return router
 
 
-def _go_on(ground: Ground, page: Page, wish: Wish, opened: accounts.Opened) -> Response:
+def _go_on(page: Page, wish: Wish, opened: accounts.Opened) -> Response:
     if wish.fields is None:
         return page.go(wish.href)
-    token = csrf.token_of(ground.keyring, csrf.of_session(opened.id))
-    return page.show("prove_on.html", wish=wish, token=token)
+    page.session = replace(page.session, id=opened.id)
+    return page.show("prove_on.html", wish=wish)
 
 
 def _keep(ground: Ground, page: Page, opened: accounts.Opened, answer: Response) -> Response:
