@@ -34,6 +34,7 @@ from mainstay import (
     webhooks,
 )
 from mainstay.kernel import outbox, partitions, telemetry
+from mainstay.kernel.cache import Cache
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection, Database
@@ -119,6 +120,7 @@ def build_api(settings: Settings) -> Front:
     ingestions = ingest.each(ingestion_into)
 
     keeping = limits.Keeping.of(settings, base.db)
+    cache = Cache.of(settings, regions, identity.cached.FAMILIES)
     cursors, watch = Cursors(base.keyring), incidents.Watch.over(base.db, base.keyring)
     tails = events.Tails(regions, cursors)
 
@@ -129,7 +131,7 @@ def build_api(settings: Settings) -> Front:
         await asyncio.gather(*(_introduce(db, base.host) for _, db in regions.all()))
         await keeping.open()
         loops = [asyncio.create_task(who.run(stop)), asyncio.create_task(keeping.run(stop))]
-        loops.append(asyncio.create_task(watch.log.run(base.db, stop)))
+        loops += [asyncio.create_task(watch.log.run(base.db, stop)), asyncio.create_task(cache.run(stop))]
         tune_collector(10_000)
         yield
         with suppress(TimeoutError):
@@ -147,7 +149,7 @@ def build_api(settings: Settings) -> Front:
     )
     app.state.callers = who
     exporter = events.Exporter(regions, base.keyring, plans.Book.of(settings))
-    ground = accounts.Ground(base.db, base.keyring, passwords, who, settings)
+    ground = accounts.Ground(base.db, base.keyring, passwords, who, settings, cache)
     for routes in (
         keeping.join(app),
         events.tail_router(base.db, tails, plans.Book.of(settings)),
@@ -162,11 +164,12 @@ def build_api(settings: Settings) -> Front:
         webhooks.router(regions, settings, base.keyring, cursors, identity.find_workspace),
         accounts.router(ground),
         incidents.router(base.db, base.keyring, cursors, watch.mode),
-        members.router(regions, base.keyring, passwords, cursors),
+        members.router(regions, base.keyring, passwords, cursors, cache),
         streams.router(regions, settings, base.keyring),
         jobs.router(settings, regions, cursors, region_finder(base.db)),
         functions.router(settings, regions, cursors, functions_of(base, base.db)),
         observability.router(settings, regions, _runway),
+        observability.cache_router(base.db, cache),
         mfa.router(base.db, base.keyring, issuer=settings.brand),
     ):
         app.include_router(routes)

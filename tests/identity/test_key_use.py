@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from mainstay import identity
-from mainstay.identity.key_use import KeyUse
+from mainstay.identity.key_use import KeyUse, usage_5m
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Database
@@ -27,20 +27,20 @@ async def test_three_calls_raise_the_five_minute_figure_by_three(
         first = (await caller.get("/v1/key/workspace")).json()["key"]
         assert (first["uses5m"], first["lastUsedAt"]) == (0, None)
         await callers.key_use.flush_once(db)
-        before = await identity.usage_5m(db, company_id, key.record.id)
+        before = await usage_5m(db, company_id, key.record.id)
         for _ in range(3):
             assert (await caller.get("/v1/key/workspace")).status_code == 200
         assert await callers.key_use.flush_once(db) == 3
-        assert await identity.usage_5m(db, company_id, key.record.id) == before + 3
+        assert await usage_5m(db, company_id, key.record.id) == before + 3
         used_at = (await identity.get_key(db, company_id, key.record.id)).last_used_at
         assert used_at is not None
         shown = (await caller.get("/v1/key/workspace")).json()["key"]
         assert shown["uses5m"] == 4
         assert shown["lastUsedAt"] is not None
         await sql_clock.move(timedelta(minutes=5) - timedelta(seconds=1))
-        assert await identity.usage_5m(db, company_id, key.record.id) == 4
+        assert await usage_5m(db, company_id, key.record.id) == 4
         await sql_clock.move(timedelta(minutes=1, seconds=1))
-        assert await identity.usage_5m(db, company_id, key.record.id) == 0
+        assert await usage_5m(db, company_id, key.record.id) == 0
         assert (await identity.get_key(db, company_id, key.record.id)).last_used_at == used_at
 
 
@@ -62,8 +62,8 @@ async def test_processes_that_count_at_the_same_moment_lose_nothing(db: Database
                 process.count(key.id)
     await asyncio.gather(*(process.flush_once(db) for process in processes))
     for key in keys:
-        assert await identity.usage_5m(db, key.company_id, key.id) == 42
-        assert await identity.usage_5m(db, identity.OPERATOR_COMPANY, key.id) == 0
+        assert await usage_5m(db, key.company_id, key.id) == 42
+        assert await usage_5m(db, identity.OPERATOR_COMPANY, key.id) == 0
 
 
 async def test_counts_wait_for_a_database_that_is_away(db: Database, workspace_key: KeyMaker) -> None:
@@ -76,7 +76,7 @@ async def test_counts_wait_for_a_database_that_is_away(db: Database, workspace_k
     use.count(key.id)
     use.count(ids.new_id())
     await use.flush_once(db)
-    assert await identity.usage_5m(db, key.company_id, key.id) == 2
+    assert await usage_5m(db, key.company_id, key.id) == 2
 
 
 async def test_the_loop_writes_what_is_left_when_it_is_stopped(db: Database, workspace_key: KeyMaker) -> None:
@@ -87,7 +87,7 @@ async def test_the_loop_writes_what_is_left_when_it_is_stopped(db: Database, wor
     use.count(key.id)
     stopping.set()
     await asyncio.wait_for(running, 60)
-    assert await identity.usage_5m(db, key.company_id, key.id) == 1
+    assert await usage_5m(db, key.company_id, key.id) == 1
 
 
 async def test_old_counts_go_and_the_last_use_stays(

@@ -9,6 +9,8 @@ import pytest
 from mainstay import accounts, identity
 from mainstay.identity import errors, sessions, tries
 from mainstay.kernel import crypto
+from mainstay.kernel.cache import Cache
+from mainstay.kernel.cache_stores import Memory
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import NotFound
@@ -17,6 +19,7 @@ from tests.identity.conftest import PASSWORD, add, announced
 from tests.tenancy import test_settings
 
 SETTINGS = test_settings("postgresql://nobody@127.0.0.1/none")
+CACHE = Cache(Memory(), identity.cached.FAMILIES)
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def opened(db: Database, callers: identity.Identity) -> identity.Sessions:
 @pytest.fixture
 def ground(db: Database, callers: identity.Identity, passwords: identity.Passwords) -> accounts.Ground:
     """What people sign in on at the console."""
-    return accounts.Ground(db, Keyring("a master secret of 32 characters or more"), passwords, callers, SETTINGS)
+    return accounts.Ground(db, Keyring("a master secret of 32 characters or more"), passwords, callers, SETTINGS, CACHE)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mainstay import identity
 from mainstay.accounts.queries import credentials as rows
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Record, Tx
@@ -15,7 +16,9 @@ def actor_of(person: Record) -> Actor:
 
 
 async def announce(tx: Tx, name: str, *, actor: Actor, person_id: str, data: Mapping[str, Any]) -> None:
-    """Every company of the person has the fact on record; that of nobody's member the operator's."""
+    """Every company of the person has the fact on record; that of nobody's member the operator's. What is cached of the
+    person is read anew."""
+    await identity.cached.clear_person(tx, person_id)
     companies = await rows.companies_of_everywhere(tx, person_id)
     found: list[str | None] = [str(one["id"]) for one in companies]
     for company_id in found or [None]:

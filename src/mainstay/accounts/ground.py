@@ -6,6 +6,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal
 
 from mainstay import identity
+from mainstay.kernel.cache import Cache
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database
 from mainstay.kernel.settings import Settings
@@ -17,13 +18,15 @@ _DEVICE_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The home database, what seals letters, the threads that hash passwords, who signs tokens, the settings."""
+    """The home database, what seals letters, the threads that hash passwords, who signs tokens, the settings, and what
+    is cached."""
 
     db: Database
     keyring: Keyring
     passwords: identity.Passwords
     who: identity.Identity
     settings: Settings
+    cache: Cache
 
     @property
     def is_https(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Response
 
+from mainstay import identity
 from mainstay.accounts import profiles, signing_in
 from mainstay.accounts.ground import Ground
 from mainstay.accounts.profiles import Account
@@ -28,11 +29,16 @@ def add_me_routes(routes: APIRouter, ground: Ground) -> None:
     async def read_me(caller: _Account, response: Response) -> MeAnswer:
         """The person, the company of this session, and what they may do there."""
         response.headers["cache-control"] = "no-store"
-        account = await profiles.read_account(ground.db, caller.id)
+        profile = identity.cached.USER_PROFILE
+
+        async def load() -> bytes:
+            return _shown(await profiles.read_account(ground.db, caller.id)).model_dump_json().encode()
+
+        account = AccountShown.model_validate_json(await ground.cache.get(profile, caller.id, load, scope=caller.id))
         companies = await signing_in.companies_of(ground, caller.id)
         assert caller.role is not None, "a person has a role"
         return MeAnswer(
-            **_shown(account).model_dump(),
+            **account.model_dump(),
             company_id=caller.company_id,
             role=caller.role,
             features=sorted(caller.features),

@@ -68,6 +68,7 @@ async def change_account(
         if changed:
             data = {"personId": caller.id, "changed": changed}
             await outbox.announce(tx, "user.updated", company_id=caller.company_id, actor=caller.actor, data=data)
+            await identity.cached.clear_person(tx, caller.id)
     return after
 
 

@@ -25,7 +25,7 @@ system workspace, a login for whom no thread is free (503), the eleventh wrong p
 fifty-first from an address within ten minutes (429).
 """
 
-from mainstay.identity import key_health, names
+from mainstay.identity import cached, key_health, names
 from mainstay.identity.callers import Identity
 from mainstay.identity.companies import (
     OPERATOR_COMPANY,
@@ -42,7 +42,6 @@ from mainstay.identity.companies import (
     open_workspace,
     system_workspaces,
 )
-from mainstay.identity.key_use import usage_5m
 from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
 from mainstay.identity.moving import move_company
 from mainstay.identity.passwords import Passwords
@@ -68,6 +67,7 @@ __all__ = [
     "Sessions",
     "Workspace",
     "add_person",
+    "cached",
     "find_company",
     "find_workspace",
     "get_company",
@@ -89,5 +89,4 @@ __all__ = [
     "schedules",
     "system_workspaces",
     "tasks",
-    "usage_5m",
 ]

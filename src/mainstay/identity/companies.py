@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from mainstay.identity import cached
 from mainstay.identity.errors import CompanyNotFound, SlugTaken, WorkspaceNotFound
 from mainstay.identity.names import check_name, check_slug, slug_from
 from mainstay.identity.queries import tenants as tenant_rows
@@ -99,6 +100,7 @@ async def _insert_workspace(
     workspace = workspace_of(found)
     data = {"workspaceId": workspace.id, "name": name, "slug": workspace.slug, "system": system}
     await outbox.announce(tx, "workspace.opened", company_id=company_id, actor=actor, data=data)
+    await cached.clear_company(tx, company_id)
     return workspace
 
 

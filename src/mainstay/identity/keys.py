@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from mainstay.identity import companies
+from mainstay.identity import cached, companies
 from mainstay.identity.allow_lists import check_allow_list
 from mainstay.identity.errors import KeyNotFound, KeyNotRotatable
 from mainstay.identity.key_tokens import SHOWN_CHARACTERS, KeyKind, new_key_token
@@ -116,6 +116,7 @@ async def issue_key(
         },
     )
     await outbox.announce(tx, "key.issued", company_id=company_id, actor=actor, data=_facts_of(issued.record))
+    await cached.clear_company(tx, company_id)
     return issued
 
 
@@ -157,6 +158,7 @@ async def rotate_key(
     )
     data = {**_facts_of(issued.record), "replaces": old.id, "overlapEndsAt": clock.iso(ends_at)}
     await outbox.announce(tx, "key.rotated", company_id=company_id, actor=actor, data=data)
+    await cached.clear_company(tx, company_id)
     return issued
 
 
@@ -168,6 +170,7 @@ async def revoke_key(tx: Tx, actor: Actor, company_id: str, key_id: str, *, reas
         data: dict[str, object] = {"keyId": key.id, "name": key.name, "prefix": key.prefix}
         data |= {"workspaceId": key.workspace_id, **({} if reason is None else {"reason": reason})}
         await outbox.announce(tx, "key.revoked", company_id=company_id, actor=actor, data=data)
+        await cached.clear_company(tx, company_id)
         key = await get_key(tx, company_id, key_id)
     return key
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from mainstay.identity import companies, tries
+from mainstay.identity import cached, companies, tries
 from mainstay.identity.errors import AlreadyMember, LoginRefused, PersonSuspended, TooManyLogins
 from mainstay.identity.names import check_email, check_name, find_email_key
 from mainstay.identity.passwords import Passwords
@@ -51,6 +51,7 @@ async def add_person(
         raise AlreadyMember
     data = {"personId": person.id, "email": person.email, "name": person.name, "role": role}
     await outbox.announce(tx, "person.added", company_id=company_id, actor=actor, data=data)
+    await cached.clear_company(tx, company_id)
     return person
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -89,12 +89,13 @@ class Connection(Protocol):
 
 
 class Tx:
-    """An explicitly begun transaction; who opened it commits it."""
+    """An explicitly begun transaction; who opened it commits it. `cleared` are keys of the cache that it makes old."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("cleared", "connection")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
+        self.cleared: list[str] = []
 
     async def rows(self, sql: Sql, *args: Any) -> list[Record]:
         """All rows."""
@@ -148,6 +149,7 @@ class Database:
         self._acquire_seconds = acquire_seconds
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self.on_cleared: Callable[[Sequence[str]], Awaitable[object]] | None = None
 
     async def open(self) -> None:
         """The pool exists and has one live connection; Unavailable where the database does not answer."""
@@ -197,9 +199,16 @@ class Database:
 
     @asynccontextmanager
     async def begin(self, *, isolation: str | None = None, readonly: bool = False) -> AsyncIterator[Tx]:
-        """A transaction that commits when the block ends and rolls back when it raises."""
-        async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
-            yield Tx(connection)
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        Once it has committed, what it cleared is dropped from the cache of this process, before the caller goes on.
+        """
+        async with self.connection() as connection:
+            tx = Tx(connection)
+            async with connection.transaction(isolation=isolation, readonly=readonly):
+                yield tx
+        if tx.cleared and self.on_cleared is not None:
+            await asyncio.shield(self.on_cleared(tx.cleared))
 
     async def rows(self, sql: Sql, *args: Any) -> list[Record]:
         """All rows of one statement in a transaction of its own."""

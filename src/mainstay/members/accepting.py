@@ -147,3 +147,4 @@ async def _announce(tx: Tx, invitation: Invitation, person: dict[str, str], *, i
     data = {**told, "role": invitation.rights.role, "features": invitation.rights.features}
     data |= {"invitationId": invitation.id}
     await outbox.announce(tx, "member.joined", company_id=invitation.company_id, actor=actor, data=data)
+    await identity.cached.clear_person(tx, person["id"])

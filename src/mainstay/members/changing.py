@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mainstay import identity
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Tx
 from mainstay.kernel.errors import Fault, Invalid
@@ -66,4 +67,5 @@ async def _carry_out(
         "features": after.features,
     }
     await outbox.announce(tx, name, company_id=caller.company_id, actor=caller.actor, data=data)
+    await identity.cached.clear_person(tx, person_id)
     return Change(before, after, difference, is_done=True)

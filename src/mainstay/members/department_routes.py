@@ -5,6 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from mainstay import identity
+from mainstay.kernel import ids
+from mainstay.kernel.cache import Cache
 from mainstay.kernel.db import Database
 from mainstay.kernel.paging import Cursors
 from mainstay.members import departments, members
@@ -13,7 +16,7 @@ from mainstay.members.members import Wanted
 from mainstay.members.schemas import DepartmentRequest
 from mainstay.members.shown import department_shown, member_shown
 from mainstay.web.callers import Caller, May
-from mainstay.web.json import Answer, json_body, openapi_body
+from mainstay.web.json import Answer, Json, json_body, openapi_body
 
 _AT = "/api/v1/departments"
 _ONE = _AT + "/{department_id}"
@@ -22,9 +25,10 @@ _Changer = Annotated[Caller, Depends(May("departments.change"))]
 _Body = Annotated[DepartmentRequest, Depends(json_body(DepartmentRequest, most=4_096))]
 
 
-def add_department_routes(routes: APIRouter, db: Database, cursors: Cursors) -> None:
+def add_department_routes(routes: APIRouter, db: Database, cursors: Cursors, cache: Cache) -> None:
     """The routes of departments are there."""
     _add_reading(routes, db, cursors)
+    _add_members(routes, db, cursors, cache)
     _add_changing(routes, db)
     _add_joining(routes, db)
 
@@ -46,17 +50,25 @@ def _add_reading(routes: APIRouter, db: Database, cursors: Cursors) -> None:
         """One department."""
         return Answer(department_shown(await departments.get_department(db, caller.company_id, department_id)))
 
+
+def _add_members(routes: APIRouter, db: Database, cursors: Cursors, cache: Cache) -> None:
     @routes.get(_ONE + "/members", tags=["members"])
     async def list_members(
         request: Request, caller: _Reader, department_id: str, limit: Limit = DEFAULT, cursor: Cursor = None
-    ) -> Answer:
-        """Who is in the department."""
-        page = page_of(request, cursors, f"department:{caller.company_id}:{department_id}", limit, cursor)
-        wanted = Wanted(department_id=department_id)
-        found, total = await members.list_members(
-            db, caller.company_id, wanted, after=page.position, limit=page.one_more
-        )
-        return page.answer(found, total, member_shown, lambda one: one.id)
+    ) -> Response:
+        """Who is in the department: as it is after every act here. `lastSeenAt` of the first page may be five minutes
+        old."""
+        company_id = caller.company_id
+        page = page_of(request, cursors, f"department:{company_id}:{department_id}", limit, cursor)
+
+        async def load() -> bytes:
+            wanted = Wanted(department_id=department_id)
+            found, total = await members.list_members(db, company_id, wanted, after=page.position, limit=page.one_more)
+            return bytes(page.answer(found, total, member_shown, lambda one: one.id).body)
+
+        if not (page.is_first and ids.is_uuid(department_id)):
+            return Json(await load())
+        return Json(await cache.get(identity.cached.DEPARTMENT_MEMBERS, department_id, load, scope=company_id))
 
 
 def _add_changing(routes: APIRouter, db: Database) -> None:

@@ -37,6 +37,7 @@ async def open_department(tx: Tx, caller: Caller, *, name: str) -> Department:
         raise NameTaken
     data = {"departmentId": department_id, "name": name}
     await outbox.announce(tx, "department.opened", company_id=company_id, actor=caller.actor, data=data)
+    await identity.cached.clear_company(tx, company_id)
     return await get_department(tx, company_id, department_id)
 
 
@@ -77,6 +78,7 @@ async def close_department(tx: Tx, caller: Caller, department_id: str) -> None:
     await rows.delete_department(tx, caller.company_id, department.id)
     data = {"departmentId": department.id, "name": department.name, "members": department.members}
     await outbox.announce(tx, "department.closed", company_id=caller.company_id, actor=caller.actor, data=data)
+    await identity.cached.clear_department(tx, caller.company_id, department.id)
 
 
 async def join_department(tx: Tx, caller: Caller, department_id: str, person_id: str) -> None:
@@ -86,6 +88,7 @@ async def join_department(tx: Tx, caller: Caller, department_id: str, person_id:
     if await rows.join_department(tx, caller.company_id, department.id, person_id):
         data = {"departmentId": department.id, "name": department.name, "personId": person_id}
         await outbox.announce(tx, "department.joined", company_id=caller.company_id, actor=caller.actor, data=data)
+        await identity.cached.clear_department(tx, caller.company_id, department.id)
 
 
 async def leave_department(tx: Tx, caller: Caller, department_id: str, person_id: str) -> None:
@@ -95,6 +98,7 @@ async def leave_department(tx: Tx, caller: Caller, department_id: str, person_id
     if await rows.leave_department(tx, caller.company_id, department.id, person_id):
         data = {"departmentId": department.id, "name": department.name, "personId": person_id}
         await outbox.announce(tx, "department.left", company_id=caller.company_id, actor=caller.actor, data=data)
+        await identity.cached.clear_department(tx, caller.company_id, department.id)
 
 
 async def _both(tx: Tx, company_id: str, department_id: str, person_id: str) -> tuple[Department, str]:

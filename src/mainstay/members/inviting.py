@@ -112,6 +112,7 @@ async def withdraw(tx: Tx, caller: Caller, invitation_id: str) -> Invitation:
     await accounts.links.end_links(tx, "invitation", before.id)
     data = {"invitationId": before.id, "email": before.email, "role": before.rights.role}
     await outbox.announce(tx, "invitation.withdrawn", company_id=caller.company_id, actor=caller.actor, data=data)
+    await identity.cached.clear_company(tx, caller.company_id)
     return invitation_of(row)
 
 
@@ -170,6 +171,7 @@ async def _send(tx: Tx, keyring: Keyring, caller: Caller, invitation: Invitation
         "renewed": invitation.times_sent > 1,
     }
     await outbox.announce(tx, "member.invited", company_id=company_id, actor=caller.actor, data=data)
+    await identity.cached.clear_company(tx, company_id)
 
 
 def invitation_of(row: Record) -> Invitation:

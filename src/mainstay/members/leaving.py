@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mainstay import accounts
+from mainstay import accounts, identity
 from mainstay.kernel import outbox
 from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Connection, Tx
@@ -31,6 +31,7 @@ async def suspend(tx: Tx, keyring: Keyring, caller: Caller, person_id: str) -> N
     )
     data = {"personId": person_id, "role": row["role"], "sessionsEnded": ended, "everywhere": False}
     await outbox.announce(tx, "member.suspended", company_id=company_id, actor=caller.actor, data=data)
+    await identity.cached.clear_person(tx, person_id)
 
 
 async def restore(tx: Tx, caller: Caller, person_id: str) -> None:
@@ -40,6 +41,7 @@ async def restore(tx: Tx, caller: Caller, person_id: str) -> None:
     if await rows.restore_member(tx, caller.company_id, str(row["person_id"])):
         data = {"personId": str(row["person_id"]), "role": row["role"], "everywhere": False}
         await outbox.announce(tx, "member.restored", company_id=caller.company_id, actor=caller.actor, data=data)
+        await identity.cached.clear_person(tx, str(row["person_id"]))
 
 
 async def remove(tx: Tx, caller: Caller, person_id: str) -> None:
@@ -66,6 +68,7 @@ async def count_keys_of(db: Connection, company_id: str, person_id: str) -> int:
 async def _part(tx: Tx, caller: Caller, row: Any, *, left: bool) -> None:
     person_id, company_id = str(row["person_id"]), caller.company_id
     await members.keep_an_owner(tx, company_id, person_id, row["role"])
+    await identity.cached.clear_person(tx, person_id)
     await rows.delete_member(tx, company_id, person_id)
     ended = await rows.end_sessions(tx, company_id, person_id, "removed")
     data = {"personId": person_id, "email": row["email"], "role": row["role"], "sessionsEnded": ended, "left": left}

@@ -38,6 +38,11 @@ class Page:
         meta = {"limit": self.limit, "total": total, "totalIsExact": True, "nextCursor": more}
         return Answer({"data": [shown(one) for one in page], "meta": meta})
 
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the page of whoever asks for nothing else."""
+        return self.position is None and self.limit == paging.DEFAULT_LIMIT
+
 
 def page_of(
     request: Request, cursors: Cursors, scope: str, limit: str, cursor: str | None, known: frozenset[str] = frozenset()

@@ -78,6 +78,7 @@ async def restore_person(tx: Tx, actor: Actor, person_id: str) -> Person:
 
 
 async def _announce(tx: Tx, actor: Actor, person_id: str, name: str, **more: object) -> None:
+    await identity.cached.clear_person(tx, person_id)
     for one in await rows.companies_of_person_everywhere(tx, person_id):
         data = {"personId": person_id, "role": one["role"], "everywhere": True, **more}
         await outbox.announce(tx, name, company_id=str(one["id"]), actor=actor, data=data)

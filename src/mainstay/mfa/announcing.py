@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mainstay import identity
 from mainstay.kernel import outbox
 from mainstay.kernel.db import Record, Tx
 from mainstay.kernel.outbox import Actor
@@ -25,6 +26,7 @@ async def announce(
 ) -> None:
     """Each company of the person learns of it, the given one (else that of the newest session) with `tellPerson`."""
     person_id = str(person["id"])
+    await identity.cached.clear_person(tx, person_id)
     companies = await people_rows.companies_of_everywhere(tx, person_id)
     first = company_id or next(iter(companies), None)
     told = {"personId": person_id, "name": person["name"], "email": person["email"], **(data or {})}

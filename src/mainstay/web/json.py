@@ -30,6 +30,12 @@ class Answer(Response):
         return orjson.dumps(content)
 
 
+class Json(Response):
+    """A JSON answer that is bytes already."""
+
+    media_type = "application/json"
+
+
 def json_body(shape: type[T], *, most: int = bodies.MAX_BODY_BYTES) -> Callable[[Request], Awaitable[T]]:
     """A dependency that gives the body as `shape`; Invalid with pointers, TooLarge past `most` bytes.
 
