@@ -80,7 +80,7 @@ async def test_a_start_without_the_database_waits_for_it(world: World) -> None:
     assert (world.api.process.poll(), world.worker.process.poll()) == (None, None)
 
 
-@pytest.mark.contract("NP-Q-19", "NP-Q-25", "HL-Q-01", "DR-Q-03", "DR-S-11")
+@pytest.mark.contract("NP-Q-19", "NP-Q-25", "HL-Q-01", "DR-Q-03", "DR-S-11", "NP-S-09")
 async def test_jobs_accepted_before_wait_for_the_database_and_run_once(world: World) -> None:
     """The API runs without a worker, and then a worker without the API."""
     world.api.start()

@@ -81,6 +81,10 @@ class Program:
         assert self._process is not None
         return self._process
 
+    def give(self, **env: str) -> None:
+        """The next start has these settings, too."""
+        self._env = {**self._env, **env}
+
     def start(self) -> None:
         """The process has been started; it may not be ready."""
         with self.log.open("ab") as log:
