@@ -25,7 +25,7 @@ def test_in_and_out_by_keyboard_alone(site: Site, open_page: Opener) -> None:
         expect(page.locator(".skip")).to_be_focused()
         page.locator("summary[aria-label^=Account]").focus()
         page.keyboard.press("Enter")
-        for _ in range(4):
+        for _ in range(6):
             page.keyboard.press("Tab")
         expect(page.get_by_role("button", name="Sign out", exact=True)).to_be_focused()
         page.keyboard.press("Enter")
