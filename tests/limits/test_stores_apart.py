@@ -14,7 +14,7 @@ from mainstay.limits.postgres import PostgreSQL, carry, prune, take_away
 from mainstay.limits.redis_store import RedisStore
 from mainstay.limits.store import Store
 from tests.conftest import SqlClock
-from tests.limits.stores import PATIENT_SECONDS, Hands, Server
+from tests.limits.stores import PATIENT_SECONDS, Hands, Server, postgresql_bench, redis_bench
 
 MINUTE = timedelta(minutes=1)
 FIVE = Rule("five", 5, MINUTE)
@@ -214,3 +214,34 @@ async def test_what_is_no_counter_in_redis_counts_as_nothing_and_harms_nobody(re
     assert [one.remaining for one in taken] == [4] * 3
     assert (await store.take("list", FIVE)).remaining == 3
     await client.close()
+
+
+async def test_statements_on_the_same_keys_in_opposite_order_wait_for_each_other_in_turn(db: Database) -> None:
+    """No two nodes lock each other out, and of both together exactly the allowance passes on each key."""
+    other = Database(db.dsn, size=4)
+    keys = [f"k{n}" for n in range(12)]
+    calls = [
+        (store, key)
+        for _ in range(4)
+        for store, order in ((table(db), keys), (table(other), keys[::-1]))
+        for key in order
+    ]
+    taken = await asyncio.gather(*(store.take(key, FIVE) for store, key in calls))
+    assert sum(one.allowed for one in taken) == 5 * len(keys)
+    await other.close()
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+async def test_a_clock_that_is_set_back_locks_nobody_out(kind: str, redis: Server, fresh_url: str) -> None:
+    opened = postgresql_bench(fresh_url) if kind == "postgresql" else redis_bench(redis.url)
+    async with opened as bench:
+        await bench.store.take("k", FIVE, 5)
+        await bench.move(-timedelta(hours=3))
+        refused = await bench.store.take("k", FIVE)
+        assert (refused.allowed, refused.retry_after_seconds, refused.reset_seconds) == (False, 60.0, 60.0)
+        # What is taken dates all of it anew; what was set back by less than a window is waited for.
+        assert (await bench.store.take("k", Rule("five", 6, MINUTE))).remaining == 0
+        await bench.move(MINUTE)
+        assert (await bench.store.take("k", FIVE)).remaining == 4
+        await bench.move(-timedelta(seconds=30))
+        assert (await bench.store.take("k", FIVE, 5)).retry_after_seconds == 90.0

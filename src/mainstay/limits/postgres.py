@@ -7,19 +7,21 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from mainstay.kernel.db import GONE, Connection, Database, Tx
+from mainstay.kernel.db import GONE, Connection, Database, Record, Tx
 from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.redis import TIMEOUT_SECONDS, Away, Breaker
+from mainstay.kernel.together import Together
 from mainstay.limits.queries import counters
 from mainstay.limits.store import Counted, Rule, Taken
 
 _CARRIED_AT_ONCE = 1_000
 _KEPT_AFTER_EXPIRY = timedelta(seconds=10)
 _T = TypeVar("_T")
+_Call = tuple[str, int, int, int, int, bool]
 
 
 class PostgreSQL:
-    """The store of several nodes: each call is one statement, which waits its turn for the counter's row.
+    """The store of several nodes: calls of one moment are one statement, which waits its turn for the counters' rows.
 
     As with Redis a call ends within the time given, and after a failure nothing is asked for a second.
     """
@@ -32,21 +34,12 @@ class PostgreSQL:
         self._db = db
         self._timeout_seconds = timeout_seconds
         self._breaker = breaker or Breaker()
+        self._together = Together(self._take_all, timeout_seconds=timeout_seconds)
 
     async def take(self, key: str, rule: Rule, cost: int = 1, *, peek: bool = False) -> Taken:
         """As `Store.take`."""
-        row = await self._within(
-            lambda: counters.take_everywhere(
-                self._db,
-                key,
-                allowance=rule.allowance,
-                window_us=rule.window_us,
-                slot_us=rule.slot_us,
-                cost=cost,
-                peek=peek,
-            )
-        )
-        allowed, remaining, retry_us, reset_us = row
+        call = (key, rule.allowance, rule.window_us, rule.slot_us, cost, peek)
+        allowed, remaining, retry_us, reset_us = await self._together.ask(call)
         return Taken(allowed, rule.allowance, remaining, retry_us / 1_000_000, reset_us / 1_000_000)
 
     async def give_back(self, key: str, rule: Rule, cost: int, *, held_seconds: float) -> None:
@@ -63,13 +56,16 @@ class PostgreSQL:
     async def close(self) -> None:
         """The pool is closed by who opened it."""
 
-    async def _within(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    async def _take_all(self, calls: Sequence[_Call], within_seconds: float) -> list[Record]:
+        return await self._within(lambda: counters.take_everywhere(self._db, calls), within_seconds)
+
+    async def _within(self, call: Callable[[], Coroutine[Any, Any, _T]], seconds: float | None = None) -> _T:
         if not self._breaker.enter():
             raise Away("PostgreSQL is left alone for a moment")
         asked = asyncio.ensure_future(call())
         try:
             # Nobody waits for what is cut off: a server that hangs takes seconds to give a connection up.
-            done, _ = await asyncio.wait({asked}, timeout=self._timeout_seconds)
+            done, _ = await asyncio.wait({asked}, timeout=self._timeout_seconds if seconds is None else seconds)
         except BaseException:
             self._breaker.left()
             _cut_off(asked)
@@ -95,6 +91,8 @@ def _cut_off(asked: "asyncio.Future[Any]") -> None:
 
 async def carry(tx: Tx, counted: Sequence[Counted]) -> None:
     """What memory counted counts in the table, beside what is there."""
+    # In the order in which calls lock them too.
+    counted = sorted(counted, key=lambda one: one.key)
     for first in range(0, len(counted), _CARRIED_AT_ONCE):
         rows = [
             (one.key, one.window_us, [age for age, _ in one.hits], [number for _, number in one.hits])

@@ -9,15 +9,25 @@ from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
 
 _TAKE = Sql(
     "limits.take",
-    "select allowed, remaining, retry_us, reset_us from mainstay.take_limit($1, $2, $3, $4, $5, $6)",
+    """select allowed, remaining, retry_us, reset_us from mainstay.take_limits($1, $2, $3, $4, $5, $6)
+        order by place""",
 )
 _GIVE_BACK = Sql("limits.give_back", "select mainstay.give_back_limit($1, $2, $3)")
 _CHECK = Sql("limits.check", "select 1 from mainstay.rate_limits where key = ''")
 _CARRY = Sql(
     "limits.carry",
-    """select mainstay.carry_limit(c.key, c.window_us, c.ages, c.numbers)
-       from jsonb_to_recordset($1::jsonb) as c (key text, window_us bigint, ages bigint[], numbers integer[])
-       order by c.key""",
+    """insert into mainstay.rate_limits as r (key, hits_us, numbers, window_us, expires_at)
+       select c.key, array(select n.now_us - age from unnest(c.ages) age), c.numbers, c.window_us,
+              timestamptz 'epoch' + (n.now_us - c.ages[cardinality(c.ages)] + c.window_us) * interval '1 microsecond'
+         from jsonb_to_recordset($1::jsonb) as c (key text, window_us bigint, ages bigint[], numbers integer[]),
+              (select (extract(epoch from mainstay.now()) * 1000000)::bigint as now_us) n
+        order by c.key collate "C"
+       on conflict (key) do update set
+         (hits_us, numbers) = (
+           select array_agg(h.at order by h.at), array_agg(h.n order by h.at)
+             from (select at, n from unnest(r.hits_us, r.numbers) as had (at, n)
+                   union all select at, n from unnest(excluded.hits_us, excluded.numbers) as new (at, n)) h),
+         window_us = excluded.window_us, expires_at = greatest(r.expires_at, excluded.expires_at)""",
 )
 _TAKE_AWAY = Sql(
     "limits.take_away",
@@ -38,13 +48,10 @@ _PRUNE = Sql(
 )
 
 
-async def take_everywhere(
-    db: Connection, key: str, *, allowance: int, window_us: int, slot_us: int, cost: int, peek: bool
-) -> Record:
-    """The cost is taken where it fits: allowed, remaining, retry_us, reset_us."""
-    row = await db.row(_TAKE, key, allowance, window_us, slot_us, cost, peek)
-    assert row is not None
-    return row
+async def take_everywhere(db: Connection, calls: Sequence[tuple[str, int, int, int, int, bool]]) -> list[Record]:
+    """The costs are taken where they fit (key, allowance, window, slot, cost, whether only to peek): allowed,
+    remaining, retry_us, reset_us of each, in that order."""
+    return await db.rows(_TAKE, *(list(column) for column in zip(*calls, strict=True)))
 
 
 async def give_back_everywhere(db: Connection, key: str, *, window_us: int, cost: int) -> None:
