@@ -261,7 +261,10 @@ BODIES |= {
     ("POST", "/api/v1/company/leave"): None,
     ("POST", "/internal/people/{person_id}/suspension"): None,
 }
-QUERIES = {("GET", "/internal/people"): {"email": "nobody@example.com"}}
+QUERIES = {
+    ("GET", "/internal/people"): {"email": "nobody@example.com"},
+    ("DELETE", "/internal/cache"): {"prefix": "cache:"},
+}
 LEAVER = "leaver"
 ENDING = [f"/api/v1/auth/{act}" for act in ("logout", "logout-everywhere", "step-up", "switch", "password")]
 """What ends the session that asks, or all: for each somebody of its own."""
