@@ -3,6 +3,7 @@
     run         up (everything on this machine) | api | worker | migrate | doctor
     administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
                 limits                                   the same: how often who may call, other figures, whom they refuse
+                cache                                    what is cached, and clearing it by hand
                 people | letters                         the same: suspended, without second factor; what waits for them
                 queues | jobs | schedules                the same: what waits, runs, failed and comes
                 restrict | auth-log | roles              people's routes closed; what was refused; who may what
@@ -42,6 +43,7 @@ _COMMANDS = {
     "letters": ("letters", "letters"),
     "keys": ("keys", "keys"),
     "limits": ("limits", "limits"),
+    "cache": ("caching", "cache"),
     "emitted": ("emitted", "emitted"),
     "events": ("events", "events"),
     "archive": ("archive", "archive"),
