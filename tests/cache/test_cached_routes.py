@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,7 +18,7 @@ from mainstay.kernel.redis import Redis
 from mainstay.kernel.telemetry import REGISTRY
 from tests.cache.conftest import until
 from tests.conftest import running_app
-from tests.limits.stores import PATIENT_SECONDS
+from tests.limits.stores import PATIENT_SECONDS, redis_server
 from tests.members.conftest import COMPANY, DEPARTMENTS, MEMBERS, TOKEN, Crew
 from tests.tenancy import OPERATOR, open_tenancy
 
@@ -206,6 +206,21 @@ async def test_operators_clear_by_hand_and_see_how_often_it_serves(two: Two) -> 
         answer = await two.crew.api.delete(CACHE, params={"prefix": bad}, headers=TOKEN)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "prefix")
     assert (await two.crew.call("DELETE", CACHE + "?prefix=cache:")).status_code == 401
+
+
+@pytest.mark.contract("NP-CA-07")
+async def test_answers_are_the_same_while_redis_is_away(fresh_url: str, db: Database) -> None:
+    with redis_server() as server:
+        async with running_app(fresh_url, REDIS_URL=server.url) as api:
+            two = Two(Crew(api, db, await open_tenancy(db)), api, MovableClock(datetime.now(UTC)))
+            await two.crew.add("owner", "owner")
+            two.department = (await two.crew.done("POST", DEPARTMENTS, json={"name": "Ferries"}))["id"]
+            before = [(await two.read(what))[0] for what in READS]
+            server.kill()
+            assert [await two.read(what) for what in READS] == [(one, 1) for one in before]
+            await two.crew.done("PATCH", ME, json={"name": "Ada"})
+            assert (await two.read("profile"))[0]["name"] == "Ada"
+            assert (await api.get(CACHE, headers=TOKEN)).status_code == 503
 
 
 @pytest.mark.contract("NP-CA-08", "NP-C-01")

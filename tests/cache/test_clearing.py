@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pytest
+
 from mainstay.kernel import cache as caches
 from mainstay.kernel.cache import REQUESTS, Cache
 from mainstay.kernel.clock import MovableClock
@@ -109,6 +111,7 @@ async def test_what_was_kept_before_the_connection_was_lost_is_read_anew(fresh_u
         await until(lambda: _is(here.cache.hears))
 
 
+@pytest.mark.contract("NP-CA-07")
 async def test_a_redis_that_dies_fails_no_read_and_keeps_nothing_old(fresh_url: str, clock: MovableClock) -> None:
     source = Source("1")
     port = free_port()
