@@ -95,7 +95,7 @@ async def test_report_jobs_at_most_two_active(db: Database) -> None:
     assert await _most_active(db, jobs.REPORT, 5, 8, 2) == 2
 
 
-@pytest.mark.contract("NP-Q-20")
+@pytest.mark.contract("NP-Q-20", "NP-C-02")
 @pytest.mark.parametrize("base", [2, 8])
 async def test_changing_the_base_changes_how_many_are_active(db: Database, base: int) -> None:
     assert await _most_active(db, jobs.EMAIL, base, 20, base) == base
