@@ -12,7 +12,7 @@ import httpx
 import zxingcpp
 from playwright.sync_api import Locator, Page, expect
 
-from tests.console.conftest import NARROW, Opener
+from tests.console.conftest import NARROW, WIDE, Opener
 from tests.console.site import Site
 from tests.mfa.rfc6238 import code_at
 
@@ -54,15 +54,15 @@ def press(page: Page, name: str) -> None:
 
 def link_of(site: Site, to: str, subject: str) -> str:
     """The path and token of the newest such letter in the outbox."""
-    for _ in range(600):
-        outbox = httpx.get(f"{site.url}/console/outbox", timeout=60).text
-        for letter in _LETTER.finditer(outbox):
-            if letter[1].startswith(subject) and letter[2] == to:
-                found = re.search(r'href="([^"]+)"', letter[0])
-                assert found is not None
-                address = urlsplit(found[1])
-                return f"{address.path}?{address.query}"
-        time.sleep(0.1)
+    with httpx.Client(base_url=site.url, timeout=60) as client:
+        for _ in range(600):
+            for letter in _LETTER.finditer(client.get("/console/outbox").text):
+                if letter[1].startswith(subject) and letter[2] == to:
+                    found = re.search(r'href="([^"]+)"', letter[0])
+                    assert found is not None
+                    address = urlsplit(found[1])
+                    return f"{address.path}?{address.query}"
+            time.sleep(0.1)
     raise AssertionError(f"no letter to {to} is about: {subject}")
 
 
@@ -80,9 +80,14 @@ def test_from_registering_to_a_second_factor_and_back_by_keyboard(
     email = f"ada-{secrets.token_hex(4)}@example.com"
     with open_page() as page:
 
-        def look(name: str) -> None:
+        def look(name: str, *, narrow: bool = False) -> None:
             page.screenshot(path=shots / f"account-{name}.png", full_page=True)
             assert (name, violations(page)) == (name, [])
+            if narrow:
+                page.set_viewport_size(NARROW)
+                page.screenshot(path=shots / f"account-{name}-narrow.png", full_page=True)
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+                page.set_viewport_size(WIDE)
 
         page.goto("/console/sign-in")
         press(page, "Register a company")
@@ -101,11 +106,9 @@ def test_from_registering_to_a_second_factor_and_back_by_keyboard(
 
         page.goto(link_of(site, email, "Confirm your email"))
         assert "token" not in page.url
-        look("confirm")
         press(page, "Confirm the address")
         expect(page.locator("#notice")).to_contain_text(f"{email} is confirmed.")
         expect(page.locator(".facts")).to_contain_text("confirmed")
-        look("wide")
 
         press(page, "Set up a second factor")
         press(page, "Set it up")
@@ -113,7 +116,7 @@ def test_from_registering_to_a_second_factor_and_back_by_keyboard(
         secret = re.search(r"secret=([A-Z2-7]+)", uri)[1]  # type: ignore[index]
         assert page.locator("#secret").inner_text() == secret
         expect(page.get_by_label("Code")).to_be_focused()
-        look("setup")
+        look("setup", narrow=True)
         step = int(time.time()) // 30 - 1
         page.keyboard.type("000000")
         press(page, "Turn it on")
@@ -124,7 +127,7 @@ def test_from_registering_to_a_second_factor_and_back_by_keyboard(
         press(page, "Turn it on")
         expect(page.locator(".codes li")).to_have_count(10)
         recovery = page.locator(".codes code").first.inner_text()
-        look("codes")
+        look("codes", narrow=True)
         press(page, "I have put them away")
 
         reach(page, page.locator("summary[aria-label^=Account]"))
@@ -143,7 +146,6 @@ def test_from_registering_to_a_second_factor_and_back_by_keyboard(
         page.goto("/console/account/sessions")
         expect(page.locator("tbody tr")).to_have_count(1)
         expect(page.locator("tbody tr")).to_contain_text("this one")
-        look("sessions")
 
         page.goto("/console/forgot-password")
         fill(page, "Email", email)
@@ -151,7 +153,6 @@ def test_from_registering_to_a_second_factor_and_back_by_keyboard(
         expect(page.get_by_role("heading")).to_have_text("Look for a letter")
         page.goto(link_of(site, email, "Choose a new password"))
         fill(page, "New password", OTHER)
-        look("reset")
         press(page, "Use this password")
         expect(page.get_by_role("status")).to_contain_text("every session has ended")
         fill(page, "Email", email)
@@ -169,7 +170,6 @@ def test_from_registering_to_a_second_factor_and_back_by_keyboard(
         fill(page, "Code to turn it off", code_at(secret, step + 2))
         press(page, "Turn it off")
         expect(page.locator("#notice")).to_contain_text("Your second factor is off")
-        look("off")
 
 
 def test_everybody_can_use_them(open_page: Opener, violations: Callable[[Page], list[str]], shots: Path) -> None:

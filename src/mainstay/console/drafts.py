@@ -6,7 +6,6 @@ from typing import Self
 
 from mainstay.kernel.errors import MainstayError
 
-
 _OF_A_FIELD = ("is ", "must ", "mixes ", "repeats ", "consists ")
 
 
