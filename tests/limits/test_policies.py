@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from mainstay.kernel.settings import SettingsError
-from mainstay.limits.policies import TABLE, counter_key, policies_of
+from mainstay.limits.policies import TABLE, closed_of, counter_key, policies_of
 from mainstay.web.limiting import Whose
 from tests.tenancy import test_settings
 
@@ -53,6 +53,16 @@ def test_what_is_no_limit_ends_the_start_without_telling_values(given: str) -> N
     with pytest.raises(SettingsError, match="RATE_LIMITS") as refused:
         _figures(RATE_LIMITS=given)
     assert given == "general" or given not in str(refused.value)
+
+
+def test_a_limit_that_is_closed_but_none_ends_the_start_without_telling_values() -> None:
+    with pytest.raises(
+        SettingsError, match="RATE_LIMIT_CLOSED names what is no limit; there are general, login"
+    ) as told:
+        _figures(RATE_LIMIT_CLOSED="purge,refunds")
+    assert "refunds" not in str(told.value)
+    closed = closed_of(test_settings(_URL, RATE_LIMIT_CLOSED="purge,LOGIN,Credit_Charge"))
+    assert closed == {"purge", "login_failures", "credit_charge"}
 
 
 @pytest.mark.parametrize(

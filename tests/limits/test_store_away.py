@@ -12,12 +12,14 @@ import pytest
 from mainstay.kernel.db import Database
 from mainstay.kernel.redis import Redis
 from mainstay.kernel.telemetry import REGISTRY
-from mainstay.limits import Limits, Rule
+from mainstay.limits import Keeping, Limits, Rule, policies_of, set_mode
 from mainstay.limits.errors import StoreAway
 from mainstay.limits.redis_store import RedisStore
 from mainstay.limits.standing import Standing
+from mainstay.web.limiting import Whose
 from tests.limits.stores import Server, free_port, redis_server
 from tests.limits.test_nodes import PACE, limits_of
+from tests.tenancy import OPERATOR, open_tenancy, test_settings
 
 FIVE = Rule("five", 5, timedelta(minutes=1))
 HASTY = replace(PACE, answer=timedelta(seconds=0.25))
@@ -171,3 +173,43 @@ def test_two_processes_share_one_counter_that_always_expires(redis: Server) -> N
         one.join(20)
     assert sum(passed for passed, _ in found) == 50
     assert [expires for _, expires in found] == [True, True]
+
+
+async def test_what_is_closed_refuses_nobody_in_shadow_mode(db: Database) -> None:
+    settings = test_settings(
+        db.dsn, RATE_LIMITS="", RATE_LIMIT_STORE="redis", RATE_LIMIT_CLOSED="refund,key_growth",
+        REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
+    )  # fmt: skip
+    tenancy = await open_tenancy(db)
+    for mode in ("enforced", "shadow"):
+        async with db.begin() as tx:
+            for policy in ("refund", "key_growth"):
+                await set_mode(tx, OPERATOR, policies_of(settings)[policy], mode=mode, reason="a try")
+        keeping = Keeping.of(settings, db)
+        whose = Whose("192.0.2.1", "/refunds", tenancy.company_id, "ada")
+        calls = (keeping.limiter.take("refund", whose), keeping.rates.lease("k", tenancy.company_id))
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(one) for one in found] == [StoreAway if mode == "enforced" else type(None)] * 2
+        await keeping.rates.close()
+        await keeping.counting.close()
+
+
+async def test_a_redis_that_takes_nothing_in_is_not_back_because_it_answers(db: Database) -> None:
+    with redis_server("--maxmemory", "1", "--maxmemory-policy", "noeviction") as full:
+        one = limits_of(db, RATE_LIMIT_REDIS_URL=full.url)
+        await one.open()
+        assert [(await one.take("k", FIVE)).is_counted for _ in range(2)] == [False, False]
+        for _ in range(3):
+            one._store._redis._breaker.succeeded()  # type: ignore[attr-defined]
+            await one.run_once()
+        assert one.is_away
+        assert await announced(db) == ["limit.store_away"]
+        client = Redis(full.url, use="tests", timeout_seconds=30)
+        await client.ask("CONFIG", "SET", "maxmemory", "0")
+        await client.close()
+        async with asyncio.timeout(20):
+            while one.is_away:
+                await one.run_once()
+                await asyncio.sleep(0.05)
+        assert (await one.take("k", FIVE)).is_counted
+        await one.close()

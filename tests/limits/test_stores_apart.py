@@ -155,6 +155,24 @@ async def test_memory_holds_so_many_keys_and_drops_expired_ones_first() -> None:
     assert left == [5] * 10 + [0] * 30
 
 
+async def test_a_flood_of_addresses_pushes_no_counter_of_a_person_out_of_memory() -> None:
+    store = Memory(monotonic=Hands(), most_keys=100)
+    for key in ("throttle:user:ada:codes", "throttle:key:k1"):
+        await store.take(key, FIVE, 5)
+    for n in range(1_000):
+        await store.take(f"throttle:anon:2001:db8:0:{n}::/64:/api/v1/auth/login:POST", FIVE)
+    assert len(store) <= 100
+    assert [(await store.take(key, FIVE)).allowed for key in ("throttle:user:ada:codes", "throttle:key:k1")] == [
+        False
+    ] * 2
+    # Nor does a move to the table take an address along in a person's place.
+    assert [one.key for one in store.counted(3)][:2] == ["throttle:user:ada:codes", "throttle:key:k1"]
+    assert len(store.counted(3)) == 3
+    for n in range(1_000):
+        await store.take(f"throttle:user:{n}:codes", FIVE)
+    assert len(store) <= 100
+
+
 async def test_memory_and_table_take_over_from_each_other(db: Database, sql_clock: SqlClock) -> None:
     await sql_clock.stop()
     hands = Hands()

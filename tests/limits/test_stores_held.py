@@ -11,9 +11,9 @@ from tests.tenancy import Tenancy
 
 
 async def keys_of(redis: Server) -> set[str]:
-    """Every key in Redis."""
+    """Every counter in Redis."""
     client = Redis(redis.url, use="tests", timeout_seconds=30)
-    found = await client.ask("KEYS", "*")
+    found = await client.ask("KEYS", "throttle:*")
     await client.close()
     return {one.decode() for one in found}
 

@@ -22,6 +22,7 @@ from mainstay.limits import postgres
 from mainstay.limits.errors import StoreAway
 from mainstay.limits.memory import Memory
 from mainstay.limits.nodes import BEAT, Nodes
+from mainstay.limits.policies import closed_of
 from mainstay.limits.postgres import PostgreSQL
 from mainstay.limits.redis_store import RedisStore
 from mainstay.limits.standing import Standing
@@ -30,7 +31,7 @@ from mainstay.limits.store import Rule, Store, Taken
 _log = logger(__name__)
 _CONNECTIONS = 4
 _MOVE_SECONDS = 5.0
-_MOST_TAKEN_BACK = 50_000
+_MOST_MOVED = 50_000
 _MOST_UNTOLD = 20
 _ACTOR = Actor(kind="system", id="limits", name="Rate limits")
 
@@ -85,7 +86,7 @@ class Limits:
             statement_cache=settings.database_statement_cache,
             name="mainstay limits",
         )
-        self._closed = frozenset(name.lower() for name in settings.rate_limit_closed)
+        self._closed = closed_of(settings)
         self._wanted = kind_wanted(settings)
         self._memory = Memory(monotonic=self._clock.monotonic)
         patience = self._pace.answer.total_seconds()
@@ -219,7 +220,7 @@ class Limits:
         return answer
 
     def _passed(self, rule: Rule, error: Away) -> Taken:
-        if rule.name.lower() in self._closed:
+        if rule.name in self._closed:
             raise StoreAway from error
         FAIL_OPEN.labels(rule.name).inc()
         self._away.passed += 1
@@ -256,7 +257,7 @@ class Limits:
         async with self._moved(), asyncio.timeout(_MOVE_SECONDS):
             async with self._home.begin() as tx:
                 await self._nodes.others_locked(tx)
-                await postgres.carry(tx, self._memory.counted())
+                await postgres.carry(tx, self._memory.counted(_MOST_MOVED))
                 await self._nodes.moved(tx, self._table.kind)
             self._memory.forget()
             self._store = self._table
@@ -271,7 +272,7 @@ class Limits:
             async with self._home.begin() as tx:
                 if await self._nodes.others_locked(tx):
                     return
-                counted = await postgres.take_away(tx, _MOST_TAKEN_BACK)
+                counted = await postgres.take_away(tx, _MOST_MOVED)
                 if counted is None:
                     return
                 await self._nodes.moved(tx, self._memory.kind)

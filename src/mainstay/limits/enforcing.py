@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from mainstay.kernel import telemetry
 from mainstay.kernel.logs import logger
+from mainstay.limits.errors import StoreAway
 from mainstay.limits.overrides import Current, Figures
 from mainstay.limits.policies import counter_key
 from mainstay.limits.report import CHECKS, FLUSH_SECONDS, Tally
@@ -36,7 +37,13 @@ class Enforcement:
         figures = (await self._current.now()).of(policy, whose.company_id)
         if figures.rule is None:
             return None
-        taken = await self._counting.take(counter_key(figures.policy, whose), figures.rule)
+        try:
+            taken = await self._counting.take(counter_key(figures.policy, whose), figures.rule)
+        except StoreAway:
+            if figures.mode != "shadow":
+                raise
+            CHECKS.labels(policy, "unseen").inc()
+            return None
         if not taken.is_counted:
             CHECKS.labels(policy, "unseen").inc()
             return None

@@ -12,6 +12,7 @@ from typing import Literal
 
 from mainstay.kernel.clock import Clock, SystemClock
 from mainstay.limits.enforcing import Counting
+from mainstay.limits.errors import StoreAway
 from mainstay.limits.overrides import Current, Figures
 from mainstay.limits.policies import key_policy
 from mainstay.limits.report import CHECKS, Tally
@@ -146,7 +147,8 @@ class KeyLeases:
         if lease.tokens and asked_at >= lease.good_until:
             await self._give_back(key_id, lease)
             lease.tokens = 0
-        taken, cost = await self._most(key_id, rule, max(lease.waiting, self._size(lease, rule, asked_at)))
+        wanted = max(lease.waiting, self._size(lease, rule, asked_at))
+        taken, cost = await self._most(key_id, rule, wanted, is_closed=figures.mode != "shadow")
         if not taken.is_counted:
             self._replace(key_id, lease, figures, None, asked_at, good_until)
             return
@@ -167,8 +169,18 @@ class KeyLeases:
         if not taken.allowed:
             lease.good_until = min(lease.good_until, lease.frees_at)
 
-    async def _most(self, key_id: str, rule: Rule, wanted: int) -> tuple[Taken, int]:
-        """As many calls as there are, up to what is wanted; where there is none, the answer of a single one."""
+    async def _most(self, key_id: str, rule: Rule, wanted: int, *, is_closed: bool) -> tuple[Taken, int]:
+        """As many calls as there are, up to what is wanted; where there is none, the answer of a single one.
+
+        Where nobody can count, StoreAway, or uncounted where nobody is refused in any case."""
+        try:
+            return await self._most_counted(key_id, rule, wanted)
+        except StoreAway:
+            if is_closed:
+                raise
+            return Taken(True, rule.allowance, rule.allowance, 0.0, 0.0, is_counted=False), 1
+
+    async def _most_counted(self, key_id: str, rule: Rule, wanted: int) -> tuple[Taken, int]:
         cost = wanted
         for _ in range(_TIMES_SMALLER):
             taken = await self._counting.take(_key(key_id), rule, cost)

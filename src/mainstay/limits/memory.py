@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from prometheus_client import Counter
 
@@ -13,6 +14,7 @@ from mainstay.limits.store import Counted, Rule, Taken
 _log = logger(__name__)
 MOST_KEYS = 100_000
 _ROOM_MADE = 10
+_BOUNDED = ("throttle:user:", "throttle:key:")
 
 EVICTED = Counter("rate_limit_evictions_total", "Counters dropped unexpired as memory held too many", registry=REGISTRY)
 
@@ -66,7 +68,11 @@ class _Window:
 
 
 class Memory:
-    """The store of one process, for up to that many keys; past them expired ones go, then those hit longest ago."""
+    """The store of one process, for up to that many keys; past them expired ones go, then those hit longest ago.
+
+    Counters of people and API keys stay longer than those of addresses: whoever calls from ever new addresses pushes
+    out no guesses at somebody's codes.
+    """
 
     kind = "memory"
 
@@ -130,11 +136,18 @@ class Memory:
     async def close(self) -> None:
         """It holds nothing open."""
 
-    def counted(self) -> list[Counted]:
-        """What has not expired, for a store that takes over."""
+    def counted(self, most: int = MOST_KEYS) -> list[Counted]:
+        """What has not expired, for a store that takes over; past so many what was hit longest ago is left out."""
         now = int(self._monotonic() * 1_000_000 + 0.5)
-        found = []
-        for key, window in self._windows.items():
+        found: list[Counted] = []
+        keys = [key for key in self._windows if key.startswith(_BOUNDED)]
+        keys += [key for key in reversed(self._windows) if not key.startswith(_BOUNDED)]
+        for place, key in enumerate(keys):
+            if len(found) == most:
+                EVICTED.inc(len(keys) - place)
+                _log.warning("too many counters of limits to take along; some begin anew", dropped=len(keys) - place)
+                break
+            window = self._windows[key]
             pairs = zip(window.hits[::2], window.hits[1::2], strict=True)
             live = [(now - at, number) for at, number in pairs if at > now - window.window_us]
             if live:
@@ -155,13 +168,16 @@ class Memory:
                 window.add(now - age_us, number)
 
     def _make_room(self, now: int) -> None:
-        """A tenth of the room is free: what expired goes, then what was hit longest ago."""
+        """A tenth of the room is free: what expired goes, then what was hit longest ago, of addresses first."""
         windows = self._windows
         for key in [key for key, one in windows.items() if not one.hits or one.hits[-2] <= now - one.window_us]:
             del windows[key]
-        spare = len(windows) - (self._most_keys - max(self._most_keys // _ROOM_MADE, 1))
+        room = max(self._most_keys // _ROOM_MADE, 1)
+        spare = len(windows) - (self._most_keys - room)
         if spare > 0:
-            for _ in range(spare):
+            for key in list(islice((key for key in windows if not key.startswith(_BOUNDED)), spare)):
+                del windows[key]
+            while len(windows) > self._most_keys - room:
                 windows.popitem(last=False)
             EVICTED.inc(spare)
             _log.warning("memory holds too many counters of limits; some began anew", dropped=spare)

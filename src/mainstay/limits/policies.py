@@ -59,8 +59,17 @@ _DOCUMENTED: Final[Mapping[str, str]] = {one.documented: one.name for one in TAB
 
 
 def policies_of(settings: Settings) -> Mapping[str, Policy]:
-    """Every policy by name with the figures that settings give it; SettingsError names what is no policy."""
+    """Every policy by name with the figures that settings give it; SettingsError where those name what is none."""
+    if not closed_of(settings) <= {one.name for one in TABLE}:
+        raise SettingsError(
+            f"RATE_LIMIT_CLOSED names what is no limit; there are {', '.join(one.name for one in TABLE)}"
+        )
     return policies_with(settings.rate_limit_general, settings.rate_limits)
+
+
+def closed_of(settings: Settings) -> frozenset[str]:
+    """The names of policies that refuse while their store is away."""
+    return frozenset(name_of(name) for name in settings.rate_limit_closed)
 
 
 def policies_with(general: int, rates: Mapping[str, tuple[int, int] | None]) -> Mapping[str, Policy]:

@@ -12,7 +12,7 @@ from mainstay.kernel.errors import Unavailable
 from mainstay.kernel.redis import TIMEOUT_SECONDS, Away, Breaker
 from mainstay.kernel.together import Together
 from mainstay.limits.queries import counters
-from mainstay.limits.store import Counted, Rule, Taken
+from mainstay.limits.store import CHECK, CHECK_KEY, Counted, Rule, Taken
 
 _CARRIED_AT_ONCE = 1_000
 _KEPT_AFTER_EXPIRY = timedelta(seconds=10)
@@ -51,7 +51,7 @@ class PostgreSQL:
 
     async def check(self) -> None:
         """As `Store.check`."""
-        await self._within(lambda: counters.check_everywhere(self._db))
+        await self.take(CHECK_KEY, CHECK)
 
     async def close(self) -> None:
         """The pool is closed by who opened it."""

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from mainstay.kernel.redis import Redis, Script
 from mainstay.kernel.together import Together
-from mainstay.limits.store import Rule, Taken
+from mainstay.limits.store import CHECK, CHECK_KEY, Rule, Taken
 
 # A key holds {when, number, when, number …}, oldest first, packed, in microseconds since 1970. Only what was taken is
 # written, and with it the expiry, so that refused calls keep nothing alive. Hits that lie more than a window ahead are
@@ -140,7 +140,7 @@ class RedisStore:
 
     async def check(self) -> None:
         """As `Store.check`."""
-        await self._redis.ask("PING")
+        await self.take(CHECK_KEY, CHECK)
 
     async def close(self) -> None:
         """As `Store.close`."""

@@ -11,6 +11,10 @@ MOST_EXACT = 128
 MOST_ALLOWANCE = 1_000_000_000
 
 
+CHECK_KEY = "throttle:check"
+"""Under which stores count while they are tried."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """At most `allowance` in any window of that length; `name` is the policy's, in metrics and messages."""
@@ -28,6 +32,9 @@ class Rule:
         window_us = self.window // timedelta(microseconds=1)
         object.__setattr__(self, "window_us", window_us)
         object.__setattr__(self, "slot_us", 0 if self.allowance <= MOST_EXACT else -(-window_us // MOST_EXACT))
+
+
+CHECK = Rule("check", 1, timedelta(milliseconds=1))
 
 
 class Taken(NamedTuple):
@@ -76,7 +83,7 @@ class Store(Protocol):
         ...
 
     async def check(self) -> None:
-        """The store answers, else it raises."""
+        """The store answers and can be written to, else it raises."""
         ...
 
     async def close(self) -> None:

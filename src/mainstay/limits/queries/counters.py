@@ -13,7 +13,6 @@ _TAKE = Sql(
         order by place""",
 )
 _GIVE_BACK = Sql("limits.give_back", "select mainstay.give_back_limit($1, $2, $3)")
-_CHECK = Sql("limits.check", "select 1 from mainstay.rate_limits where key = ''")
 _CARRY = Sql(
     "limits.carry",
     """insert into mainstay.rate_limits as r (key, hits_us, numbers, window_us, expires_at)
@@ -57,11 +56,6 @@ async def take_everywhere(db: Connection, calls: Sequence[tuple[str, int, int, i
 async def give_back_everywhere(db: Connection, key: str, *, window_us: int, cost: int) -> None:
     """That many of the oldest hits that still count are gone."""
     await db.run(_GIVE_BACK, key, window_us, cost)
-
-
-async def check_everywhere(db: Connection) -> None:
-    """The table of counters can be read."""
-    await db.value(_CHECK)
 
 
 async def carry_everywhere(tx: Tx, counted: Sequence[tuple[str, int, Sequence[int], Sequence[int]]]) -> None:
