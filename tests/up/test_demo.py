@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from mainstay import identity
+from mainstay import accounts, identity, members
 from mainstay.cli import demo_company
 from mainstay.cli.demo_company import Ground
 from mainstay.cli.demo_receiver import Receiver
@@ -39,6 +39,13 @@ async def test_it_is_made_once(tmp_path: Path, db: Database) -> None:
     workspaces = [one.name for one in await identity.list_workspaces(db, company.company_id) if not one.system]
     assert workspaces == ["production", "staging", "legacy"]
     assert len({person.password for person in company.people}) == 3
+    wanted = members.members.Wanted(role="staff")
+    staff, _ = await members.members.list_members(db, company.company_id, wanted, after=None, limit=10)
+    assert [(one.name, set(one.rights.features)) for one in staff] == [("Samira Staff", {"events", "webhooks", "usage"})]
+    departments, _ = await members.departments.list_departments(db, company.company_id, after=None, limit=10)
+    assert [(one.name, one.members) for one in departments] == [("Support", 2)]
+    (letter,) = await accounts.letters.list_letters(db)
+    assert (letter.kind, letter.recipient.partition("@")[0]) == ("invitation", "new.colleague")
 
 
 async def test_another_database_gets_a_company_of_its_own_and_so_does_another_master_secret(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mainstay import archive, identity, streams, webhooks
-from mainstay.cli import demo_log
+from mainstay.cli import demo_log, demo_people
 from mainstay.cli.places import DEMO, Place
 from mainstay.kernel.addresses import AllowList
 from mainstay.kernel.crypto import Keyring
@@ -124,10 +124,11 @@ async def _open(ground: Ground) -> DemoCompany:
         passwords.close()
     async with ground.db.begin() as tx:
         found = await identity.open_company(tx, ACTOR, name=NAME)
-        people = [
-            await _add_person(tx, found, role=role, name=name, password=given[role], password_hash=hashes[role])
+        people = {
+            role: await _add_person(tx, found, role=role, name=name, password_hash=hashes[role])
             for role, name in PEOPLE
-        ]
+        }
+        await demo_people.furnish(tx, ground.keyring, found, people)
         workspaces = [await _open_workspace(tx, found.id, name) for name in WORKSPACES]
         key = await identity.issue_key(tx, ACTOR, found.id, kind="company", name="Demonstration")
         endpoints = [await _register(tx, ground, found.id, name) for name in ENDPOINTS]
@@ -137,7 +138,7 @@ async def _open(ground: Ground) -> DemoCompany:
         company = DemoCompany(
             company_id=found.id,
             company_key=key.secret,
-            people=people,
+            people=[DemoPerson(role, person.email, given[role]) for role, person in people.items()],
             workspaces=workspaces,
             endpoints=endpoints,
             receiver_port=ground.receiver_port,
@@ -150,11 +151,12 @@ async def _open(ground: Ground) -> DemoCompany:
 
 
 async def _add_person(
-    tx: Tx, company: identity.Company, *, role: Any, name: str, password: str, password_hash: str
-) -> DemoPerson:
+    tx: Tx, company: identity.Company, *, role: Any, name: str, password_hash: str
+) -> identity.Person:
     email = f"{role}@{company.slug}.example"
-    await identity.add_person(tx, ACTOR, company.id, email=email, name=name, password_hash=password_hash, role=role)
-    return DemoPerson(role, email, password)
+    return await identity.add_person(
+        tx, ACTOR, company.id, email=email, name=name, password_hash=password_hash, role=role
+    )
 
 
 async def _open_workspace(tx: Tx, company_id: str, name: str) -> DemoWorkspace:
