@@ -139,3 +139,19 @@ async def test_a_link_is_good_for_seven_days_and_until_it_is_withdrawn(crew: Cre
         answer = await accept(crew, false, **NEW)
         assert answer.status_code == 400, answer.text
     assert (await crew.done("GET", MEMBERS))["meta"]["total"] == 3
+
+
+async def test_an_invitation_is_good_while_whoever_made_it_may_invite(crew: Crew) -> None:
+    await crew.add("second", "owner")
+    _, as_owner = await crew.invited("first@example.com", "owner", "second")
+    invitation, as_staff = await crew.invited("back@example.com", "staff", "second")
+    at = f"{MEMBERS}/{crew.ids['second']}"
+    await crew.done("POST", f"{at}/role", json={"role": "manager"})
+    told = refused(await accept(crew, as_owner, **NEW), 409, "invitation-closed")
+    assert "any more" in told["detail"]
+    await crew.done("POST", f"{at}/suspend")
+    refused(await accept(crew, as_staff, **NEW), 409, "invitation-closed")
+    await crew.done("DELETE", at)
+    refused(await accept(crew, as_staff, **NEW), 409, "invitation-closed")
+    await crew.done("POST", f"{INVITES}/{invitation['id']}/resend")
+    assert (await accept(crew, await crew.token("back@example.com"), **NEW)).status_code == 200

@@ -15,6 +15,7 @@ from mainstay.members.queries import invitations as rows
 from mainstay.members.queries import members as member_rows
 from mainstay.members.queries import people as people_rows
 from mainstay.web.callers import Caller
+from mainstay.web.roles import ACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,10 @@ async def accept(db: Database, passwords: identity.Passwords, given: Answer) -> 
     """Whoever holds the link is a member with the role that it says, with a confirmed address, and `member.joined` is
     announced; nobody is signed in by it.
 
-    Where nobody has the address, an account is made with name and password (`person.registered`). Where somebody has,
-    they are signed in as that person or give its password, and the account stays as it is: ProofNeeded. LinkOver, of
-    several at the same moment for all but one; Invalid, PersonSuspended, AlreadyMember, CompanyFull, and what checking
-    and hashing a password refuse.
+    Where nobody has the address, an account is made with name and password (`person.registered`). Where somebody
+    has, they are signed in as that person or give its password, and the account stays as it is: ProofNeeded.
+    LinkOver, of several at the same moment for all but one; InvitationClosed where whoever made it may not any
+    more; Invalid, PersonSuspended, AlreadyMember, CompanyFull, and what checking and hashing a password refuse.
     """
     offer = await read_offer(db, given.token)
     person = await people_rows.find_by_email_everywhere(db, offer.invitation.email_key)
@@ -117,6 +118,7 @@ async def _join(db: Database, offer: Offer, token: str, person: dict[str, str], 
         if await member_rows.count_places(tx, invitation.company_id, invitation.email_key) >= members.MOST_MEMBERS:
             raise CompanyFull
         now = await inviting.get_invitation(tx, invitation.company_id, invitation.id)
+        await _check_inviter(tx, now)
         if not await rows.accept_invitation(tx, now.company_id, now.id, person_id):
             raise InvitationClosed
         by = members.text_of(Actor(**now.invited_by))
@@ -128,6 +130,17 @@ async def _join(db: Database, offer: Offer, token: str, person: dict[str, str], 
         await people_rows.confirm_email_everywhere(tx, person_id)
         await _announce(tx, now, person, is_new=is_new)
     return Joined(person_id, person["email"], person["name"], now, offer.company_name, is_new)
+
+
+async def _check_inviter(tx: Tx, invitation: Invitation) -> None:
+    """Passes an invitation that whoever made it could make now, else somebody who was removed could come back by one to
+    themselves; InvitationClosed."""
+    if invitation.invited_by["kind"] != "person":
+        return
+    row = await member_rows.find_acting(tx, invitation.company_id, invitation.invited_by["id"])
+    acts = ("members.invite", "owners.change") if invitation.rights.role == "owner" else ("members.invite",)
+    if row is None or not all(ACTS[act].allows(row["role"], row["features"]) for act in acts):
+        raise InvitationClosed("Whoever invited you may not do so any more; ask the company for another invitation.")
 
 
 async def _check_standing(tx: Tx, person_id: str) -> None:

@@ -87,11 +87,12 @@ async def invite(
 
 
 async def resend(tx: Tx, keyring: Keyring, caller: Caller, invitation_id: str) -> Invitation:
-    """Another letter with another link waits, good for 7 days from now, and the older link is over; `member.invited` is
-    announced. InvitationNotFound, InvitationClosed, AlreadyMember, CompanyFull, OwnersOnly, StepUpRequired."""
+    """Another letter with another link waits, good for 7 days from now, and the older link is over; the invitation
+    is the caller's from now on, and `member.invited` is announced. InvitationNotFound, InvitationClosed,
+    AlreadyMember, CompanyFull, OwnersOnly, StepUpRequired."""
     before = await _admit(tx, caller, invitation_id)
     await _check_room(tx, caller.company_id, before.email_key)
-    row = await rows.renew_invitation(tx, caller.company_id, before.id, LIFETIME)
+    row = await rows.renew_invitation(tx, caller.company_id, before.id, LIFETIME, by=members.text_of(caller.actor))
     if row is None:
         raise InvitationClosed
     invitation = invitation_of(row)

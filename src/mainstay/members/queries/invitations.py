@@ -23,7 +23,8 @@ _PUT = Sql(
 _RENEW = Sql(
     "members.renew_invitation",
     f"""update mainstay.invitations i
-        set sent_at = mainstay.now(), sent = i.sent + 1, expires_at = mainstay.now() + $3::interval
+        set sent_at = mainstay.now(), sent = i.sent + 1, expires_at = mainstay.now() + $3::interval,
+            invited_by = $4::jsonb
         where i.company_id = $1 and i.id = $2 and i.accepted_at is null and i.withdrawn_at is null
         returning {_SHOWN}""",  # noqa: S608 (constants)
 )
@@ -78,9 +79,11 @@ async def put_invitation(tx: Tx, company_id: str, row: Mapping[str, Any], lifeti
     return found
 
 
-async def renew_invitation(tx: Tx, company_id: str, invitation_id: str, lifetime: timedelta) -> Record | None:
-    """The invitation, sent once more just now; None where it was accepted or withdrawn."""
-    return await tx.row(_RENEW, company_id, invitation_id, lifetime)
+async def renew_invitation(
+    tx: Tx, company_id: str, invitation_id: str, lifetime: timedelta, *, by: str
+) -> Record | None:
+    """The invitation, sent once more just now and by whom; None where it was accepted or withdrawn."""
+    return await tx.row(_RENEW, company_id, invitation_id, lifetime, by)
 
 
 async def withdraw_invitation(tx: Tx, company_id: str, invitation_id: str) -> Record | None:

@@ -34,6 +34,11 @@ _GET = Sql(
     f"""select {_SHOWN} from mainstay.memberships m join mainstay.people p on p.id = m.person_id
         where m.company_id = $1 and m.person_id = $2""",  # noqa: S608 (constants)
 )
+_ACTING = Sql(
+    "members.find_acting",
+    """select m.role, m.features from mainstay.memberships m join mainstay.people p on p.id = m.person_id
+       where m.company_id = $1 and m.person_id = $2 and m.suspended_at is null and p.suspended_at is null""",
+)
 _INSERT = Sql(
     "members.insert_member",
     """insert into mainstay.memberships (company_id, person_id, role, features, invited_by)
@@ -103,6 +108,11 @@ async def count_members(db: Connection, company_id: str, wanted: Sequence[Any]) 
 async def find_member(db: Connection, company_id: str, person_id: str) -> Record | None:
     """One member of the company."""
     return await db.row(_GET, company_id, person_id)
+
+
+async def find_acting(db: Connection, company_id: str, person_id: str) -> Record | None:
+    """Role and features of a member who is not suspended, by the company or everywhere."""
+    return await db.row(_ACTING, company_id, person_id)
 
 
 async def insert_member(
