@@ -2,12 +2,15 @@
 
     request --no session, or over--> sign-in (with the way back)      session --POST sign-out--> over
        | session: guard reads it, checks role, operator, and for a POST the CSRF token
+       |--proof is old, where one is needed--> prove (a form that was sent waits there) --> on, in a new session
+       |--second factor demanded and not set up--> setting it up, and nothing else but one's account
        v
     page: base.html and one block, or only the block that htmx asked for; errors are pages too
 
 A module an area, with `AREA` and `routes(ground)`, listed in `routes.AREAS`; its templates lie in `pages/` and are
-made of the macros of `pieces.html`. Guards stand in signatures: `PageMay` an act of `web.roles`, `AnyPage`,
-`OperatorPage`. Live parts go through `ground.live`: one loop reads for all readers of a subject.
+made of the macros of `pieces.html`. The ways in and one's own account are in `routes.UNLISTED`. Guards stand in
+signatures: `PageMay` an act of `web.roles`, `AnyPage`, `OperatorPage`. Live parts go through `ground.live`: one loop
+reads for all readers of a subject.
 
 Guarantees: pages read and forms work without JavaScript; no script or style stands in a page, and the policy allows
 none; nothing is changed without the token of the session; a company's pages show its own things alone; a session that
