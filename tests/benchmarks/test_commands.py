@@ -16,6 +16,18 @@ SMALLEST = {
     "growth": ["--only", "history,tenants", "--history", "300", "--flood", "300"],
     "functions": ["--runs", "30", "--rounds", "1", "--sides", "ours"],
     "schedules": ["--schedules", "5", "--seconds", "1", "--warm", "0", "--sides", "ours"],
+    "limits": [
+        "--checks",
+        "100",
+        "--rounds",
+        "1",
+        "--at-once",
+        "4",
+        "--keys",
+        "20",
+        "--sides",
+        "memory,postgresql,redis",
+    ],
     "tail": ["--tails", "1", "5", "--seconds", "2", "--rate", "300"],
 }
 SAYS = {
@@ -25,6 +37,7 @@ SAYS = {
     "growth": "Goal, the most under a second",
     "functions": "steps a second: ",
     "schedules": "schedules due each second | lateness",
+    "limits": "us CPU",
     "tail": "| open tails | statements/s |",
 }
 

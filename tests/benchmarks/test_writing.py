@@ -17,6 +17,7 @@ BLOCKS = (
     "delivery-latency",
     "isolation",
     "reading",
+    "limits",
 )
 
 
