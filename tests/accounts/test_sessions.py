@@ -5,8 +5,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from mainstay import accounts
+from mainstay import accounts, identity
 from mainstay.accounts.ground import is_same_device, network_of
+from mainstay.identity.queries.sessions import move_session
 from mainstay.kernel.db import Database, Sql
 from tests.accounts.mailbox import announced
 from tests.accounts.signing import AUTH, PASSWORD, SignedIn, add, log_in, me
@@ -161,6 +162,23 @@ async def test_a_session_is_switched_to_another_company_of_the_person(
     seen = (await api.get(f"{AUTH}/me", headers=there.auth)).json()
     assert (seen["companyId"], seen["role"]) == (other.company_id, "staff")
     assert await me(api, here) == 401
+
+
+async def test_a_session_that_goes_to_another_company_lasts_no_longer_than_there(
+    api: httpx.AsyncClient, db: Database, tenancy: Tenancy, ada: str
+) -> None:
+    other = await open_tenancy(db)
+    await add(db, other.company_id, ADA, "staff")
+    longest = Sql("t", "select max(expires_at - created_at) from mainstay.sessions where ended_at is null")
+    lasting = Sql("t", "update mainstay.companies set session_lifetime_hours = $1 where id = $2")
+    await db.run(lasting, 720, tenancy.company_id)
+    here = await log_in(api, ADA, companyId=tenancy.company_id)
+    assert await db.value(longest) == timedelta(days=30)
+    there = SignedIn.of(await api.post(f"{AUTH}/switch", json={"companyId": other.company_id}, headers=here.auth))
+    assert await db.value(longest) == identity.SESSION_LIFETIME
+    await db.run(lasting, 24, tenancy.company_id)
+    assert await move_session(db, there.session_id, tenancy.company_id, None, identity.SESSION_LIFETIME)
+    assert await db.value(longest) == timedelta(days=1)
 
 
 async def test_signing_out_of_the_console_takes_the_cookies_of_the_api_along(api: httpx.AsyncClient, ada: str) -> None:

@@ -64,3 +64,11 @@ async def test_how_much_the_company_has(crew: Crew) -> None:
     }
     refused(await crew.call("GET", f"{COMPANY}/stats", "staff"), 403)
     assert pointers(await crew.call("GET", f"{COMPANY}/stats?since=1")) == ["since"]
+
+
+async def test_open_sessions_end_when_the_company_has_it_with_no_limit_of_its_own_too(crew: Crew) -> None:
+    for hours, days in ((720, 30), (None, 7), (720, 7)):
+        await crew.done("PATCH", COMPANY, json={"sessionLifetimeHours": hours})
+        async with crew.db.connection() as connection:
+            longest = "select max(expires_at - created_at) from mainstay.sessions where company_id = $1"
+            assert await connection.fetchval(longest, crew.tenancy.company_id) == timedelta(days=days)

@@ -142,7 +142,7 @@ async def replace(
     token = new_token(CONSOLE_PREFIX)
     old = {"id": session_id, "person_id": caller.id, "reason": reason}
     new: dict[str, Any] = {"id": ids.new_id(), "token_hash": digest_of(token), "proof": proof}
-    row = await rows.replace_session(tx, company_id, old, new)
+    row = await rows.replace_session(tx, company_id, old, new, identity.SESSION_LIFETIME)
     if row is None:
         raise SessionNotFound
     return Opened(new["id"], row["expires_at"], token if row["kind"] == "console" else "")

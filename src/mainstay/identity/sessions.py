@@ -81,7 +81,9 @@ class Sessions:
     async def move(self, session: Session, *, company_id: str, workspace_id: str = "") -> None:
         """The session looks at that company, and at the workspace or at all; CompanyNotFound where it may not."""
         known = ids.is_uuid(company_id) and (not workspace_id or ids.is_uuid(workspace_id))
-        if not known or not await session_rows.move_session(self._db, session.id, company_id, workspace_id or None):
+        if not known or not await session_rows.move_session(
+            self._db, session.id, company_id, workspace_id or None, SESSION_LIFETIME
+        ):
             raise CompanyNotFound
 
 

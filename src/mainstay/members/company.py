@@ -79,6 +79,7 @@ async def change_company(tx: Tx, caller: Caller, wanted: Mapping[str, Any]) -> C
         limits = {_POINTERS[one][2:]: after[one] for one in _LIMITS}
         limits |= {_POINTERS[one][2:] + "Before": before[one] for one in _LIMITS}
         await outbox.announce(tx, "company.secured", company_id=caller.company_id, actor=caller.actor, data=limits)
+        await rows.shorten_sessions(tx, caller.company_id, lifetime_of(_company_of(changed)))
     return _company_of(changed)
 
 

@@ -68,7 +68,8 @@ _REPLACE = Sql(
               case when old.kind = 'console' then $6::bytea end, old.user_agent, old.address, old.created_at,
               case when $7 = 'password' then mainstay.now() else old.authenticated_at end,
               case when $7 = 'code' then mainstay.now() else old.strong_at end,
-              least(old.expires_at, old.created_at + make_interval(hours => c.session_lifetime_hours))
+              least(old.expires_at,
+                    old.created_at + coalesce(make_interval(hours => c.session_lifetime_hours), $8::interval))
        from old, mainstay.companies c where c.id = $1
        returning kind, expires_at""",
 )
@@ -130,11 +131,13 @@ async def end_reused_everywhere(tx: Tx, session_id: str, person_id: str, generat
     return await tx.row(_END_REUSED, session_id, person_id, generation)
 
 
-async def replace_session(tx: Tx, company_id: str, old: Mapping[str, str], new: Mapping[str, Any]) -> Record | None:
-    """The old session ended and the new one is in its place, in that company; None where the old one was over."""
-    return await tx.row(
-        _REPLACE, company_id, old["id"], old["person_id"], old["reason"], new["id"], new["token_hash"], new["proof"]
-    )
+async def replace_session(
+    tx: Tx, company_id: str, old: Mapping[str, str], new: Mapping[str, Any], lifetime: timedelta
+) -> Record | None:
+    """The old session ended and the new one is in its place, in that company and no longer than there; None where the
+    old one was over."""
+    given = (old["id"], old["person_id"], old["reason"], new["id"], new["token_hash"], new["proof"])
+    return await tx.row(_REPLACE, company_id, *given, lifetime)
 
 
 async def list_sessions_everywhere(db: Connection, person_id: str, idle: timedelta, most: int) -> list[Record]:

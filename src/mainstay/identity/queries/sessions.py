@@ -61,8 +61,12 @@ _TOUCH_SESSION = Sql(
 )
 _MOVE_SESSION = Sql(
     "identity.move_session",
-    """update mainstay.sessions s set company_id = $2, workspace_id = $3::uuid
-       where s.id = $1 and s.ended_at is null
+    """update mainstay.sessions s
+         set company_id = $2, workspace_id = $3::uuid,
+             expires_at = least(s.expires_at,
+                                s.created_at + coalesce(make_interval(hours => c.session_lifetime_hours), $4::interval))
+       from mainstay.companies c
+       where s.id = $1 and s.ended_at is null and c.id = $2
          and exists (select from mainstay.memberships m
                      where m.person_id = s.person_id and m.company_id = $2 and m.suspended_at is null)
          and ($3::uuid is null
@@ -117,9 +121,12 @@ async def touch_session_everywhere(db: Connection, session_id: str) -> None:
     await db.run(_TOUCH_SESSION, session_id)
 
 
-async def move_session(db: Connection, session_id: str, company_id: str, workspace_id: str | None) -> bool:
-    """Whether the session stands in that company now; not where its person is no member or the workspace is not its."""
-    return count_of(await db.run(_MOVE_SESSION, session_id, company_id, workspace_id)) == 1
+async def move_session(
+    db: Connection, session_id: str, company_id: str, workspace_id: str | None, lifetime: timedelta
+) -> bool:
+    """Whether the session stands in that company now, and no longer than there; not where its person is no member or
+    the workspace is not its."""
+    return count_of(await db.run(_MOVE_SESSION, session_id, company_id, workspace_id, lifetime)) == 1
 
 
 async def prune_sessions_everywhere(db: Connection, older_than: timedelta) -> int:

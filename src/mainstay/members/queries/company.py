@@ -1,6 +1,7 @@
 """Statements on the company itself: its name, the limits of its sessions, and how much it has."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from mainstay.kernel.db import Connection, Record, Sql, Tx
@@ -13,6 +14,13 @@ _CHANGE = Sql(
     "members.change_company",
     f"""update mainstay.companies set name = $2, session_idle_minutes = $3, session_lifetime_hours = $4,
           updated_at = mainstay.now() where id = $1 returning {_SHOWN}""",  # noqa: S608 (constants)
+)
+_SHORTEN = Sql(
+    "members.shorten_sessions",
+    """update mainstay.sessions s set expires_at = s.created_at + $2::interval
+       from mainstay.memberships m
+       where m.company_id = $1 and s.person_id = m.person_id and s.company_id = $1 and s.ended_at is null
+         and s.expires_at > s.created_at + $2::interval""",
 )
 _STATS = Sql(
     "members.company_stats",
@@ -44,6 +52,11 @@ async def change_company(tx: Tx, company_id: str, given: Mapping[str, Any]) -> R
     found = await tx.row(_CHANGE, company_id, *values)
     assert found is not None
     return found
+
+
+async def shorten_sessions(tx: Tx, company_id: str, lifetime: timedelta) -> None:
+    """No open session of the company ends later than that after it began."""
+    await tx.run(_SHORTEN, company_id, lifetime)
 
 
 async def read_stats(db: Connection, company_id: str) -> Record:
