@@ -92,6 +92,14 @@ async def test_a_load_that_a_clearing_overtook_is_given_to_whom_it_was_for_and_n
     assert (await before, await after) == (b"old", b"new")
     assert await cache.get(THING, "a", source) == b"new"
     assert source.loads == 2
+    source.free.clear()
+    alone = asyncio.create_task(cache.get(THING, "b", source))
+    await until(lambda: _is(source.loads == 3))
+    await cache.clear(["cache:thing:*"])
+    source.free.set()
+    await alone
+    await cache.get(THING, "b", source)
+    assert source.loads == 4, "what was read before the clearing is not kept"
 
 
 async def test_prefixes_clear_what_begins_so(cache: Cache) -> None:
