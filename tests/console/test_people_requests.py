@@ -260,6 +260,8 @@ async def test_the_company_is_changed_by_those_who_may(console: Console) -> None
     await send(console, f"{COMPANY}/sessions", sessionIdleMinutes="", sessionLifetimeHours="")
     wrong(await send(console, f"{COMPANY}/second-factor", **{"from": ""}), "from", "would lock yourself out", 400)
     wrong(await send(console, f"{COMPANY}/second-factor", **{"from": "soon"}), "from", "Must be a day")
+    for fields in ({"from": ""}, {"do": "relent"}):
+        assert (await send(console, f"{COMPANY}/second-factor", "manager", **fields)).status_code == 403
     page = (await console.get(COMPANY)).text
     assert "3 of 3 members have none" in page
     assert "Manager Person" in page
