@@ -130,6 +130,22 @@ async def test_what_needs_a_proof_asks_for_it_and_goes_on(console: Console, db: 
         assert (await thief.get(ACCOUNT)).status_code == 303
 
 
+async def test_a_session_of_the_api_proves_itself_in_the_console_and_has_new_tokens(
+    console: Console, db: Database
+) -> None:
+    email = await email_of(console, "staff")
+    async with visitor(console) as client:
+        await client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
+        before = client.cookies["mainstay_access"]
+        await age(db)
+        asked = (await client.get(f"{ACCOUNT}/email")).headers["location"]
+        proved = await send(client, asked, password=PASSWORD)
+        assert (proved.status_code, proved.headers["location"]) == (303, f"{ACCOUNT}/email")
+        assert client.cookies["mainstay_access"] != before
+        assert (await client.get(f"{ACCOUNT}/email")).status_code == 200
+        assert "mainstay_session" not in client.cookies
+
+
 async def test_where_a_proof_leads_is_a_page_of_the_console(console: Console) -> None:
     for href in ("https://evil.example/", "//evil.example", "/console/sign-in", f"{ACCOUNT}/prove", "/api/v1/auth/me"):
         answer = await console.post(f"{ACCOUNT}/prove", next=href, password=PASSWORD)
