@@ -83,7 +83,9 @@ def server_url() -> Iterator[str]:
         Path(place).chmod(0o755)
         # Its transactions would hold back what readers may see, and its statistics would change plans, at any moment.
         calm = {"autovacuum": "off"}
-        server = embedded.start(Path(place) / "data", database="postgres", durable=False, settings=calm)
+        # Databases come and go by the thousand, and each time all buffers are looked through and changes are logged.
+        light = {"shared_buffers": "32MB", "wal_level": "minimal", "max_wal_senders": "0"}
+        server = embedded.start(Path(place) / "data", database="postgres", durable=False, settings=calm | light)
         yield server.dsn
         server.stop()
 

@@ -41,12 +41,12 @@ def _fill(route: Any, path: str, endpoint: Any, **options: Any) -> None:
     own = dataclasses.replace(kept["dependant"], call=endpoint)
     settled = {"tags": options["tags"] or [], "responses": options["responses"] or {}}
     vars(route).update(kept, **{**given, **settled}, path=path, endpoint=endpoint)
-    route.dependant, route.methods, route.dependencies = own, set(kept["methods"]), []
+    route.dependant, route.methods, route.dependencies = own, set(kept["methods"]), list(kept["dependencies"])
 
 
 def _key(path: str, endpoint: Any, options: dict[str, Any]) -> Any:
     """What the parameters of a route depend on; None where that is more than can be compared."""
-    if not isinstance(endpoint, FunctionType) or hasattr(endpoint, "__wrapped__") or options["dependencies"]:
+    if not isinstance(endpoint, FunctionType) or hasattr(endpoint, "__wrapped__"):
         return None
     plain = ("name", "operation_id", "status_code", "description", "response_model", "response_class")
     key = (
@@ -59,6 +59,7 @@ def _key(path: str, endpoint: Any, options: dict[str, Any]) -> Any:
         tuple(endpoint.__annotations__.items()),
         tuple(sorted(options["methods"] or ())),
         tuple((status, answer.get("model")) for status, answer in (options["responses"] or {}).items()),
+        tuple(_dependency_key(one) for one in options["dependencies"] or ()),
         *(None if isinstance(options[name], DefaultPlaceholder) else options[name] for name in plain),
         *(isinstance(options[name], DefaultPlaceholder) for name in plain),
     )
@@ -67,3 +68,10 @@ def _key(path: str, endpoint: Any, options: dict[str, Any]) -> Any:
     except TypeError:
         return None
     return key
+
+
+def _dependency_key(depends: Any) -> Any:
+    """What is alike for dependencies that do the same: guards are made anew for each application."""
+    asked = depends.dependency
+    what = asked if isinstance(asked, FunctionType) else (type(asked), *vars(asked).items())
+    return what, depends.use_cache, depends.scope
