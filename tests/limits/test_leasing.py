@@ -140,7 +140,8 @@ async def test_the_rate_follows_the_plan(db: Database, tenancy: Tenancy, plan: s
     nodes = Nodes(db, tenancy.company_id, "")
     verdict = await nodes.call()
     assert verdict is not None
-    assert (verdict.policy, verdict.allowance) == (f"key_{plan}", {"free": 6_000, "growth": 600_000}.get(plan, 6_000_000))
+    allowance = {"free": 6_000, "growth": 600_000}.get(plan, 6_000_000)
+    assert (verdict.policy, verdict.allowance) == (f"key_{plan}", allowance)
     await nodes.close()
 
 
