@@ -94,22 +94,24 @@ async def test_an_invitation_is_refused_at_its_field_and_what_was_typed_stays(co
     wrong(answer, "email", "")
     assert 'value="no address"' in answer.text
     assert re.search(r'value="events" checked', answer.text)
-    wrong(await send(console, INVITES, email="invited.somebody@example.com", role="king"), "role", "Choose one of the roles")
-    wrong(await send(console, INVITES, "manager", email="invited.somebody@example.com", role="owner"), "role", "Only an owner", 403)
+    wrong(await send(console, INVITES, email="new.guest@mail.test", role="king"), "role", "Choose one of the roles")
+    wrong(
+        await send(console, INVITES, "manager", email="new.guest@mail.test", role="owner"), "role", "Only an owner", 403
+    )
     assert '<option value="owner"' not in (await console.get(f"{INVITES}/new", "manager")).text
-    assert (await send(console, INVITES, "staff", email="invited.somebody@example.com", role="staff")).status_code == 403
+    assert (await send(console, INVITES, "staff", email="new.guest@mail.test", role="staff")).status_code == 403
     assert await value(db, "select count(*) from mainstay.invitations") == 0
-    page = leads_to(await send(console, INVITES, email="invited.somebody@example.com", role="staff", features="events"))
+    page = leads_to(await send(console, INVITES, email="new.guest@mail.test", role="staff", features="events"))
     (known,) = re.findall(r"owner-\w+@example\.com", (await console.get(f"{MEMBERS}?show=owner")).text)[:1]
     wrong(await send(console, INVITES, email=known, role="staff"), "email", "member of the company already", 409)
     shown = (await console.get(page)).text
-    assert "invited.somebody@example.com" in shown
+    assert "new.guest@mail.test" in shown
     assert "token=" not in shown
     assert leads_to(await send(console, f"{page}/resend")) == page
     assert leads_to(await send(console, f"{page}/withdraw")) == page
     assert (await send(console, f"{page}/resend")).status_code == 409
-    assert "invited.somebody@example.com" in (await console.get(f"{INVITES}?state=withdrawn")).text
-    assert "invited.somebody@example.com" not in (await console.get(f"{INVITES}?state=open")).text
+    assert "new.guest@mail.test" in (await console.get(f"{INVITES}?state=withdrawn")).text
+    assert "new.guest@mail.test" not in (await console.get(f"{INVITES}?state=open")).text
 
 
 async def test_a_role_is_tried_before_it_is_given(console: Console, db: Database, ids: dict[str, str]) -> None:
