@@ -56,28 +56,28 @@ async def test_what_is_given_changes_and_what_is_left_out_stays(
     assert "Captain" not in str(await announced(db, "user.updated")), "who changed what is told, not what it says"
 
 
-@pytest.mark.parametrize(
-    ("given", "pointer"),
-    [
-        ({"name": ""}, "#/name"),
-        ({"name": None}, "#/name"),
-        ({"name": "Ada\r\nX-Header: 1"}, "#/name"),
-        ({"title": ""}, "#/title"),
-        ({"title": "x" * 201}, "#/title"),
-        ({"title": "a\u0000b"}, "#/title"),
-        ({"phone": "call me"}, "#/phone"),
-        ({"phone": "1" * 34}, "#/phone"),
-        ({"timeZone": "Mars/Olympus"}, "#/timeZone"),
-        ({"timeZone": "../etc/passwd"}, "#/timeZone"),
-        ({"locale": "german!"}, "#/locale"),
-        ({"email": "x@example.com"}, "#"),
-        ({"role": "owner"}, "#"),
-    ],
-)
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"name": ""}, "#/name"),
+    ({"name": None}, "#/name"),
+    ({"name": "Ada\r\nX-Header: 1"}, "#/name"),
+    ({"title": ""}, "#/title"),
+    ({"title": "x" * 201}, "#/title"),
+    ({"title": "a\u0000b"}, "#/title"),
+    ({"phone": "call me"}, "#/phone"),
+    ({"phone": "1" * 34}, "#/phone"),
+    ({"timeZone": "Mars/Olympus"}, "#/timeZone"),
+    ({"timeZone": "../etc/passwd"}, "#/timeZone"),
+    ({"locale": "german!"}, "#/locale"),
+    ({"email": "x@example.com"}, "#"),
+    ({"role": "owner"}, "#"),
+]
+
+
 async def test_what_is_wrong_is_pointed_at_and_nothing_changes(
-    api: httpx.AsyncClient, db: Database, ada: SignedIn, given: dict[str, Any], pointer: str
+    api: httpx.AsyncClient, db: Database, ada: SignedIn
 ) -> None:
-    answer = await api.patch(ME, json={"title": "Captain", **given}, headers=ada.auth)
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, pointer)
-    assert (await api.get(ME, headers=ada.auth)).json()["title"] is None
+    for given, pointer in WRONG:
+        answer = await api.patch(ME, json={"title": "Captain", **given}, headers=ada.auth)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, pointer), given
+        assert (await api.get(ME, headers=ada.auth)).json()["title"] is None
     assert await announced(db, "user.updated") == []
