@@ -1,12 +1,15 @@
 """A company with workspaces, keys and people, made through the rooms' own verbs."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import jwt
+
 from mainstay import identity
-from mainstay.identity.tokens import AccessTokens
+from mainstay.identity.tokens import AccessTokens, RefreshTokens
 from mainstay.kernel import ids
 from mainstay.kernel.clock import SystemClock
 from mainstay.kernel.db import Connection, Database, Sql
@@ -66,6 +69,7 @@ async def open_tenancy(db: Database, *, region: Any = "US", plan: Any = "growth"
 
 
 ACCESS_SECRET = "a-test-secret-of-forty-characters-or-so-2"
+REFRESH_SECRET = "a-test-secret-of-forty-characters-or-so-4"
 _SESSION = Sql(
     "test.session",
     """insert into mainstay.sessions (id, person_id, company_id, kind, user_agent, authenticated_at, last_used_at,
@@ -93,6 +97,17 @@ async def bearer(
     return {"authorization": f"Bearer {token}"}
 
 
+def refresh_beside(headers: Mapping[str, str]) -> str:
+    """The first refresh token of the session whose access token the headers carry; any text where they carry none."""
+    try:
+        claims = jwt.decode(headers.get("authorization", "")[7:], ACCESS_SECRET, ["HS256"], {"verify_aud": False})
+    except jwt.PyJWTError:
+        return "none"
+    clock = SystemClock()
+    tokens, end = RefreshTokens([REFRESH_SECRET], clock), clock.now() + timedelta(days=1)
+    return tokens.sign(person_id=claims["sub"], session_id=claims["sid"], generation=0, expires_at=end)
+
+
 def test_settings(url: str, **more: str) -> Settings:
     """Settings for tests on one database: development, webhooks may reach loopback."""
     return load(
@@ -101,7 +116,7 @@ def test_settings(url: str, **more: str) -> Settings:
             "PROFILE": "development",
             "MAINSTAY_SECRET": "a-test-secret-of-forty-characters-or-so-1",
             "JWT_ACCESS_SECRET": ACCESS_SECRET,
-            "JWT_REFRESH_SECRET": "a-test-secret-of-forty-characters-or-so-4",
+            "JWT_REFRESH_SECRET": REFRESH_SECRET,
             "INTERNAL_TOKEN": "a-test-token-of-forty-characters-or-more-3",
             "OUTBOUND_ALLOW": "127.0.0.0/8,localhost,::1",
             "RATE_LIMITS": "all=none",

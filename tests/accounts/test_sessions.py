@@ -154,11 +154,19 @@ async def test_a_session_is_switched_to_another_company_of_the_person(
     other, strange = await open_tenancy(db), await open_tenancy(db)
     await add(db, other.company_id, ADA, "staff")
     here = await log_in(api, ADA, companyId=tenancy.company_id)
-    for company_id in (strange.company_id, "no-uuid"):
-        refused = await api.post(f"{AUTH}/switch", json={"companyId": company_id}, headers=here.auth)
-        assert refused.status_code == 404
-    there = SignedIn.of(await api.post(f"{AUTH}/switch", json={"companyId": other.company_id}, headers=here.auth))
+    elsewhere = await log_in(api, ADA, companyId=tenancy.company_id)
     api.cookies.clear()
+    for company_id in (strange.company_id, "no-uuid"):
+        body = {"companyId": company_id, "refreshToken": here.refresh}
+        assert (await api.post(f"{AUTH}/switch", json=body, headers=here.auth)).status_code == 404
+    for token in (None, "", elsewhere.refresh):
+        body = {"companyId": other.company_id, "refreshToken": token}
+        refused = await api.post(f"{AUTH}/switch", json=body, headers=here.auth)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, "#/refreshToken")
+    body = {"companyId": other.company_id, "refreshToken": here.refresh}
+    there = SignedIn.of(await api.post(f"{AUTH}/switch", json=body, headers=here.auth))
+    api.cookies.clear()
+    assert (await api.post(f"{AUTH}/refresh", json={"refreshToken": here.refresh})).status_code == 401
     seen = (await api.get(f"{AUTH}/me", headers=there.auth)).json()
     assert (seen["companyId"], seen["role"]) == (other.company_id, "staff")
     assert await me(api, here) == 401
@@ -174,7 +182,8 @@ async def test_a_session_that_goes_to_another_company_lasts_no_longer_than_there
     await db.run(lasting, 720, tenancy.company_id)
     here = await log_in(api, ADA, companyId=tenancy.company_id)
     assert await db.value(longest) == timedelta(days=30)
-    there = SignedIn.of(await api.post(f"{AUTH}/switch", json={"companyId": other.company_id}, headers=here.auth))
+    body = {"companyId": other.company_id, "refreshToken": here.refresh}
+    there = SignedIn.of(await api.post(f"{AUTH}/switch", json=body, headers=here.auth))
     assert await db.value(longest) == identity.SESSION_LIFETIME
     await db.run(lasting, 24, tenancy.company_id)
     assert await move_session(db, there.session_id, tenancy.company_id, None, identity.SESSION_LIFETIME)

@@ -26,7 +26,7 @@ from mainstay.web.roles import FEATURES, Act, Feature, Role
 from tests.conftest import cut_database, drop_database, running_app
 from tests.events.tails import open_tail
 from tests.mfa import walk as factors
-from tests.tenancy import OPERATOR, Tenancy, bearer, open_session, open_tenancy, test_settings
+from tests.tenancy import OPERATOR, Tenancy, bearer, open_session, open_tenancy, refresh_beside, test_settings
 
 PUBLIC = {
     ("GET", "/openapi.json"): "the description of the API",
@@ -405,6 +405,8 @@ class World:
         for name in ("keyId", "companyId"):
             if isinstance(body, dict) and name in body:
                 body = {name: body[name].format_map(self.ours.ids | (with_ids or {}))}
+        if route.path == "/api/v1/auth/switch":
+            body = {**body, "refreshToken": refresh_beside(headers)}
         query = QUERIES.get((route.method, route.path))
         self.api.cookies.clear()
         answer = await self.api.request(route.method, path, headers=headers, json=body, params=query)

@@ -62,9 +62,10 @@ class StepUpRequest(_Request, kw_only=True):
 
 
 class SwitchRequest(_Request, kw_only=True):
-    """The company to act for from now on."""
+    """The company to act for from now on, and the refresh token of this session where it does not come as a cookie."""
 
     company_id: _Id
+    refresh_token: Annotated[str, msgspec.Meta(max_length=4_096)] | None = None
 
 
 class ProfileRequest(_Request, kw_only=True):

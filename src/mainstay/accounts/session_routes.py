@@ -19,6 +19,7 @@ from mainstay.accounts.schemas import (
 )
 from mainstay.accounts.sessions import Opened, ShownSession, Tokens
 from mainstay.kernel.clock import iso
+from mainstay.kernel.errors import Fault, Invalid
 from mainstay.web import callers
 from mainstay.web.callers import Caller, May
 from mainstay.web.json import json_body, openapi_body
@@ -27,7 +28,7 @@ _AT = "/api/v1/auth"
 _Account = Annotated[Caller, Depends(May("account.use"))]
 _Refresh = Annotated[RefreshRequest, Depends(json_body(RefreshRequest, most=8_192))]
 _StepUp = Annotated[StepUpRequest, Depends(json_body(StepUpRequest, most=8_192))]
-_Switch = Annotated[SwitchRequest, Depends(json_body(SwitchRequest, most=1_024))]
+_Switch = Annotated[SwitchRequest, Depends(json_body(SwitchRequest, most=8_192))]
 
 
 def problems(**told: str) -> dict[int | str, dict[str, Any]]:
@@ -44,6 +45,7 @@ _STEP_UP_PROBLEMS = problems(
     s400="What is needed is missing, or the code is wrong.", s403="The password is wrong.", s429="Too many guesses."
 )
 _NOT_YOURS = problems(s404="No open session of yours has this id.")
+_REFRESH = "#/refreshToken"
 _NO_COMPANY = problems(s404="You are no member of that company.")
 
 
@@ -113,9 +115,15 @@ def _add_replacing(routes: APIRouter, ground: Ground) -> None:
         return _give(ground, response, caller.id, caller.company_id, opened)
 
     @routes.post(f"{_AT}/switch", tags=["people"], openapi_extra=other, responses=_NO_COMPANY)
-    async def switch(caller: _Account, response: Response, body: _Switch) -> TokensAnswer:
-        """New tokens for another of the person's companies, in the place of these."""
-        signed_in = await signing_in.switch(ground, caller, body.company_id)
+    async def switch(request: Request, caller: _Account, response: Response, body: _Switch) -> TokensAnswer:
+        """New tokens for another of the person's companies, in the place of these, which are used up.
+
+        The refresh token is asked for, so that an access token alone never becomes more than its quarter of an hour.
+        """
+        token = cookies.refresh_token_of(request) if body.refresh_token is None else body.refresh_token
+        if not token or ground.who.refresh_tokens.read(token).session_id != caller.session_id:
+            raise Invalid(faults=[Fault("must be the refresh token of this session, or come as its cookie", _REFRESH)])
+        signed_in = await signing_in.switch(ground, caller, body.company_id, refresh_token=token)
         return _give(ground, response, caller.id, str(signed_in.member["id"]), signed_in.opened)
 
 

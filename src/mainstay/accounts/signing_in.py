@@ -117,11 +117,13 @@ async def step_up(ground: Ground, caller: Caller, *, password: str | None = None
         )
 
 
-async def switch(ground: Ground, caller: Caller, company_id: str) -> SignedIn:
-    """A session for another of the caller's companies is in the place of this one; NoSuchCompany."""
+async def switch(ground: Ground, caller: Caller, company_id: str, *, refresh_token: str) -> SignedIn:
+    """A session for another of the caller's companies is in the place of this one, whose refresh token is used up;
+    NoSuchCompany, RefreshRefused."""
     member = await rows.find_member(ground.db, company_id, caller.id) if ids.is_uuid(company_id) else None
     if member is None:
         raise NoSuchCompany
+    await sessions.refresh(ground, refresh_token)
     async with ground.db.begin() as tx:
         opened = await sessions.replace(tx, caller, caller.session_id, company_id=str(member["id"]), reason="switched")
         await sessions.announce_switched(tx, member, opened)
