@@ -35,7 +35,7 @@ async def test_enforce_refuses_with_a_pointer_at_the_field(company: Ruled) -> No
 
 async def test_warn_flags_without_keeping_what_the_event_says(company: Ruled) -> None:
     made = await company.schema("invoice.paid", PAID, "warn")
-    answer = await company.send(action="invoice.paid", payload={"amount": "ada@example.com"})
+    answer = await company.send(action="invoice.paid", payload={"amount": "what only it says"})
     assert answer.status_code == 201
     assert answer.json()["flags"] == [
         {
@@ -47,7 +47,7 @@ async def test_warn_flags_without_keeping_what_the_event_says(company: Ruled) ->
         }
     ]
     async with company.db.connection() as connection:
-        assert "ada" not in await connection.fetchval("select flags::text from mainstay.event_flags")
+        assert "only it" not in await connection.fetchval("select flags::text from mainstay.event_flags")
 
 
 async def test_off_checks_nothing(company: Ruled) -> None:

@@ -84,7 +84,7 @@ def test_secrets_are_private_and_stay_out_of_the_logs(up: Up) -> None:
         assert (up.data / name).stat().st_mode & 0o777 == 0o600, name
     secrets = json.loads((up.data / "secrets.json").read_text()).values()
     logs = "".join(path.read_text() for path in (up.data / "logs").glob("*.log"))
-    assert len(set(secrets)) == 3
+    assert len(set(secrets)) == 4
     assert not [secret for secret in secrets if secret in logs or secret in up.output]
     for process in psutil.Process(up.pid).children(recursive=True):
         assert not [secret for secret in secrets if secret in " ".join(process.cmdline())]

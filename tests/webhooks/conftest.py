@@ -24,6 +24,7 @@ from mainstay.kernel.settings import Settings
 from mainstay.web import problem
 from mainstay.web.front import Front
 from mainstay.web.limiting import Unlimited
+from tests.tenancy import open_session
 from tests.webhooks.line import Line
 
 OPERATOR = Actor(kind="operator", id="operator", name="Operator")
@@ -128,7 +129,9 @@ async def make_tenant(db: Database, app: Front, who: identity.Identity) -> Calla
                     password_hash=UNUSABLE,
                     role=role,
                 )
-                clients[role] = client(who.tokens.sign(person_id=person.id, company_id=company.id))
+                session_id = await open_session(tx, person.id, company.id)
+                token = who.tokens.sign(person_id=person.id, company_id=company.id, session_id=session_id)
+                clients[role] = client(token)
         return Tenant(company.id, one.id, two.id, **clients)
 
     return make
