@@ -185,7 +185,8 @@ def build_api(settings: Settings) -> Front:
     return Front(
         app,
         hot.routes(),
-        on_stop=end_streams, watch=watch,
+        on_stop=end_streams,
+        watch=watch,
         proxies=settings.trusted_proxies,
         limit_fields=settings.rate_limit_headers,
     )

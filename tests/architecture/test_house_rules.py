@@ -109,7 +109,8 @@ def test_files_over_the_budget_are_listed() -> None:
 def test_settings_given_as_text_have_their_declared_types() -> None:
     given = {
         "DATABASE_URL": "postgresql://db/mainstay", "MAINSTAY_SECRET": "s" * 32, "JWT_ACCESS_SECRET": "j" * 32,
-        "JWT_REFRESH_SECRET": "r" * 32, "PORT": "3000", "DATABASE_POOL_SIZE": "7", "SHUTDOWN_SECONDS": "1.5", "METRICS_PUBLIC": "false",
+        "JWT_REFRESH_SECRET": "r" * 32, "PORT": "3000", "DATABASE_POOL_SIZE": "7", "SHUTDOWN_SECONDS": "1.5",
+        "METRICS_PUBLIC": "false",
         "QUEUE_CONCURRENCY": "9",
     }  # fmt: skip
     found = settings.load(given)

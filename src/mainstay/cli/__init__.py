@@ -2,7 +2,7 @@
 
     run         up (everything on this machine) | api | worker | migrate | doctor
     administer  companies | workspaces | keys | archive  straight on DATABASE_URL, as the operator
-                limits                                   the same: how often who may call, other figures, whom they refuse
+                limits                                   the same: how often who may call, and whom that refuses
                 cache                                    what is cached, and clearing it by hand
                 people | letters                         the same: suspended, without second factor; what waits for them
                 queues | jobs | schedules                the same: what waits, runs, failed and comes

@@ -21,8 +21,7 @@ from mainstay.kernel.errors import (
 )
 from mainstay.kernel.outbox import Actor
 from mainstay.kernel.regions import DEFAULT_REGION
-from mainstay.web import limiting
-from mainstay.web import refusals
+from mainstay.web import limiting, refusals
 from mainstay.web.asgi import Headers
 from mainstay.web.roles import ACTS, Role
 from mainstay.web.scopes import find_scope, is_within

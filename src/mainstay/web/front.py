@@ -36,7 +36,8 @@ class Front:
         proxies: Sequence[forwarded.Network] = (),
         limit_fields: limiting.HeaderStyle = "draft",
     ) -> None:
-        """`on_stop` ends answers that would go on for ever; `watch` hears of refusals; `proxies` are believed whom they forward for."""
+        """`on_stop` ends answers that would go on for ever; `watch` hears of refusals; `proxies` are believed when they
+        tell for whom they ask."""
         self._app = app
         self._hot = dict(hot)
         self._on_stop = on_stop
