@@ -16,7 +16,7 @@ from mainstay.kernel.crypto import Keyring
 from mainstay.kernel.db import Database, Sql
 from tests.console.audit import archived
 from tests.console.conftest import NARROW, WIDE, Opener, follow
-from tests.console.site import Site
+from tests.console.site import Site, in_turn
 from tests.tenancy import OPERATOR
 
 SCHEMA = {"type": "object", "properties": {"payload": {"type": "object", "required": ["amount"]}}}
@@ -143,7 +143,7 @@ def test_everybody_can_use_it(
     shots: Path,
 ) -> None:
     with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
-        for what, address in furnished.items():
+        for what, address in in_turn(width, furnished.items()):
             page.goto(address)
             expect(page.locator("[data-health=good]")).to_be_visible()
             page.screenshot(path=shots / f"{what}-{width}-{colours}.png", full_page=True)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from mainstay.kernel.db import Database, Sql
 from tests.console.conftest import NARROW, WIDE, Opener, follow
-from tests.console.site import Site
+from tests.console.site import Site, in_turn
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_everybody_can_use_them(
     shots: Path,
 ) -> None:
     with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
-        for what, address in furnished.items():
+        for what, address in in_turn(width, furnished.items()):
             page.goto(address)
             if what in ("erasures", "holds"):
                 page.locator("main details.fold > summary").click()

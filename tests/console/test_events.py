@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from mainstay.console.events import changes_of, filters_of, kept_of, with_filter
 from mainstay.console.trail import MOST_STEPS, Trail, trail_of
 from tests.console.conftest import NARROW, WIDE, Opener, follow
-from tests.console.site import Site
+from tests.console.site import Site, in_turn
 from tests.tenancy import Tenancy, open_tenancy
 
 PATH = "/console/events"
@@ -292,13 +292,14 @@ def test_everybody_can_use_it(
     stored = send(site, {**INVOICE, "projectId": project})
     name = f"{width}-{colours}"
     with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
-        for what, address in (
+        pages = (
             ("events", PATH),
             ("events-filtered", f"{PATH}?actorEmail=jonas.weber%40example.com&projectId={project}&from=1h"),
             ("events-panel", f"{PATH}/{stored['id']}?projectId={project}"),
             ("events-nothing", f"{PATH}?action=never.was"),
             ("events-wrong", f"{PATH}?from=yesterday"),
-        ):
+        )
+        for what, address in in_turn(width, pages):
             page.goto(address)
             expect(page.locator("[data-health=good]")).to_be_visible()
             page.screenshot(path=shots / f"{what}-{name}.png")

@@ -11,7 +11,7 @@ from mainstay.cli import demo_functions
 from mainstay.console.queues_one import tabs_of
 from mainstay.kernel.db import Database
 from tests.console.conftest import NARROW, WIDE, Opener, follow
-from tests.console.site import Site
+from tests.console.site import Site, in_turn
 from tests.console.work import ACT, EVIL, RUN, die, sql, stats, told
 
 PATH = "/console/queues"
@@ -269,7 +269,7 @@ def test_everybody_can_use_it(
     (run,) = sql(site, RUN)[0]
     name = f"{width}-{colours}"
     with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
-        for what, address in (
+        pages = (
             ("queues", PATH),
             ("queue", f"{PATH}/{jobs.EMAIL}"),
             ("queue-job", f"{PATH}/{jobs.EMAIL}/jobs/{job}"),
@@ -280,7 +280,8 @@ def test_everybody_can_use_it(
             ("schedule", "/console/schedules/jobs.fold/run"),
             ("functions", "/console/functions"),
             ("function-run", f"/console/functions/runs/{run}"),
-        ):
+        )
+        for what, address in in_turn(width, pages):
             page.goto(address)
             expect(page.locator("[data-health=good]")).to_be_visible()
             page.screenshot(path=shots / f"{what}-{name}.png")

@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect
 
 from mainstay.webhooks import signing
 from tests.console.conftest import NARROW, WIDE, Opener
-from tests.console.site import PASSWORD, Site, csrf_of
+from tests.console.site import PASSWORD, Site, csrf_of, in_turn
 from tests.receivers import Behaviour, Receiver, ok
 
 PATH = "/console/webhooks"
@@ -272,10 +272,11 @@ def test_everybody_can_use_them(
         delivery = send(site, endpoint, status)
     here = f"{PATH}/{endpoint['id']}"
     with open_page("owner", viewport=WIDE if width == "wide" else NARROW, colours=colours) as page:
-        for name, path in (
+        pages = (
             ("list", PATH), ("new", f"{PATH}/new"), ("one", here), ("delivery", f"{here}/deliveries/{delivery}"),
             ("replays", f"{here}/replays"), ("checking", f"{here}/checking"), ("type", f"{PATH}/types/audit.event"),
-        ):  # fmt: skip
+        )  # fmt: skip
+        for name, path in in_turn(width, pages):
             page.goto(path)
             if name == "one":
                 expect(page.locator(".chart .uplot").first).to_be_visible()
