@@ -5,17 +5,14 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.up.conftest import Starter
-from tests.up.instances import wait_until
+from tests.up.instances import Up, wait_until
 
 KINDS = {"api", "worker", "postgres"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-def test_a_signal_ends_everything_within_seconds(data: Path, start: Starter, number: signal.Signals) -> None:
-    up = start(data).started()
+def end_wholly(up: Up, data: Path, number: signal.Signals) -> None:
+    """The signal ends everything within seconds, each process by itself, and nothing is left but the data."""
     names = {process.cmdline()[-1] for process in up.family} | {process.name() for process in up.family}
     assert names >= KINDS
     assert up.end(number) == 0
@@ -48,7 +45,7 @@ def test_the_next_start_finds_company_keys_and_events_unless_asked_for_a_fresh_o
     company, secrets = first.demo(), (data / "secrets.json").read_text()
     wait_until(lambda: first.events_in_production() > 1)
     count = first.events_in_production()
-    assert first.end() == 0
+    end_wholly(first, data, signal.SIGINT)
     second = start(data).started()
     assert second.demo() == company
     assert second.events_in_production() >= count
@@ -69,7 +66,7 @@ def test_kill_9_leaves_no_orphan_and_the_next_start_recovers(data: Path, start: 
     wait_until(lambda: not first.left_over())
     second = start(data).started()
     assert second.events_in_production() >= count
-    assert second.end() == 0
+    end_wholly(second, data, signal.SIGHUP)
 
 
 def test_kill_9_while_starting_leaves_no_orphan_either(place: Path, start: Starter) -> None:
