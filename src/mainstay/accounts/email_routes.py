@@ -1,6 +1,6 @@
 """HTTP of email addresses: asking for another one, and confirming one by the link of a letter."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
@@ -14,6 +14,7 @@ from mainstay.accounts.change_schemas import (
     TokenRequest,
 )
 from mainstay.accounts.ground import Ground
+from mainstay.web import problem
 from mainstay.web.callers import Caller, May
 from mainstay.web.json import json_body, openapi_body
 from mainstay.web.limiting import Limited
@@ -24,22 +25,27 @@ _Account = Annotated[Caller, Depends(May("account.use"))]
 _FreshAccount = Annotated[Caller, Depends(May("account.use", fresh=True))]
 _Address = Annotated[AddressRequest, Depends(json_body(AddressRequest, most=_MOST_BYTES))]
 _Token = Annotated[TokenRequest, Depends(json_body(TokenRequest, most=_MOST_BYTES))]
-_PROBLEM = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
-_OFTEN = {"description": "Five such letters within the hour, or too many calls.", **_PROBLEM}
-_CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "That is no email address, or the person's already.", **_PROBLEM},
-    403: {"description": "`step-up-required`: prove who you are once more first.", **_PROBLEM},
-    429: _OFTEN,
-}
-_CONFIRM_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "`link-over`: unknown, used already, expired, or of another purpose.", **_PROBLEM},
-    409: {"description": "`email-taken`: somebody else has the address by now.", **_PROBLEM},
-    429: _OFTEN,
-}
-_AGAIN_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    409: {"description": "`email-confirmed`: there is nothing to confirm.", **_PROBLEM},
-    429: _OFTEN,
-}
+_OFTEN = "Five such letters within the hour, or too many calls."
+_CHANGE_PROBLEMS = problem.responses(
+    {
+        400: "That is no email address, or the person's already.",
+        403: "`step-up-required`: prove who you are once more first.",
+        429: _OFTEN,
+    }
+)
+_CONFIRM_PROBLEMS = problem.responses(
+    {
+        400: "`link-over`: unknown, used already, expired, or of another purpose.",
+        409: "`email-taken`: somebody else has the address by now.",
+        429: _OFTEN,
+    }
+)
+_AGAIN_PROBLEMS = problem.responses(
+    {
+        409: "`email-confirmed`: there is nothing to confirm.",
+        429: _OFTEN,
+    }
+)
 
 
 def add_email_routes(routes: APIRouter, ground: Ground) -> None:

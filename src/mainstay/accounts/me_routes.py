@@ -10,8 +10,8 @@ from mainstay.accounts import profiles, signing_in
 from mainstay.accounts.ground import Ground
 from mainstay.accounts.profiles import Account
 from mainstay.accounts.schemas import AccountShown, MeAnswer, ProfileRequest, choices_shown
-from mainstay.accounts.session_routes import problems
 from mainstay.kernel.clock import iso
+from mainstay.web import problem
 from mainstay.web.callers import Caller, May
 from mainstay.web.json import json_body, openapi_body
 from mainstay.web.roles import ACTS
@@ -19,7 +19,7 @@ from mainstay.web.roles import ACTS
 _ME = "/api/v1/auth/me"
 _Account = Annotated[Caller, Depends(May("account.use"))]
 _Profile = Annotated[ProfileRequest, Depends(json_body(ProfileRequest, most=16_384))]
-_INVALID = problems(s400="Something is not valid; `errors` point at it, and nothing was changed.")
+_INVALID = problem.responses({400: "Something is not valid; `errors` point at it, and nothing was changed."})
 
 
 def add_me_routes(routes: APIRouter, ground: Ground) -> None:

@@ -1,6 +1,6 @@
 """HTTP of passwords: changing one's own, having forgotten it, and choosing another by the link of a letter."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -15,6 +15,7 @@ from mainstay.accounts.change_schemas import (
     PasswordReset,
 )
 from mainstay.accounts.ground import Ground
+from mainstay.web import problem
 from mainstay.web.callers import Caller, May, address_of
 from mainstay.web.json import json_body, openapi_body
 from mainstay.web.limiting import Limited
@@ -25,29 +26,31 @@ _Account = Annotated[Caller, Depends(May("account.use"))]
 _Change = Annotated[PasswordChange, Depends(json_body(PasswordChange, most=_MOST_BYTES))]
 _Forgot = Annotated[AddressRequest, Depends(json_body(AddressRequest, most=_MOST_BYTES))]
 _Reset = Annotated[PasswordReset, Depends(json_body(PasswordReset, most=_MOST_BYTES))]
-_PROBLEM = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
-_BAD = {
-    "description": "The body is not valid, or the password too short, too common or made of known names.",
-    **_PROBLEM,
-}
-_OFTEN = {"description": "Too often; `Retry-After` says when to come again.", **_PROBLEM}
-_BUSY = {"description": "Too many passwords are being checked at this moment.", **_PROBLEM}
-_CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _BAD,
-    403: {"description": "`wrong-password`: the current password is wrong.", **_PROBLEM},
-    409: {"description": "The password was changed at the same moment.", **_PROBLEM},
-    429: _OFTEN,
-    503: _BUSY,
-}
-_FORGOT_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "That is no email address.", **_PROBLEM},
-    429: _OFTEN,
-}
-_RESET_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {**_BAD, "description": "`link-over`, or a password that is refused; the link is good as before then."},
-    429: _OFTEN,
-    503: _BUSY,
-}
+_BAD = "The body is not valid, or the password too short, too common or made of known names."
+_OFTEN = "Too often; `Retry-After` says when to come again."
+_BUSY = "Too many passwords are being checked at this moment."
+_CHANGE_PROBLEMS = problem.responses(
+    {
+        400: _BAD,
+        403: "`wrong-password`: the current password is wrong.",
+        409: "The password was changed at the same moment.",
+        429: _OFTEN,
+        503: _BUSY,
+    }
+)
+_FORGOT_PROBLEMS = problem.responses(
+    {
+        400: "That is no email address.",
+        429: _OFTEN,
+    }
+)
+_RESET_PROBLEMS = problem.responses(
+    {
+        400: "`link-over`, or a password that is refused; the link is good as before then.",
+        429: _OFTEN,
+        503: _BUSY,
+    }
+)
 FORGOTTEN = "If somebody has an account with this address, a letter with a link goes there. It is good for 60 minutes."
 
 

@@ -20,8 +20,9 @@ from mainstay.accounts.schemas import (
     company_shown,
     person_shown,
 )
-from mainstay.accounts.session_routes import add_session_routes, problems, tokens_shown
+from mainstay.accounts.session_routes import add_session_routes, tokens_shown
 from mainstay.accounts.signing_in import CHALLENGE_LIFETIME, Challenged, SignedIn
+from mainstay.web import problem
 from mainstay.web.callers import address_of
 from mainstay.web.json import json_body, openapi_body
 from mainstay.web.limiting import FAILED_LOGINS, Limited
@@ -33,20 +34,22 @@ _Login = Annotated[LoginRequest, Depends(json_body(LoginRequest, most=_MOST_BYTE
 _Challenge = Annotated[ChallengeRequest, Depends(json_body(ChallengeRequest, most=_MOST_BYTES))]
 _OFTEN = "Too many calls, or too many wrong passwords or codes; `Retry-After` says when to come again."
 _BUSY = "Too many logins at this moment; `Retry-After` says when to come again."
-_REGISTER_PROBLEMS = problems(
-    s400="Something is not valid; `errors` point at it.", s409="`email-taken`.", s429=_OFTEN, s503=_BUSY
+_REGISTER_PROBLEMS = problem.responses(
+    {400: "Something is not valid; `errors` point at it.", 409: "`email-taken`.", 429: _OFTEN, 503: _BUSY}
 )
-_LOGIN_PROBLEMS = problems(
-    s400="The body is not valid.",
-    s401="The email or the password is wrong.",
-    s403="The person is suspended or belongs to no company.",
-    s404="The person is no member of that company.",
-    s409="The person has several companies and named none; `companies` lists them.",
-    s429=_OFTEN,
-    s503=_BUSY,
+_LOGIN_PROBLEMS = problem.responses(
+    {
+        400: "The body is not valid.",
+        401: "The email or the password is wrong.",
+        403: "The person is suspended or belongs to no company.",
+        404: "The person is no member of that company.",
+        409: "The person has several companies and named none; `companies` lists them.",
+        429: _OFTEN,
+        503: _BUSY,
+    }
 )
-_CHALLENGE_PROBLEMS = problems(
-    s400="The body is not valid.", s401="`wrong-code`, or `challenge-over`: sign in once more.", s429=_OFTEN
+_CHALLENGE_PROBLEMS = problem.responses(
+    {400: "The body is not valid.", 401: "`wrong-code`, or `challenge-over`: sign in once more.", 429: _OFTEN}
 )
 _MANY_CODES = 3
 

@@ -1,6 +1,6 @@
 """HTTP of sessions: refreshing, signing out, listing and ending them, proving oneself once more, another company."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -20,7 +20,7 @@ from mainstay.accounts.schemas import (
 from mainstay.accounts.sessions import Opened, ShownSession, Tokens
 from mainstay.kernel.clock import iso
 from mainstay.kernel.errors import Fault, Invalid
-from mainstay.web import callers
+from mainstay.web import callers, problem
 from mainstay.web.callers import Caller, May
 from mainstay.web.json import json_body, openapi_body
 
@@ -31,22 +31,18 @@ _StepUp = Annotated[StepUpRequest, Depends(json_body(StepUpRequest, most=8_192))
 _Switch = Annotated[SwitchRequest, Depends(json_body(SwitchRequest, most=8_192))]
 
 
-def problems(**told: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses for refusals: `s401="why"`."""
-    content = {"application/problem+json": {"schema": {"type": "object"}}}
-    return {int(status[1:]): {"description": why, "content": content} for status, why in told.items()}
-
-
-_REFRESH_PROBLEMS = problems(
-    s401="Expired, over, or used before: then the whole session has ended.",
-    s403="It came as a cookie, without the CSRF token.",
+_REFRESH_PROBLEMS = problem.responses(
+    {
+        401: "Expired, over, or used before: then the whole session has ended.",
+        403: "It came as a cookie, without the CSRF token.",
+    }
 )
-_STEP_UP_PROBLEMS = problems(
-    s400="What is needed is missing, or the code is wrong.", s403="The password is wrong.", s429="Too many guesses."
+_STEP_UP_PROBLEMS = problem.responses(
+    {400: "What is needed is missing, or the code is wrong.", 403: "The password is wrong.", 429: "Too many guesses."}
 )
-_NOT_YOURS = problems(s404="No open session of yours has this id.")
+_NOT_YOURS = problem.responses({404: "No open session of yours has this id."})
 _REFRESH = "#/refreshToken"
-_NO_COMPANY = problems(s404="You are no member of that company.")
+_NO_COMPANY = problem.responses({404: "You are no member of that company."})
 
 
 def add_session_routes(routes: APIRouter, ground: Ground) -> None:

@@ -31,7 +31,7 @@ from mainstay.kernel import once
 from mainstay.kernel.db import Connection
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.regions import Regions
-from mainstay.web import limiting
+from mainstay.web import limiting, problem
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
 from mainstay.web.json import json_body, openapi_body
 
@@ -39,7 +39,6 @@ Figures = Callable[[Caller, str], Awaitable[Mapping[str, Any]]]
 """What a workspace of the caller's company holds, as `WorkspaceStats` has it."""
 
 _MOST_BYTES = 65_536
-_PROBLEM = {"application/problem+json": {"schema": {"type": "object"}}}
 _OnceKey = Annotated[
     str | None, Header(alias=once.HEADER, description="1 to 255 printable ASCII: the request makes one key at most.")
 ]
@@ -60,7 +59,7 @@ def _told(*, writes: bool = True, **more: str) -> dict[str, Any]:
     }
     return {
         "tags": ["keys"],
-        "responses": {int(status[1:]): {"description": text, "content": _PROBLEM} for status, text in why.items()},
+        "responses": problem.responses({int(status[1:]): text for status, text in why.items()}),
     }
 
 

@@ -35,13 +35,13 @@ from mainstay.kernel.db import Connection
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
+from mainstay.web import problem
 from mainstay.web.callers import Caller, May, Operator
 from mainstay.web.json import json_body, openapi_body, refuse_unknown_query
 
 AT = "/api/v1/keys"
 _MOST_BYTES = 65_536
 _LIST_QUERY = frozenset({"limit", "cursor", "state", "workspaceId"})
-_PROBLEM = {"application/problem+json": {"schema": {"type": "object"}}}
 
 _Reader = Annotated[Caller, Depends(May("keys.read"))]
 _Changer = Annotated[Caller, Depends(May("keys.change"))]
@@ -65,7 +65,7 @@ def _told(tag: str = "people", **more: str) -> dict[str, Any]:
     }
     return {
         "tags": [tag],
-        "responses": {int(status[1:]): {"description": text, "content": _PROBLEM} for status, text in why.items()},
+        "responses": problem.responses({int(status[1:]): text for status, text in why.items()}),
     }
 
 

@@ -1,6 +1,6 @@
 """HTTP of the identity room: what a key may know about itself, and what it may do."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
@@ -22,23 +22,20 @@ from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.kernel.paging import Cursors
 from mainstay.kernel.regions import Regions
+from mainstay.web import problem
 from mainstay.web.callers import Caller, CompanyKey, WorkspaceKey
 from mainstay.web.json import refuse_unknown_query
 
 _LIST_QUERY = frozenset({"limit", "cursor"})
 
 
-def _problems(**told: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses for refusals: `s401="why"`."""
-    content = {"application/problem+json": {"schema": {"type": "object"}}}
-    return {int(status[1:]): {"description": why, "content": content} for status, why in told.items()}
-
-
-_KEY_PROBLEMS = _problems(
-    s401="The key is missing, unknown, expired or revoked.",
-    s403="The key is of the other kind, or may not be used from this address.",
+_KEY_PROBLEMS = problem.responses(
+    {
+        401: "The key is missing, unknown, expired or revoked.",
+        403: "The key is of the other kind, or may not be used from this address.",
+    }
 )
-_LIST_PROBLEMS = {**_problems(s400="A parameter is not valid."), **_KEY_PROBLEMS}
+_LIST_PROBLEMS = {**problem.responses({400: "A parameter is not valid."}), **_KEY_PROBLEMS}
 _Limit = Annotated[str, Query(description=f"1 to {paging.MAX_LIMIT}")]
 _Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before")]
 

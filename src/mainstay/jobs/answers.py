@@ -7,7 +7,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-_PROBLEM: Final = {"application/problem+json": {"schema": {"type": "object"}}}
+from mainstay.web import problem
+
 _ALWAYS: Final = {401: "The operators' token is missing or wrong."}
 NOT_VALID: Final[dict[int, str]] = {400: "The request is not valid; `errors` names every fault."}
 NO_QUEUE: Final[dict[int, str]] = {404: "There is no such queue."}
@@ -25,7 +26,7 @@ def told(model: type[BaseModel], status: int = 200, *more: Mapping[int, str]) ->
         "status_code": status,
         "response_model": model,
         "response_class": JSONResponse,  # the description shows models of answers of this class only
-        "responses": {code: {"description": text, "content": _PROBLEM} for code, text in sorted(why.items())},
+        "responses": problem.responses(dict(sorted(why.items()))),
     }
 
 

@@ -1,6 +1,6 @@
 """HTTP of what a company demands of its members, and of resetting the factor of somebody who lost theirs."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
@@ -10,6 +10,7 @@ from mainstay.kernel.errors import Fault, Invalid
 from mainstay.mfa import demanding, resetting
 from mainstay.mfa.demanding import Demand
 from mainstay.mfa.schemas import DemandAnswer, DemandRequest, DemandShown, MemberWithout, ResetAnswer, ResetShown
+from mainstay.web import problem
 from mainstay.web.callers import Caller, May, Operator
 from mainstay.web.json import json_body, openapi_body
 
@@ -17,20 +18,20 @@ _Securer = Annotated[Caller, Depends(May("company.secure"))]
 _FreshSecurer = Annotated[Caller, Depends(May("company.secure", fresh=True))]
 _FreshChanger = Annotated[Caller, Depends(May("members.change", fresh=True))]
 _Demand = Annotated[DemandRequest, Depends(json_body(DemandRequest, most=1_024))]
-_PROBLEM = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
-_DEMAND_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "`from` is no day, or lies over 366 days ahead.", **_PROBLEM},
-    403: {"description": "Only owners may, and only after a recent proof (`step-up-required`).", **_PROBLEM},
-    409: {"description": "`mfa-not-on`: set up your own second factor first.", **_PROBLEM},
-}
-_RESET_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    403: {
-        "description": "Your own, an owner's, or of a person with other companies.",
-        **_PROBLEM,
-    },
-    404: {"description": "The company has no such member.", **_PROBLEM},
-    409: {"description": "`mfa-not-on`.", **_PROBLEM},
-}
+_DEMAND_PROBLEMS = problem.responses(
+    {
+        400: "`from` is no day, or lies over 366 days ahead.",
+        403: "Only owners may, and only after a recent proof (`step-up-required`).",
+        409: "`mfa-not-on`: set up your own second factor first.",
+    }
+)
+_RESET_PROBLEMS = problem.responses(
+    {
+        403: "Your own, an owner's, or of a person with other companies.",
+        404: "The company has no such member.",
+        409: "`mfa-not-on`.",
+    }
+)
 
 
 def add_company_routes(routes: APIRouter, db: Database) -> None:

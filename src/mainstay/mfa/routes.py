@@ -1,6 +1,6 @@
 """HTTP of a person's own second factor; `company_routes` adds what companies and operators do."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
@@ -11,6 +11,7 @@ from mainstay.mfa import factors
 from mainstay.mfa.company_routes import add_company_routes
 from mainstay.mfa.factors import State
 from mainstay.mfa.schemas import CodeRequest, CodesAnswer, QrShown, SetupAnswer, StateAnswer
+from mainstay.web import problem
 from mainstay.web.callers import Caller, May
 from mainstay.web.json import json_body, openapi_body
 
@@ -18,16 +19,19 @@ _AT = "/api/v1/auth/mfa"
 _Account = Annotated[Caller, Depends(May("account.use"))]
 _FreshAccount = Annotated[Caller, Depends(May("account.use", fresh=True))]
 _Code = Annotated[CodeRequest, Depends(json_body(CodeRequest, most=1_024))]
-_PROBLEM = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
-_SET_UP_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    403: {"description": "`step-up-required`: prove who you are once more first.", **_PROBLEM},
-    409: {"description": "`mfa-already-on`.", **_PROBLEM},
-}
-_CODE_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "`wrong-code`: the code is wrong or was used before; nothing has changed.", **_PROBLEM},
-    409: {"description": "No factor was set up, or none is on, or one is on already.", **_PROBLEM},
-    429: {"description": "`too-many-codes`: ten wrong codes within 15 minutes; `Retry-After` says when.", **_PROBLEM},
-}
+_SET_UP_PROBLEMS = problem.responses(
+    {
+        403: "`step-up-required`: prove who you are once more first.",
+        409: "`mfa-already-on`.",
+    }
+)
+_CODE_PROBLEMS = problem.responses(
+    {
+        400: "`wrong-code`: the code is wrong or was used before; nothing has changed.",
+        409: "No factor was set up, or none is on, or one is on already.",
+        429: "`too-many-codes`: ten wrong codes within 15 minutes; `Retry-After` says when.",
+    }
+)
 _FRESH_CODE_PROBLEMS = {**_CODE_PROBLEMS, 403: _SET_UP_PROBLEMS[403]}
 
 

@@ -1,10 +1,19 @@
 """Errors as `application/problem+json` (RFC 9457)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 
 from mainstay.kernel.errors import MainstayError
 
 TYPE_PREFIX = "urn:mainstay:problem:"
+_CONTENT = {"application/problem+json": {"schema": {"type": "object"}}}
+
+
+def responses(why: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """What the description of a route says of its refusals: by status, why it refuses."""
+    return {status: {"description": text, "content": _CONTENT} for status, text in why.items()}
 
 
 def render(error: MainstayError, *, request_id: str, instance: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
