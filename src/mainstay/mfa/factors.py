@@ -1,13 +1,13 @@
 """A person's own factor: set up, verified, disabled, with recovery codes that can be renewed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mainstay.kernel import ids
 from mainstay.kernel.crypto import Keyring
-from mainstay.kernel.db import Connection, Database, Record, Tx
+from mainstay.kernel.db import Connection, Database, Tx
 from mainstay.mfa import codes, pictures, proving
 from mainstay.mfa.announcing import announce
 from mainstay.mfa.errors import AlreadyOn, CodeRefused, NotOn, NotSetUp, PersonNotFound, WrongCode
@@ -79,14 +79,7 @@ async def verify(db: Database, keyring: Keyring, caller: Caller, code: str) -> S
         if caller.session_id:
             await people_rows.strengthen_session_everywhere(tx, caller.id, caller.session_id)
         ended = await people_rows.end_weak_sessions_everywhere(tx, caller.id, but=caller.session_id or None)
-        await announce(
-            tx,
-            "mfa.enabled",
-            actor=caller.actor,
-            person=await _person(tx, caller),
-            data={"sessionsEnded": ended},
-            company_id=caller.company_id,
-        )
+        await _announce(tx, caller, "mfa.enabled", {"sessionsEnded": ended})
 
     guess = Guess(caller.id, code, caller.company_id, is_waiting=True)
     try:
@@ -101,14 +94,7 @@ async def disable(db: Database, keyring: Keyring, caller: Caller, code: str) -> 
 
     async def drop(tx: Tx, method: Method) -> None:
         await rows.drop_factor_everywhere(tx, caller.id)
-        await announce(
-            tx,
-            "mfa.disabled",
-            actor=caller.actor,
-            person=await _person(tx, caller),
-            data={"method": method},
-            company_id=caller.company_id,
-        )
+        await _announce(tx, caller, "mfa.disabled", {"method": method})
 
     await _with_code(db, keyring, Guess(caller.id, code, caller.company_id), drop)
 
@@ -119,14 +105,7 @@ async def renew_codes(db: Database, keyring: Keyring, caller: Caller, code: str)
 
     async def renew(tx: Tx, method: Method) -> None:
         await rows.put_codes_everywhere(tx, caller.id, [codes.digest_of_recovery(code) for code in shown])
-        await announce(
-            tx,
-            "mfa.codes_renewed",
-            actor=caller.actor,
-            person=await _person(tx, caller),
-            data={"method": method},
-            company_id=caller.company_id,
-        )
+        await _announce(tx, caller, "mfa.codes_renewed", {"method": method})
 
     await _with_code(db, keyring, Guess(caller.id, code, caller.company_id), renew)
     return shown
@@ -140,8 +119,8 @@ async def _with_code(db: Database, keyring: Keyring, guess: Guess, then: Callabl
         raise CodeRefused from None
 
 
-async def _person(tx: Tx, caller: Caller) -> Record:
-    found = await people_rows.find_person_everywhere(tx, caller.id)
-    if found is None:
+async def _announce(tx: Tx, caller: Caller, name: str, data: Mapping[str, Any]) -> None:
+    person = await people_rows.find_person_everywhere(tx, caller.id)
+    if person is None:
         raise PersonNotFound
-    return found
+    await announce(tx, name, actor=caller.actor, person=person, data=data, company_id=caller.company_id)
