@@ -10,6 +10,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request, Response
 
 from mainstay import identity
+from mainstay.identity.keys import IssuedKey
 from mainstay.kernel import telemetry
 from mainstay.kernel.clock import MovableClock
 from mainstay.kernel.crypto import Keyring
@@ -29,7 +30,7 @@ PASSWORD = "correct horse battery staple"
 ACTOR = Actor(kind="operator", id="operator", name="Operator")
 
 Client = Callable[..., httpx.AsyncClient]
-KeyMaker = Callable[..., Awaitable[identity.IssuedKey]]
+KeyMaker = Callable[..., Awaitable[IssuedKey]]
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ async def workspace(db: Database, company: identity.Company) -> identity.Workspa
 
 async def issue(
     db: Database, company: identity.Company, workspace: identity.Workspace | None, **more: Any
-) -> identity.IssuedKey:
+) -> IssuedKey:
     """A key of that workspace, or of the company."""
     place = {"kind": "company"} if workspace is None else {"kind": "workspace", "workspace_id": workspace.id}
     async with db.begin() as tx:

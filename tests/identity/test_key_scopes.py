@@ -7,6 +7,7 @@ from fastapi.routing import iter_route_contexts
 from mainstay import identity, main
 from mainstay.identity import granting, key_health
 from mainstay.identity.errors import BeyondOwnRights
+from mainstay.identity.keys import IssuedKey
 from mainstay.kernel.db import Database
 from mainstay.kernel.errors import Invalid
 from mainstay.web.scopes import SCOPES, find_scope, is_within
@@ -45,7 +46,7 @@ def test_what_the_table_does_not_know_is_within_no_scope(path: str) -> None:
     assert not is_within(frozenset(SCOPES), "GET", path)
 
 
-async def _narrowed(db: Database, tenancy: Tenancy, *scopes: str, workspace: bool = True) -> identity.IssuedKey:
+async def _narrowed(db: Database, tenancy: Tenancy, *scopes: str, workspace: bool = True) -> IssuedKey:
     async with db.begin() as tx:
         return await identity.issue_key(
             tx, OPERATOR, tenancy.company_id, kind="workspace" if workspace else "company", name="n", scopes=scopes,

@@ -12,6 +12,7 @@ import pytest
 
 from mainstay import identity
 from mainstay.identity import allow_lists, errors, key_tokens
+from mainstay.identity.keys import IssuedKey
 from mainstay.kernel import ids
 from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Database
@@ -144,7 +145,7 @@ async def test_only_a_working_key_is_rotated_and_only_once(
 ) -> None:
     key, dead = await workspace_key(), await workspace_key()
 
-    async def rotate(one: identity.IssuedKey, overlap: timedelta = timedelta(hours=1)) -> identity.IssuedKey:
+    async def rotate(one: IssuedKey, overlap: timedelta = timedelta(hours=1)) -> IssuedKey:
         async with db.begin() as tx:
             return await identity.rotate_key(tx, ACTOR, company.id, one.record.id, overlap=overlap)
 

@@ -9,6 +9,7 @@ from mainstay.accounts.link_errors import PasswordChangedMeanwhile
 from mainstay.accounts.links import Purpose
 from mainstay.accounts.proving import prove_password
 from mainstay.accounts.queries import credentials as rows
+from mainstay.accounts.queries import sessions as session_rows
 from mainstay.kernel.db import Connection, Record, Tx
 from mainstay.kernel.errors import Fault, Invalid
 from mainstay.web.callers import Caller
@@ -33,7 +34,7 @@ async def change_password(ground: Ground, caller: Caller, *, current: str, new: 
             raise PasswordChangedMeanwhile
         ended = 0
         if not keeps_others:
-            ended = await rows.end_sessions_everywhere(
+            ended = await session_rows.end_sessions_everywhere(
                 tx, caller.id, but=caller.session_id or None, reason="password_changed"
             )
         await _follow(tx, ground, person)
@@ -48,7 +49,7 @@ async def replace_password(tx: Tx, ground: Ground, person: Record, made: str) ->
     person_id = str(person["id"])
     if not await rows.set_password_everywhere(tx, person_id, made, old_hash=None):
         raise PasswordChangedMeanwhile
-    ended = await rows.end_sessions_everywhere(tx, person_id, but=None, reason="password_reset")
+    ended = await session_rows.end_sessions_everywhere(tx, person_id, reason="password_reset")
     await _follow(tx, ground, person)
     return ended
 

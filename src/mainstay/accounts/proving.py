@@ -1,7 +1,5 @@
 """A password asked for once more of somebody who is signed in; guesses count apart from those at signing in."""
 
-from datetime import timedelta
-
 from mainstay import identity
 from mainstay.accounts.link_errors import TooManyGuesses, WrongPassword
 from mainstay.accounts.queries import credentials as rows
@@ -9,7 +7,6 @@ from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Database, Record
 from mainstay.kernel.errors import Unauthenticated, Unavailable
 
-WINDOW = timedelta(minutes=10)
 MOST_GUESSES = 10
 
 
@@ -22,15 +19,13 @@ async def prove_password(db: Database, passwords: identity.Passwords, person_id:
     person = await rows.find_person_everywhere(db, person_id)
     if person is None or person["suspended_at"] is not None:
         raise Unauthenticated
-    subjects = [digest_of(f"person:{person_id}")]
-    if max(await rows.count_tries_everywhere(db, subjects, WINDOW)) > MOST_GUESSES:
-        raise TooManyGuesses(headers={"Retry-After": str(int(WINDOW.total_seconds()))})
+    tried = await identity.tries.count(db, {digest_of(f"person:{person_id}"): MOST_GUESSES}, TooManyGuesses)
     try:
         verdict = await passwords.verify(person["password_hash"], password)
     except Unavailable:
-        await rows.forgive_tries_everywhere(db, subjects)
+        await identity.tries.forgive(db, tried)
         raise
     if not verdict.right:
         raise WrongPassword
-    await rows.forgive_tries_everywhere(db, subjects)
+    await identity.tries.forgive(db, tried)
     return person

@@ -177,7 +177,7 @@ async def list_sessions(db: Connection, person_id: str) -> list[ShownSession]:
 async def end_session(tx: Tx, caller: Caller, session_id: str, *, reason: str = "signed_out") -> None:
     """The caller's session is over and `session.ended` is announced; SessionNotFound where none of theirs was open."""
     ended = ids.is_uuid(session_id) and await rows.end_sessions_everywhere(
-        tx, caller.id, session_id=session_id, but=None, reason=reason
+        tx, caller.id, session_id=session_id, reason=reason
     )
     if not ended:
         raise SessionNotFound
@@ -186,7 +186,7 @@ async def end_session(tx: Tx, caller: Caller, session_id: str, *, reason: str = 
 
 async def end_sessions(tx: Tx, caller: Caller, *, but: str | None = None, reason: str = "signed_out_everywhere") -> int:
     """Every session of the caller is over, but the one that is named; how many ended, which is announced if any did."""
-    ended = await rows.end_sessions_everywhere(tx, caller.id, session_id=None, but=but, reason=reason)
+    ended = await rows.end_sessions_everywhere(tx, caller.id, but=but, reason=reason)
     if ended:
         await _announce_ended(tx, caller, {"sessions": ended, "reason": reason})
     return ended

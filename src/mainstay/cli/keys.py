@@ -49,7 +49,7 @@ def create(
       mainstay keys create --company acme --workspace production --scope events.write
     """
 
-    async def issue() -> identity.IssuedKey:
+    async def issue() -> None:
         expires_at = None if expires is None else moment_of(expires)
         chosen = kind or ("company" if workspace is None else "workspace")
         if chosen not in ("workspace", "company"):
@@ -62,19 +62,19 @@ def create(
             owner = await company_named(home, company)
             place = None if workspace is None else await workspace_named(home, owner, workspace)
             async with regions.of(owner.data_region).begin() as tx:
-                return await identity.issue_key(
+                issued = await identity.issue_key(
                     tx, OPERATOR, owner.id, kind="workspace" if place else "company", name=name, read_only=read_only,
                     workspace_id=None if place is None else place.id, allow_list=allow or [], expires_at=expires_at,
                     scopes=scope or None, home=home,
                 )  # fmt: skip
+        kept = issued.record
+        if as_json:
+            output.show_json({**_shown(kept), "secret": issued.secret})
+            return
+        output.tell(f"key {kept.id} ({kept.kind}, '{kept.name}'); note its secret, which is not kept here:")
+        print(issued.secret)
 
-    issued = output.run(issue())
-    if as_json:
-        output.show_json({**_shown(issued.record), "secret": issued.secret})
-        return
-    kept = issued.record
-    output.tell(f"key {kept.id} ({kept.kind}, '{kept.name}'); note its secret, which is not kept here:")
-    print(issued.secret)
+    output.run(issue())
 
 
 @keys.command("list")

@@ -25,7 +25,7 @@ system workspace, a login for whom no thread is free (503), the eleventh wrong p
 fifty-first from an address within ten minutes (429).
 """
 
-from mainstay.identity import cached, key_health, names
+from mainstay.identity import cached, key_health, names, tries
 from mainstay.identity.callers import Identity
 from mainstay.identity.companies import (
     OPERATOR_COMPANY,
@@ -42,7 +42,7 @@ from mainstay.identity.companies import (
     open_workspace,
     system_workspaces,
 )
-from mainstay.identity.keys import ApiKey, IssuedKey, get_key, issue_key, list_keys, revoke_key, rotate_key
+from mainstay.identity.keys import ApiKey, get_key, issue_key, list_keys, revoke_key, rotate_key
 from mainstay.identity.moving import move_company
 from mainstay.identity.passwords import Passwords
 from mainstay.identity.people import Person, add_person, recognise
@@ -60,7 +60,6 @@ __all__ = [
     "ApiKey",
     "Company",
     "Identity",
-    "IssuedKey",
     "Passwords",
     "Person",
     "Session",
@@ -89,4 +88,5 @@ __all__ = [
     "schedules",
     "system_workspaces",
     "tasks",
+    "tries",
 ]

@@ -4,13 +4,14 @@ Where somebody signed in from an address before, wrong tries from there are coun
 elsewhere cannot lock them out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from mainstay.identity.errors import TooManyTries
 from mainstay.identity.queries import sessions as session_rows
 from mainstay.kernel.crypto import digest_of
 from mainstay.kernel.db import Connection
+from mainstay.kernel.errors import MainstayError
 from mainstay.web.forwarded import counted_as
 
 WINDOW = timedelta(minutes=10)
@@ -32,11 +33,15 @@ async def begin(db: Connection, *, email_key: str | None, address: str) -> list[
         limits[digest_of(f"email:{email_key}" + (f" from {place}" if is_known else ""))] = MOST_FOR_AN_EMAIL
     if address:
         limits[digest_of("address:" + place)] = MOST_FROM_AN_ADDRESS
-    if not limits:
-        return []
+    return await count(db, limits, TooManyTries) if limits else []
+
+
+async def count(db: Connection, limits: Mapping[bytes, int], refusal: type[MainstayError]) -> list[bytes]:
+    """One more try of each subject is counted; what to forgive. The refusal where one had more than its limit within
+    10 minutes."""
     counted = await session_rows.count_tries_everywhere(db, list(limits), WINDOW)
     if any(counted[subject] > most for subject, most in limits.items()):
-        raise TooManyTries(headers={"Retry-After": str(int(WINDOW.total_seconds()))})
+        raise refusal(headers={"Retry-After": str(int(WINDOW.total_seconds()))})
     return list(limits)
 
 

@@ -1,7 +1,5 @@
 """Statements on passwords and email addresses of people, and on what a change of them ends."""
 
-from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from mainstay.kernel.db import Connection, Record, Sql, Tx, count_of
@@ -33,24 +31,6 @@ _CHANGE_EMAIL = Sql(
          set email = $2, email_key = $3, email_confirmed_at = mainstay.now(), updated_at = mainstay.now()
        where id = $1 and email_key = $4 and suspended_at is null returning name""",
 )
-_END_SESSIONS = Sql(
-    "accounts.end_sessions",
-    """update mainstay.sessions set ended_at = mainstay.now(), ended_reason = $3
-       where person_id = $1 and ended_at is null and ($2::uuid is null or id <> $2)""",
-)
-_TRY = Sql(
-    "accounts.count_try",
-    """insert into mainstay.sign_in_tries as t (subject, tries) select given, 1 from unnest($1::bytea[]) given
-       order by given
-       on conflict (subject) do update
-         set tries = case when t.since > mainstay.now() - $2::interval then t.tries + 1 else 1 end,
-             since = case when t.since > mainstay.now() - $2::interval then t.since else mainstay.now() end
-       returning subject, tries""",
-)
-_FORGIVE = Sql(
-    "accounts.forgive_try",
-    "update mainstay.sign_in_tries set tries = greatest(tries - 1, 0) where subject = any($1::bytea[])",
-)
 
 
 async def find_person_everywhere(db: Connection, person_id: str) -> Record | None:
@@ -81,18 +61,3 @@ async def confirm_email_everywhere(tx: Tx, person_id: str, email_key: str) -> bo
 async def change_email_everywhere(tx: Tx, person_id: str, *, email: str, key: str, old_key: str) -> Any:
     """The name of the person, whose address is the new one and confirmed; None where it was changed meanwhile."""
     return await tx.value(_CHANGE_EMAIL, person_id, email, key, old_key)
-
-
-async def end_sessions_everywhere(tx: Tx, person_id: str, *, but: str | None, reason: str) -> int:
-    """How many sessions of the person ended just now: all, or all but one."""
-    return count_of(await tx.run(_END_SESSIONS, person_id, but, reason))
-
-
-async def count_tries_everywhere(db: Connection, subjects: Sequence[bytes], window: timedelta) -> list[int]:
-    """One more wrong password of each subject is counted; how many that makes since its window began."""
-    return [row["tries"] for row in await db.rows(_TRY, subjects, window)]
-
-
-async def forgive_tries_everywhere(db: Connection, subjects: Sequence[bytes]) -> None:
-    """One wrong password less of each subject."""
-    await db.run(_FORGIVE, subjects)

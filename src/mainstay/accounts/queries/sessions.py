@@ -146,7 +146,7 @@ async def list_sessions_everywhere(db: Connection, person_id: str, idle: timedel
 
 
 async def end_sessions_everywhere(
-    tx: Tx, person_id: str, *, session_id: str | None, but: str | None, reason: str
+    tx: Tx, person_id: str, *, session_id: str | None = None, but: str | None = None, reason: str
 ) -> int:
     """How many sessions of the person ended just now: the one, or all but one, or all."""
     return count_of(await tx.run(_END, person_id, session_id, but, reason))
